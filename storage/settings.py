@@ -1,0 +1,86 @@
+"""Settings, read once from the environment by an entry point and passed down."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0)]
+MiB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, each as `ATTRIBUTION_<NAME>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ATTRIBUTION_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    data_dir: Path = Path(".attribution")
+    """Folder of the SQLite ledger, local artefacts and the private broker, where no URL says otherwise."""
+    config_file: Path | None = None
+    """TOML file with the operator's models and factories."""
+    database_url: SecretStr | None = None
+    """SQLAlchemy URL of the ledger, for example `postgresql+psycopg://user@host/name`; default SQLite in `data_dir`."""
+    artifact_url: str | None = None
+    """fsspec URL of the artefact store, for example `s3://bucket/prefix`; default a folder in `data_dir`."""
+    broker_url: SecretStr | None = None
+    """`redis://`, `rediss://`, `redis+socket://`, `valkey://` or `amqp://`; default a private server."""
+
+    host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port that the gateway listens on; 0 takes a free one."""
+    max_body_bytes: Annotated[int, Field(gt=0)] = 64 * MiB
+    """Largest request body, uploads included."""
+    max_model_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
+    """Largest body of a model's registration."""
+    max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
+    """Largest image, in pixels after decoding."""
+    max_maps: Annotated[int, Field(gt=0)] = 2048
+    """Largest number of images times targets in one job."""
+
+    lease_s: Seconds = 30.0
+    """A worker that has not renewed its lease for this long has lost its job."""
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    """How many times a job is started before it fails."""
+    reconcile_s: Seconds = 2.0
+    """Pause between two rounds of the reconciler."""
+    republish_grace_s: Seconds = 5.0
+    """A queued job is left to its own message for this long."""
+    job_time_limit_s: Seconds = 3600.0
+    """A job that runs longer is killed and its attempt is spent."""
+    batch_images: Annotated[int, Field(ge=1)] = 16
+    """Images of one job that a worker explains together."""
+    model_cache_models: Annotated[int, Field(ge=1)] = 4
+    """Networks that a worker keeps loaded."""
+    model_cache_bytes: Annotated[int, Field(gt=0)] = 8192 * MiB
+    """Parameters and buffers that a worker keeps loaded, in bytes."""
+    max_parameters: Annotated[int, Field(gt=0)] = 700_000_000
+    """Largest network that may be registered, in parameters."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
+    torch_threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of one CPU worker."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Workers that `attribution serve` starts."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    @property
+    def resolved_data_dir(self) -> Path:
+        """The data folder as an absolute path."""
+        return self.data_dir.expanduser().resolve()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The ledger's URL, secrets included."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.resolved_data_dir / 'ledger.sqlite'}"
+
+    @property
+    def resolved_artifact_url(self) -> str:
+        """The artefact store's URL."""
+        return self.artifact_url or str(self.resolved_data_dir / "artifacts")
