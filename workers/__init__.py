@@ -1,0 +1,1 @@
+"""The hands: what a worker does with images, models and jobs."""

@@ -1,0 +1,36 @@
+"""From a specification and its weights to a classifier, and the report on one."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from contracts.classifiers import ModelSpec
+from workers.architectures import MAX_PARAMETERS, Factories, build
+from workers.problems import InvalidModel
+from workers.torchvision_weights import with_own_weights
+from workers.weights import load_into
+
+
+def load(
+    spec: ModelSpec, weights_path: Path | None, factories: Factories, *, max_parameters: int = MAX_PARAMETERS
+) -> nn.Module:
+    """The classifier in evaluation mode, float32, on the CPU.
+
+    Args:
+        spec: What was registered.
+        weights_path: The safetensors file; unused where the weights are torchvision's own.
+        factories: The operator's own architectures.
+        max_parameters: Largest network, in parameters.
+
+    Raises:
+        InvalidModel: The specification or the file is wrong; the message names every mismatch.
+    """
+    module = build(spec, factories, max_parameters=max_parameters)
+    if spec.weights.torchvision is not None:
+        module = with_own_weights(spec)
+    elif weights_path is None:
+        raise InvalidModel("the model has no weights file: send one in safetensors format")
+    else:
+        load_into(module, weights_path, sha256=spec.weights.sha256)
+    return module.to(torch.float32).eval().requires_grad_(False)

@@ -1,0 +1,87 @@
+"""Loaded networks, so that the next job of the same model starts at once."""
+
+import gc
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+
+from contracts.base import Sha256
+
+Loaded = TypeVar("Loaded", bound=nn.Module)
+"""What is kept: a module, or the engine's network around one."""
+
+
+@dataclass(frozen=True)
+class CacheCounts:
+    """What the cache has done and holds."""
+
+    hits: int
+    misses: int
+    evictions: int
+    models: int
+    bytes: int
+
+
+def chosen_device(device: str) -> torch.device:
+    """The device of a setting; `auto` is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+class ModelCache(Generic[Loaded]):
+    """Keeps the networks that were used last, up to a number of them and of bytes.
+
+    One larger than the bound in bytes is kept alone, until the next one comes.
+    """
+
+    def __init__(self, max_models: int, max_bytes: int, device: str = "auto") -> None:
+        self.max_models = max_models
+        self.max_bytes = max_bytes
+        self.device = chosen_device(device)
+        self._loaded: OrderedDict[Sha256, Loaded] = OrderedDict()
+        self._hits = self._misses = self._evictions = 0
+
+    def get(self, digest: Sha256, load: Callable[[], Loaded]) -> Loaded:
+        """The network of a digest on the cache's device; `load` makes it where it is not kept.
+
+        Whatever `load` raises passes through, and the cache stays as it was.
+        """
+        if digest in self._loaded:
+            self._hits += 1
+            self._loaded.move_to_end(digest)
+            return self._loaded[digest]
+        self._misses += 1
+        network = load().to(self.device)
+        self._make_room(byte_count(network))
+        self._loaded[digest] = network
+        return network
+
+    @property
+    def counts(self) -> CacheCounts:
+        """Hits, misses and evictions so far, and what is held now."""
+        return CacheCounts(self._hits, self._misses, self._evictions, len(self._loaded), self._bytes)
+
+    @property
+    def _bytes(self) -> int:
+        return sum(byte_count(network) for network in self._loaded.values())
+
+    def _make_room(self, needed: int) -> None:
+        evicted = 0
+        while self._loaded and (len(self._loaded) >= self.max_models or self._bytes + needed > self.max_bytes):
+            self._loaded.popitem(last=False)
+            evicted += 1
+        if evicted:
+            self._evictions += evicted
+            gc.collect()  # a traced graph and its nodes refer to each other: counting references never frees them
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def byte_count(module: nn.Module) -> int:
+    """Bytes of the parameters and buffers of a module."""
+    return sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])

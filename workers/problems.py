@@ -1,0 +1,39 @@
+"""What can go wrong with the work itself, in words for the client.
+
+WorkProblem
+    InvalidImage    bytes that are no usable image
+    InvalidModel    an architecture, option or weights file that makes no usable classifier
+    OutOfMemory     too large for this machine
+"""
+
+from typing import ClassVar
+
+from contracts.problems import ErrorCode
+
+
+class WorkProblem(Exception):
+    """A failure whose message says what was given, what was expected and what to do."""
+
+    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class InvalidImage(WorkProblem):
+    """The bytes are not an image that can be used."""
+
+    code = ErrorCode.INVALID_IMAGE
+
+
+class InvalidModel(WorkProblem):
+    """No usable classifier comes out of the specification and its weights."""
+
+    code = ErrorCode.INVALID_MODEL
+
+
+class OutOfMemory(WorkProblem):
+    """The machine has too little memory for what was asked."""
+
+    code = ErrorCode.OUT_OF_MEMORY

@@ -1,0 +1,153 @@
+"""Weights files: compared with the architecture before a tensor is read, and never executed."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from contracts.base import Sha256
+from workers.problems import InvalidModel
+
+MAX_BYTES = 4 * 1024**3
+SHOWN = 20
+
+FLOATING = frozenset({"F16", "BF16", "F32", "F64"})
+INTEGER = frozenset({"I64", "I32", "I16", "I8", "U8", "BOOL"})
+FOREIGN = {
+    b"PK\x03\x04": "a zip archive, such as torch.save writes",
+    b"\x80\x02": "a pickle, such as old versions of torch.save write",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x89HDF": "an HDF5 file, such as Keras writes",
+}
+"""What people send instead of safetensors, by its first bytes."""
+
+
+class Tensor(NamedTuple):
+    """What a header, or an architecture, says of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def load_into(module: nn.Module, path: Path, *, sha256: Sha256 | None = None, max_bytes: int = MAX_BYTES) -> None:
+    """Gives the module the weights of a safetensors file, as float32.
+
+    Raises:
+        InvalidModel: The file is not what it should be; the module is then as it was.
+    """
+    require_matching(path, module, max_bytes=max_bytes)
+    if sha256 is not None:
+        _require_digest(path, sha256)
+    module.load_state_dict(_read(path, module), strict=False, assign=True)
+
+
+def require_matching(path: Path, module: nn.Module, *, max_bytes: int = MAX_BYTES) -> None:
+    """Compares the header of a safetensors file with the parameters and buffers of a module, which may be on `meta`.
+
+    Raises:
+        InvalidModel: The file is too large, of another format or broken, or its tensors are not the module's.
+    """
+    _require_format(path, max_bytes)
+    expected = {name: _described(value) for name, value in module.state_dict().items()}
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
+        found = {name: Tensor(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    differences = list(_differences(expected, found))
+    if differences:
+        raise InvalidModel(f"the weights are not those of the architecture: {'; '.join(differences)}")
+
+
+def _require_format(path: Path, max_bytes: int) -> None:
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise InvalidModel(f"the weights file has {size:,} bytes, at most {max_bytes:,} are allowed")
+    with path.open("rb") as file:
+        start = file.read(8)
+    for signature, what in FOREIGN.items():
+        if start.startswith(signature):
+            raise InvalidModel(
+                f"the weights file is {what}, which can run code: expected safetensors, "
+                "written for example by safetensors.torch.save_file(module.state_dict(), path)"
+            )
+    if len(start) < 8:
+        raise InvalidModel(f"the weights file has only {size} bytes: expected safetensors")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file after safetensors has checked its header: length, JSON, types, offsets in range and without overlap."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise InvalidModel(f"the weights file is not valid safetensors, or truncated: {error}") from error
+
+
+def _require_digest(path: Path, sha256: Sha256) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise InvalidModel(
+            f"the weights file has the sha256 {found}, expected {sha256}: send or configure the right file"
+        )
+
+
+def _described(value: torch.Tensor) -> Tensor:
+    return Tensor("F32" if value.is_floating_point() else "I64", tuple(value.shape))
+
+
+def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
+    """Every way in which the two differ, each in a phrase."""
+    common = sorted(expected.keys() & found.keys())
+    # BatchNorm's counter has no part in evaluation, and many tools leave it out.
+    yield from _phrase("missing", (n for n in expected.keys() - found.keys() if not n.endswith("num_batches_tracked")))
+    yield from _phrase("unexpected", found.keys() - expected.keys())
+    yield from _phrase(
+        "of another shape",
+        (
+            f"{n} {list(found[n].shape)}, expected {list(expected[n].shape)}"
+            for n in common
+            if found[n].shape != expected[n].shape
+        ),
+    )
+    yield from _phrase(
+        "of an unusable type",
+        (f"{n} {found[n].dtype}" for n in common if found[n].dtype not in _accepted(expected[n])),
+    )
+
+
+def _accepted(expected: Tensor) -> frozenset[str]:
+    return FLOATING if expected.dtype in FLOATING else INTEGER
+
+
+def _phrase(kind: str, items: Iterable[str]) -> Iterator[str]:
+    ordered = sorted(items)
+    if ordered:
+        more = f", and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else ""
+        yield f"{len(ordered)} {kind} ({', '.join(ordered[:SHOWN])}{more})"
+
+
+def _read(path: Path, module: nn.Module) -> dict[str, torch.Tensor]:
+    expected = module.state_dict()
+    with _opened(path) as file:
+        # The copy leaves the memory map of the file behind.
+        return {
+            name: _finite(name, file.get_tensor(name).to(expected[name].dtype, copy=True))
+            for name in file.keys()  # noqa: SIM118 - not a dictionary
+        }
+
+
+def _finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(tensor).all():
+        count = int((~torch.isfinite(tensor)).sum())
+        raise InvalidModel(
+            f"the weights have {count} values in {name} that are NaN or infinite: expected finite numbers"
+        )
+    return tensor
