@@ -45,10 +45,9 @@ class Preprocessing(Wire):
         if self.resize is not None and self.resize < max(self.size):
             raise ValueError(f"resize ({self.resize}) must be at least the larger side of size ({max(self.size)})")
         for name in ("mean", "std"):
-            if len(getattr(self, name)) not in {1, self.channels}:
-                raise ValueError(
-                    f"{name} must have 1 or {self.channels} numbers for color={self.color}, given {len(getattr(self, name))}"
-                )
+            given = len(getattr(self, name))
+            if given not in {1, self.channels}:
+                raise ValueError(f"{name} must have 1 or {self.channels} numbers for color={self.color}, given {given}")
         return self
 
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import psutil
 import redis
 
-from storage.child import die_with_parent
+from storage.child import dying_with_parent
 
 MAX_SOCKET_PATH = 100
 START_TIMEOUT_S = 10.0
@@ -78,6 +80,7 @@ class PrivateBroker:
         self._folder = data_dir / "broker"
         self._server = server or find_server()
         self._socket = socket_path(data_dir)
+        self._pid_file = self._folder / "broker.pid"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -98,6 +101,7 @@ class PrivateBroker:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._end_predecessor()
         self._socket.unlink(missing_ok=True)
         with (self._folder / "broker.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
@@ -105,8 +109,9 @@ class PrivateBroker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - it calls the kernel alone, and no thread runs yet
+                preexec_fn=dying_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it calls the kernel alone, and no thread runs yet
             )
+        self._pid_file.write_text(str(self._process.pid))
         self._wait_until_ready()
 
     def is_running(self) -> bool:
@@ -125,6 +130,16 @@ class PrivateBroker:
             self._process.wait()
         self._process = None
         self._socket.unlink(missing_ok=True)
+
+    def _end_predecessor(self) -> None:
+        """Ends the server of a tree that was killed: two must never share one append-only file."""
+        try:
+            process = psutil.Process(int(self._pid_file.read_text()))
+            if any(str(self._folder) in word or str(self._socket) in word for word in process.cmdline()):
+                process.terminate()
+                process.wait(timeout=START_TIMEOUT_S)
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+            return
 
     def _command(self) -> list[str]:
         options = {

@@ -3,12 +3,20 @@
 import ctypes
 import signal
 import sys
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """To be run in the child before it executes: the kernel ends it when its parent ends (Linux only)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def dying_with_parent(how: signal.Signals) -> Callable[[], None]:
+    """A function for the child to run before it executes: the kernel signals it when its parent ends (Linux only).
+
+    The parent must start it from its main thread, since the kernel watches the thread.
+    """
+
+    def tie() -> None:
+        if _LIBC is not None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, how)
+
+    return tie

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one CPU worker."""
+    preload: bool = True
+    """Whether a worker imports torch before its first job."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Workers that `attribution serve` starts."""
     log_level: str = "INFO"

@@ -1,0 +1,120 @@
+"""Commands that run the service: serve, gateway, worker, reconcile, migrate, doctor."""
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from storage.settings import Settings
+
+
+def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - options as click hands them over
+    """Settings from the environment, with the options that were given on the command line."""
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    return settings
+
+
+def stop_on_signal() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopped = threading.Event()
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return stopped
+
+
+@click.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
+@click.option("--workers", type=click.IntRange(0, 64), help="Workers to start. [default: 1]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of ledger, artefacts and private broker.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="The operator's TOML file.")
+def serve(**options: Any) -> None:  # noqa: ANN401 - options as click hands them over
+    """Run gateway, workers, reconciler and (unless a URL is set) a private broker until Ctrl-C."""
+    from cli.models import sync_models
+    from cli.tree import running_tree
+
+    settings = load_settings(**options)
+    stopped = stop_on_signal()
+    with running_tree(settings) as tree:
+        sync_models(tree.url, settings)
+        click.echo(f"attribution listens on {tree.url} (API at {tree.url}/docs); Ctrl-C stops it")
+        while not stopped.wait(0.5):
+            tree.supervise()
+        click.echo("stopping: running jobs are finished first")
+
+
+@click.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--fd", type=int, help="Listen on this inherited socket instead.")
+def gateway(fd: int | None, **options: Any) -> None:  # noqa: ANN401 - options as click hands them over
+    """Run the HTTP gateway alone (needs ATTRIBUTION_BROKER_URL to wake workers)."""
+    from cli.gateway import run_gateway
+
+    run_gateway(load_settings(**options), fd)
+
+
+@click.command()
+def worker() -> None:
+    """Run one worker (needs ATTRIBUTION_BROKER_URL); SIGTERM lets its job finish."""
+    from workers.process import run_worker
+
+    run_worker(load_settings())
+
+
+@click.command()
+def reconcile() -> None:
+    """Run the reconciler alone; any number may run."""
+    from service.reconciler import Reconciler
+    from storage.database import open_database
+    from storage.migrate import wait_for_schema
+    from storage.queue import Queue, celery_app
+
+    settings = load_settings()
+    if settings.broker_url is None:
+        raise click.UsageError("set ATTRIBUTION_BROKER_URL: the reconciler publishes to the workers' broker")
+    engine = open_database(settings.resolved_database_url, pool_size=2)
+    wait_for_schema(engine)
+    reconciler = Reconciler(engine, Queue(celery_app(settings.broker_url.get_secret_value(), settings)), settings)
+    stopped = stop_on_signal()
+    while not stopped.wait(settings.reconcile_s):
+        reconciler.round()
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the ledger's schema up to date."""
+    from storage.database import open_database
+    from storage.migrate import migrate as bring_up_to_date
+
+    settings = load_settings()
+    click.echo(f"the ledger is at revision {bring_up_to_date(open_database(settings.resolved_database_url))}")
+
+
+@click.command()
+@click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for a worker.")
+def doctor(timeout: float) -> None:
+    """Check settings, ledger, artefact store, broker and workers, each with what to do about it."""
+    from cli.doctor import examine
+
+    settings = load_settings()
+    failed = False
+    for finding in examine(settings, timeout):
+        failed = failed or not finding.is_well
+        click.secho(
+            f"{'ok  ' if finding.is_well else 'FAIL'} {finding.what}: {finding.detail}",
+            fg=None if finding.is_well else "red",
+        )
+    if failed:
+        raise SystemExit(1)

@@ -1,0 +1,195 @@
+"""`attribution serve`: gateway, workers, reconciler and private broker as one tree of processes."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from pydantic import SecretStr
+
+from service.reconciler import Reconciler
+from storage.broker import PrivateBroker, locked
+from storage.child import dying_with_parent
+from storage.database import open_database
+from storage.migrate import migrate
+from storage.queue import Queue, celery_app
+from storage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+DRAIN_S = 60.0
+RESTART_PAUSE_S = 1.0
+
+
+class ServeError(Exception):
+    """The tree does not come up."""
+
+
+@dataclass
+class Child:
+    """A process of the tree, started again when it ends by itself."""
+
+    name: str
+    command: list[str]
+    pass_fds: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Starts the process in a session of its own, so that Ctrl-C reaches the tree's root alone."""
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+            self.command,
+            env=environment,
+            pass_fds=self.pass_fds,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=dying_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it calls the kernel alone
+        )
+
+    def has_ended(self) -> bool:
+        """Whether it was started and is gone."""
+        return self.process is not None and self.process.poll() is not None
+
+    def stop(self, timeout_s: float) -> None:
+        """Asks the process to end, and ends it if it does not."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            log.warning("%s did not end within %.0f s: killed", self.name, timeout_s)
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Tree:
+    """Everything that `attribution serve` starts."""
+
+    settings: Settings
+    environment: dict[str, str]
+    url: str
+    children: list[Child] = field(default_factory=list)
+    broker: PrivateBroker | None = None
+
+    def supervise(self) -> None:
+        """Starts again what ended by itself."""
+        if self.broker is not None and not self.broker.is_running():
+            log.warning("broker ended: starting it again")
+            self.broker.start()
+        for child in self.children:
+            if child.has_ended() and time.monotonic() - child.started_at > RESTART_PAUSE_S:
+                log.warning(
+                    "%s ended with %s: starting it again", child.name, child.process and child.process.returncode
+                )
+                child.start(self.environment)
+
+    def wait_until_ready(self) -> None:
+        """Returns once the gateway answers.
+
+        Raises:
+            ServeError: It does not within a minute.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            self.supervise()
+            time.sleep(0.05)
+        raise ServeError(f"the gateway at {self.url} did not become ready within {START_TIMEOUT_S:.0f} s: see the log")
+
+
+@contextmanager
+def running_tree(settings: Settings) -> Iterator[Tree]:
+    """Starts the tree, yields it once it is ready, and stops all of it at the end of the block.
+
+    Raises:
+        ServeError: The port is taken, or the gateway does not come up.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(locked(settings.resolved_data_dir))
+        listener = stack.enter_context(_listen(settings))
+        broker = _private_broker(settings)
+        if broker is not None:
+            broker.start()
+            stack.callback(broker.stop)
+            settings = settings.model_copy(update={"broker_url": SecretStr(broker.url)})
+        engine = open_database(settings.resolved_database_url, pool_size=2)
+        stack.callback(engine.dispose)
+        migrate(engine)
+        tree = Tree(settings, child_environment(settings), _url(settings, listener), broker=broker)
+        tree.children = _children(settings, listener)
+        for child in tree.children:
+            child.start(tree.environment)
+        stack.callback(_stop_all, tree.children)
+        queue = Queue(celery_app(str(settings.broker_url and settings.broker_url.get_secret_value()), settings))
+        stack.callback(queue.close)
+        reconciler = Reconciler(engine, queue, settings)
+        thread = threading.Thread(target=reconciler.run, name="reconciler", daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(reconciler.stop)
+        tree.wait_until_ready()
+        yield tree
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables: how they reach the processes of the tree."""
+    environment = dict(os.environ)
+    for name, value in settings.model_dump(mode="python").items():
+        if value is not None:
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+            environment[f"ATTRIBUTION_{name.upper()}"] = str(plain)
+    environment["ATTRIBUTION_DATA_DIR"] = str(settings.resolved_data_dir)
+    return environment
+
+
+def _private_broker(settings: Settings) -> PrivateBroker | None:
+    return None if settings.broker_url is not None else PrivateBroker(settings.resolved_data_dir)
+
+
+@contextmanager
+def _listen(settings: Settings) -> Iterator[socket.socket]:
+    # The root holds the socket, so a gateway that is started again misses no connection.
+    try:
+        listener = socket.create_server((settings.host, settings.port), backlog=2048)
+    except OSError as error:
+        raise ServeError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
+            "stop what uses it, or choose another with --port (0 takes a free one)"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host = "127.0.0.1" if settings.host in {"", "0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def _children(settings: Settings, listener: socket.socket) -> list[Child]:
+    command = [sys.executable, "-m", "cli.main"]
+    gateway = Child("gateway", [*command, "gateway", "--fd", str(listener.fileno())], (listener.fileno(),))
+    return [gateway, *(Child(f"worker {number}", [*command, "worker"]) for number in range(1, settings.workers + 1))]
+
+
+def _stop_all(children: list[Child]) -> None:
+    stoppers = [threading.Thread(target=child.stop, args=(DRAIN_S,)) for child in children]
+    for stopper in stoppers:
+        stopper.start()
+    for stopper in stoppers:
+        stopper.join()

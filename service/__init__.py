@@ -1,0 +1,1 @@
+"""The door: the HTTP gateway, and the background work that needs no torch."""

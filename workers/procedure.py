@@ -1,0 +1,103 @@
+"""The procedure of a job: from a claim to an accepted finish."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
+
+from sqlalchemy import Connection
+
+from contracts.states import JobKind
+from storage import models
+from storage.claims import Cancelled, Failed, Finish, Outcome, finish
+from storage.database import LedgerUnavailableError
+from storage.records import Claim
+from workers.context import WorkerContext
+from workers.errors import problem_of
+from workers.tracking import ClaimLost, JobCancelled, Tracker
+
+log = logging.getLogger(__name__)
+
+Procedure = Callable[[WorkerContext, Claim, Tracker], Outcome]
+
+KINDS: dict[JobKind, str] = {
+    JobKind.EXPLAIN: "workers.explain:explain",
+    JobKind.CHECK: "workers.check:check_model",
+    JobKind.SELF_TEST: "workers.self_test:self_test",
+}
+"""Kind of job -> its procedure, imported on first use: a self-test needs no torch."""
+
+FINISH_TRIES = 5
+
+
+def run_jobs(context: WorkerContext, claims: Sequence[Claim]) -> None:
+    """Runs claimed jobs to their end; whatever happens to one does not reach the next."""
+    for claimed in claims:
+        run_job(context, claimed)
+
+
+def run_job(context: WorkerContext, claimed: Claim) -> None:
+    """Runs one job: heartbeat, procedure, finish, and a wake-up for what the finish put into the queue."""
+    started = time.perf_counter()
+    tracker = Tracker(context.engine, claimed, context.settings.lease_s)
+    with tracker.heartbeat():
+        outcome = _outcome(context, claimed, tracker)
+        if outcome is None:
+            return
+        done = _finish(context, claimed, outcome)
+    if not done.accepted:
+        log.warning("job %s: attempt %d was no longer ours, its result is dropped", claimed.job_id, claimed.attempt)
+    elif done.wake:
+        context.queue.wake(claimed.job_id, count=done.wake)
+    log.info(
+        "job %s attempt %d: %s in %.3f s",
+        claimed.job_id,
+        claimed.attempt,
+        type(outcome).__name__.lower(),
+        time.perf_counter() - started,
+    )
+
+
+def procedure_of(kind: JobKind) -> Procedure:
+    """The function that runs jobs of a kind."""
+    module, _, name = KINDS[kind].partition(":")
+    return cast("Procedure", getattr(import_module(module), name))
+
+
+def _outcome(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome | None:
+    try:
+        return procedure_of(claimed.kind)(context, claimed, tracker)
+    except JobCancelled:
+        return Cancelled()
+    except ClaimLost:
+        log.warning("job %s: lost to another worker while running", claimed.job_id)
+        return None
+    except Exception as error:  # noqa: BLE001 - the boundary of a job: everything becomes its outcome
+        return Failed(problem_of(error, claimed.job_id))
+
+
+def _finish(context: WorkerContext, claimed: Claim, outcome: Outcome) -> Finish:
+    for pause in range(FINISH_TRIES):
+        try:
+            return finish(context.engine, claimed, outcome, also=_registry_decision(claimed, outcome))
+        except LedgerUnavailableError as error:
+            log.warning("job %s: finish not written, trying again: %s", claimed.job_id, error)
+            time.sleep(min(2.0**pause, context.settings.lease_s / 4))
+    return Finish(accepted=False)
+
+
+def _registry_decision(claimed: Claim, outcome: Outcome) -> Callable[[Connection], None] | None:
+    """The registry's answer to a check, written in the transaction that finishes it."""
+    if claimed.kind is not JobKind.CHECK or isinstance(outcome, Cancelled):
+        return None
+    if isinstance(outcome, Failed):
+        is_final = not outcome.problem.retryable or claimed.attempt >= claimed.max_attempts
+        reason = outcome.problem
+        return (
+            (lambda connection: models.refuse(connection, claimed.tenant, claimed.job_id, reason)) if is_final else None
+        )
+    from workers.check import report_in
+
+    report = report_in(outcome)
+    return lambda connection: models.accept(connection, claimed.tenant, claimed.job_id, report)

@@ -1,0 +1,15 @@
+"""The Celery task: a wake-up. What runs is decided by the ledger."""
+
+from celery import shared_task
+
+from contracts.tasks import RUN_JOBS
+from storage.claims import claim
+from workers.procedure import run_jobs
+from workers.process import current_context
+
+
+@shared_task(name=RUN_JOBS, ignore_result=True)
+def wake_up(_job_id: str | None = None) -> None:
+    """Claims what is next and runs it; the id in the message is for the broker's log alone."""
+    context = current_context()
+    run_jobs(context, claim(context.engine, context.name, limit=1, lease_s=context.settings.lease_s))
