@@ -1,0 +1,200 @@
+"""Heatmaps: colours mean what the result says they mean."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contracts.render import RenderOptions
+from workers.rendering import COLORMAPS, RENDERERS, RenderedFile, colors, limits, render
+
+SMALL = RenderOptions(min_side=1, clip_percentile=100)
+
+
+def picture(file: RenderedFile) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(file.content)))
+
+
+def one_row(*values: float) -> np.ndarray:
+    """A map of one channel and one row."""
+    return np.array([[values]], dtype=np.float32)
+
+
+def image_for(values: np.ndarray, color=(100, 150, 200)) -> Image.Image:
+    return Image.new("RGB", values.shape[:0:-1], color)
+
+
+def files(values: np.ndarray, options: RenderOptions = SMALL, kind="signed", limit: float | None = None):
+    end = limits([values], kind, options)[0] if limit is None else limit
+    rendered = render("attributions", kind, values, image_for(values), end, options)
+    return {file.quantity: file for file in rendered}
+
+
+def rgb(text: str) -> list[int]:
+    return [int(text[place : place + 2], 16) for place in (1, 3, 5)]
+
+
+@pytest.mark.parametrize("name", ["red_blue", "purple_green", "brown_teal"])
+def test_diverging_maps_are_centred_on_zero(name):
+    low, middle, high = (rgb(text) for text in colors(name, 3))
+    options = SMALL.model_copy(update={"signed_colormap": name})
+    heatmap = files(one_row(-2, 0, 1, 2), options)["heatmap"]
+    drawn = picture(heatmap)[0].tolist()
+    assert (drawn[0], drawn[1], drawn[3]) == (low, middle, high)
+    assert heatmap.colormap == name
+    assert heatmap.range == (-2.0, 2.0)
+    assert min(middle) > 240, "zero is nearly white"
+
+
+def test_red_is_for_and_blue_against():
+    against, _, for_it = picture(files(one_row(-1, 0, 1))["heatmap"])[0].astype(int)
+    assert for_it[0] > for_it[2] + 50
+    assert against[2] > against[0] + 50
+
+
+def test_every_name_of_the_contract_has_a_map_of_the_expected_shape():
+    for name in COLORMAPS:
+        luminance = np.array([rgb(text) for text in colors(name, 9)]) @ [0.2126, 0.7152, 0.0722]
+        if name in {"viridis", "inferno", "grey"}:
+            assert (np.diff(luminance) > 0).all(), "sequential: always lighter"
+        else:
+            assert (np.diff(luminance[:5]) > 0).all(), "diverging: lightest in the middle"
+            assert (np.diff(luminance[4:]) < 0).all()
+
+
+def test_channels_are_summed():
+    values = np.array([[[1.0, -3.0]], [[1.0, 1.0]], [[2.0, -2.0]]], dtype=np.float32)
+    assert limits([values], "signed", SMALL) == [4.0]
+    np.testing.assert_array_equal(picture(files(values)["heatmap"]), picture(files(one_row(4, -4))["heatmap"]))
+
+
+def test_raw_map_comes_back_as_it_was():
+    values = np.random.default_rng(0).normal(size=(3, 5, 7)).astype(np.float32)
+    raw = files(values)["attributions"]
+    loaded = np.load(io.BytesIO(raw.content), allow_pickle=False)
+    np.testing.assert_array_equal(loaded, values)
+    assert loaded.dtype == np.float32
+    assert (raw.name, raw.media_type, raw.shape) == ("attributions.npy", "application/x-npy", [3, 5, 7])
+    assert (raw.colormap, raw.range) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("polarity", "expected", "ends"),
+    [("positive", [0.0, 0.0, 0.5, 1.0], (0.0, 4.0)), ("negative", [1.0, 0.0, 0.0, 0.0], (0.0, -3.0))],
+)
+def test_one_polarity_is_drawn_with_the_sequential_map(polarity, expected, ends):
+    options = SMALL.model_copy(update={"polarity": polarity, "magnitude_colormap": "grey"})
+    heatmap = files(one_row(-3, 0, 2, 4), options)["heatmap"]
+    np.testing.assert_allclose(picture(heatmap)[0, :, 0] / 255, expected, atol=1 / 254)
+    assert (heatmap.colormap, heatmap.range) == ("grey", ends)
+
+
+def test_magnitudes_ignore_polarity():
+    options = SMALL.model_copy(update={"polarity": "negative", "magnitude_colormap": "grey"})
+    heatmap = files(one_row(0, 1, 2), options, kind="magnitude")["heatmap"]
+    assert picture(heatmap)[0, :, 0].tolist() == [0, 128, 255]
+    assert heatmap.range == (0.0, 2.0)
+
+
+def test_values_beyond_the_percentile_are_drawn_at_the_end():
+    values = np.arange(101, dtype=np.float32).reshape(1, 1, 101)
+    options = RenderOptions(min_side=1, clip_percentile=90)
+    assert limits([values], "signed", options) == [90.0]
+    drawn = picture(files(values, options)["heatmap"])[0]
+    assert (drawn[90:] == drawn[100]).all()
+    assert (drawn[80] != drawn[100]).any()
+
+
+def test_a_job_shares_its_largest_limit_and_an_image_has_its_own():
+    maps = [one_row(1, -2), one_row(8, 3), one_row(0, 0)]
+    assert limits(maps, "signed", SMALL) == [8.0, 8.0, 8.0]
+    assert limits(maps, "signed", SMALL.model_copy(update={"scale": "image"})) == [2.0, 8.0, 0.0]
+    assert limits([], "signed", SMALL) == []
+
+
+def test_a_sparse_map_still_has_a_scale():
+    values = np.zeros((1, 100, 100), dtype=np.float32)
+    values[0, 0, 0] = -5
+    assert limits([values], "signed", RenderOptions(clip_percentile=99)) == [5.0]
+
+
+@pytest.mark.parametrize("kind", sorted(RENDERERS))
+@pytest.mark.parametrize("value", [0.0, 1e-45, -1e-45, 3e38])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
+def test_degenerate_maps_are_drawn(kind, value, shape):
+    values = np.full(shape, value, dtype=np.float32)
+    heatmap = files(values, kind=kind)["heatmap"]
+    assert picture(heatmap).shape == (*shape[1:], 3)
+    assert heatmap.range is not None
+    assert np.isfinite(heatmap.range).all()
+    if value == 0:
+        middle_or_low = colors("red_blue", 3)[1] if kind == "signed" else colors("viridis", 3)[0]
+        assert (picture(heatmap) == rgb(middle_or_low)).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(bad):
+    with pytest.raises(ValueError, match="not finite"):
+        limits([one_row(1, bad)], "signed", SMALL)
+
+
+def test_a_map_of_another_size_than_its_image_is_refused():
+    with pytest.raises(ValueError, match=r"\[1, 1, 3\] does not fit an image of 1 x 2"):
+        render("attributions", "signed", one_row(1, 2, 3), Image.new("RGB", (2, 1)), 1.0, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("size", "min_side", "expected"),
+    [
+        ((28, 28), 224, [224, 224]),
+        ((30, 40), 224, [240, 320]),
+        ((224, 224), 224, [224, 224]),
+        ((32, 32), 1, [32, 32]),
+        ((1, 4096), 2048, [1, 4096]),
+        ((2, 1000), 2048, [8, 4000]),
+    ],
+)
+def test_small_maps_are_enlarged_by_a_whole_factor(size, min_side, expected):
+    values = np.random.default_rng(1).normal(size=(1, *size)).astype(np.float32)
+    plain, large = files(values), files(values, SMALL.model_copy(update={"min_side": min_side}))
+    factor = expected[0] // size[0]
+    for quantity in ("heatmap", "overlay"):
+        assert large[quantity].shape == expected
+        repeated = picture(plain[quantity]).repeat(factor, 0).repeat(factor, 1)
+        np.testing.assert_array_equal(picture(large[quantity]), repeated)
+
+
+@pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
+def test_overlays_leave_the_image_where_the_map_is_silent(overlay):
+    options = SMALL.model_copy(update={"overlay": overlay, "opacity": 1.0})
+    values = one_row(0, 1)
+    silent, strong = picture(files(values, options)["overlay"])[0].tolist()
+    shown = image_for(values).convert("L" if overlay == "grey" else "RGB").convert("RGB").getpixel((0, 0))
+    if overlay == "mask":
+        assert (silent, strong) == ([0, 0, 0], list(shown))
+    else:
+        assert (silent, strong) == (list(shown), rgb(colors("red_blue", 3)[2]))
+
+
+@pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
+def test_opacity_zero_shows_the_image(overlay):
+    options = SMALL.model_copy(update={"overlay": overlay, "opacity": 0.0})
+    values = one_row(-1, 0, 1)
+    expected = image_for(values).convert("L" if overlay == "grey" else "RGB").convert("RGB")
+    np.testing.assert_array_equal(picture(files(values, options)["overlay"]), np.asarray(expected))
+
+
+def test_overlay_none_leaves_it_out():
+    assert set(files(one_row(1), SMALL.model_copy(update={"overlay": "none"}))) == {"attributions", "heatmap"}
+
+
+def test_grey_images_are_drawn_over():
+    values = one_row(0, 1)
+    rendered = render("attributions", "signed", values, Image.new("L", (2, 1), 80), 1.0, SMALL)
+    assert picture(rendered[-1])[0, 0].tolist() == [80, 80, 80]
+
+
+def test_the_same_map_gives_the_same_bytes():
+    values = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
+    assert files(values) == files(values.copy())
