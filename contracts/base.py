@@ -27,4 +27,4 @@ ModelRef = Annotated[
 ClassIndex = Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
-LabelValue = Annotated[str, StringConstraints(max_length=200)]
+LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]

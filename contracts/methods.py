@@ -102,6 +102,7 @@ class SmoothGrad(Wire):
 class IntegratedGradientsParams(Wire):
     """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
 
+    version: ClassVar[int] = 1
     guarantee: ClassVar[str] = "exact up to the reported completeness gap of each map"
     cost_class: ClassVar[str] = "n_steps forward and backward passes for each image and baseline"
 
@@ -133,6 +134,7 @@ class IntegratedGradientsParams(Wire):
 class SelfTestParams(Wire):
     """A job that needs no model and does as it is told: for doctors and fault tests."""
 
+    version: ClassVar[int] = 1
     guarantee: ClassVar[str] = "does what `action` says"
     cost_class: ClassVar[str] = "none"
 
@@ -160,6 +162,8 @@ class MethodInfo(Wire):
     """One row of the catalogue."""
 
     id: str
+    version: int
+    """Grows when the same parameters give other numbers; answers of an older version are not reused."""
     summary: str
     guarantee: str
     """Exact, unbiased with a standard error, or heuristic."""
@@ -167,3 +171,9 @@ class MethodInfo(Wire):
     """What a job costs, in passes through the network."""
     parameters: dict[str, object]
     """JSON schema of the parameters."""
+
+
+class MethodList(Wire):
+    """Every method of this version."""
+
+    methods: list[MethodInfo]

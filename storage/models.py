@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, an
 from sqlalchemy.exc import IntegrityError
 
 from contracts.classifiers import ModelReport, ModelSpec, ModelVersion
+from contracts.jobs import ModelIdentity
 from contracts.problems import Problem
 from contracts.states import ModelState
 from storage.database import reading, writing
@@ -43,14 +44,16 @@ def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: N
     }
     try:
         with writing(engine) as connection:
-            known = connection.execute(_select(tenant, spec.name, spec.version)).mappings().first()
+            # Held, so that only one of several replaces a refused version.
+            held = _select(tenant, spec.name, spec.version).with_for_update()
+            known = connection.execute(held).mappings().first()
             if known is not None and known["state"] != ModelState.REFUSED:
                 return _require_same(known, digest), False
             if known is not None:
                 connection.execute(update(models).where(_is(tenant, spec.name, spec.version)).values(row))
             else:
                 connection.execute(insert(models), row)
-            enter(connection, check)
+            enter(connection, check, use_cache=False)
             return _version(connection.execute(_select(tenant, spec.name, spec.version)).mappings().one()), True
     except IntegrityError:  # another process registered the version between our look and our insert
         with reading(engine) as connection:
@@ -60,16 +63,19 @@ def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: N
 
 def find_model(engine: Engine, tenant: str, ref: str) -> ModelVersion | None:
     """The version that `name@version` names, or the newest ready one of `name` (the newest of all if none is ready)."""
-    name, _, version = ref.partition("@")
     with reading(engine) as connection:
-        if version:
-            row = connection.execute(_select(tenant, name, version)).mappings().first()
-        else:
-            mine = and_(models.c.tenant == tenant, models.c.name == name)
-            is_ready = models.c.state == ModelState.READY.value
-            newest = select(models).where(mine).order_by(is_ready.desc(), models.c.created_at.desc()).limit(1)
-            row = connection.execute(newest).mappings().first()
+        row = connection.execute(_named(select(models), tenant, ref)).mappings().first()
     return None if row is None else _version(row)
+
+
+def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelIdentity] | None:
+    """State and identity of the version that `find_model` finds, without its specification and report."""
+    columns = select(models.c.state, models.c.name, models.c.version, models.c.sha256)
+    with reading(engine) as connection:
+        row = connection.execute(_named(columns, tenant, ref)).first()
+    if row is None:
+        return None
+    return ModelState(row.state), ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
 
 
 def list_models(engine: Engine, tenant: str, name: str | None = None) -> list[ModelVersion]:
@@ -117,6 +123,15 @@ def _is(tenant: str, name: str, version: str) -> ColumnElement[bool]:
 
 def _select(tenant: str, name: str, version: str) -> Select[Any]:
     return select(models).where(_is(tenant, name, version))
+
+
+def _named(query: Select[Any], tenant: str, ref: str) -> Select[Any]:
+    name, _, version = ref.partition("@")
+    if version:
+        return query.where(_is(tenant, name, version))
+    is_ready = models.c.state == ModelState.READY.value
+    mine = and_(models.c.tenant == tenant, models.c.name == name)
+    return query.where(mine).order_by(is_ready.desc(), models.c.created_at.desc()).limit(1)
 
 
 def _require_same(row: RowMapping, digest: str) -> ModelVersion:

@@ -1,6 +1,7 @@
 """Whose artefact is whose: a digest can be guessed, so only what a tenant uploaded or was given can be read."""
 
 import time
+from collections.abc import Collection
 
 from sqlalchemy import Engine, and_, select
 
@@ -26,9 +27,14 @@ def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
 
 def owned(engine: Engine, tenant: str, digest: str) -> StoredArtifact | None:
     """The tenant's artefact, or None where it has none with this digest."""
-    mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == digest)
+    return owned_among(engine, tenant, [digest]).get(digest)
+
+
+def owned_among(engine: Engine, tenant: str, digests: Collection[str]) -> dict[str, StoredArtifact]:
+    """Those of the digests that name artefacts of the tenant."""
+    if not digests:
+        return {}
+    mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256.in_(digests))
     with reading(engine) as connection:
-        row = connection.execute(select(artifacts).where(mine)).first()
-    if row is None:
-        return None
-    return StoredArtifact(row.sha256, row.media_type, row.size, row.details)
+        rows = connection.execute(select(artifacts).where(mine)).all()
+    return {row.sha256: StoredArtifact(row.sha256, row.media_type, row.size, row.details) for row in rows}
