@@ -1,0 +1,1 @@
+"""The demonstration: what it explains, and how it shows it."""
