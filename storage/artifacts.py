@@ -3,16 +3,24 @@
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 CHUNK = 1024 * 1024
+STALE_S = 24 * 3600.0
+"""An upload that was not finished for so long never will be."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_S3_OPTIONS = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 1}}}
+"""s3fs tries again by itself; botocore's own tries on top of that would keep a request waiting for minutes."""
 
 
 class StoreUnavailableError(Exception):
@@ -30,32 +38,42 @@ class ArtifactStore:
     """Immutable files named by their SHA-256; `put` returns only once the bytes are safe."""
 
     def __init__(self, url: str) -> None:
-        self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url))
+        options: dict[str, Any] = _S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
+        self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        # Each remote store raises the errors of its own library.
+        self._failures: type[Exception] = OSError if self._is_local else Exception
 
     def put(self, data: bytes) -> str:
         """Stores bytes and returns their digest."""
         digest = hashlib.sha256(data).hexdigest()
-        with _translated(f"artefact {digest} cannot be stored"):
-            if not self._exists(digest):
-                if self._is_local:
-                    _write_local(Path(self._path(digest)), data)
-                else:
-                    self._fs.pipe_file(self._path(digest), data)
+        with self._translated(f"artefact {digest} cannot be stored"):
+            if self._exists(digest):
+                return digest
+            if not self._is_local:
+                self._fs.pipe_file(self._path(digest), data)
+                return digest
+            with self._spool() as spool:
+                spool.write(data)
+                self._adopt(spool, digest)
         return digest
 
     def put_stream(self, stream: Readable) -> tuple[str, int]:
         """Stores a stream without holding it in memory; returns its digest and size."""
         hasher, size = hashlib.sha256(), 0
-        with _translated("the upload cannot be stored"), tempfile.TemporaryFile(dir=self._temporary_folder()) as spool:
-            while chunk := stream.read(CHUNK):
+        storing = "the upload cannot be stored"
+        with contextlib.ExitStack() as stack:
+            with self._translated(storing):
+                spool = stack.enter_context(self._spool())
+            while chunk := stream.read(CHUNK):  # what the stream raises is the caller's
                 hasher.update(chunk)
                 size += len(chunk)
-                spool.write(chunk)
-            spool.seek(0)
+                with self._translated(storing):
+                    spool.write(chunk)
             digest = hasher.hexdigest()
-            if not self._exists(digest):
-                self._copy_in(digest, cast("BinaryIO", spool))
+            with self._translated(storing):
+                if not self._exists(digest):
+                    self._adopt(spool, digest)
         return digest, size
 
     def get(self, digest: str) -> bytes:
@@ -64,42 +82,58 @@ class ArtifactStore:
         Raises:
             FileNotFoundError: There is no such artefact.
         """
-        with _translated(f"artefact {digest} cannot be read"):
+        with self._translated(f"artefact {digest} cannot be read", may_miss=True):
             return cast("bytes", self._fs.cat_file(self._path(digest)))
 
     def read_range(self, digest: str, start: int, end: int) -> bytes:
-        """The bytes from `start` up to but not including `end`."""
-        with _translated(f"artefact {digest} cannot be read"):
+        """The bytes from `start` up to but not including `end`.
+
+        Raises:
+            FileNotFoundError: There is no such artefact.
+        """
+        with self._translated(f"artefact {digest} cannot be read", may_miss=True):
             return cast("bytes", self._fs.cat_file(self._path(digest), start=start, end=end))
 
     def has(self, digest: str) -> bool:
         """Whether the artefact is stored."""
-        with _translated("the artefact store cannot be read"):
+        with self._translated("the artefact store cannot be read"):
             return self._exists(digest)
 
     @contextlib.contextmanager
     def local_path(self, digest: str) -> Iterator[Path]:
-        """The artefact as a file on this machine, fetched to a temporary one where the store is remote."""
-        if self._is_local:
-            yield Path(self._path(digest))
-            return
-        with tempfile.NamedTemporaryFile() as copy:
-            with _translated(f"artefact {digest} cannot be read"):
-                self._fs.get_file(self._path(digest), copy.name)
-            yield Path(copy.name)
+        """The artefact as a file on this machine, fetched to a temporary one where the store is remote.
+
+        Raises:
+            FileNotFoundError: There is no such artefact.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._translated(f"artefact {digest} cannot be read", may_miss=True):
+                if self._is_local:
+                    path = Path(self._path(digest)).resolve(strict=True)
+                else:
+                    path = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
+                    self._fs.get_file(self._path(digest), str(path))
+            yield path
 
     def require_writable(self) -> None:
-        """Stores a small artefact, to find out now rather than with a job.
+        """Stores and deletes a small artefact, to find out now rather than with a job; clears interrupted uploads.
 
         Raises:
             StoreUnavailableError: With the reason.
         """
-        probe = os.urandom(16)
-        path = self._path(self.put(probe))
-        with _translated("the artefact store does not delete"):
+        path = self._path(self.put(os.urandom(16)))
+        with self._translated("the artefact store does not delete"):
             self._fs.rm_file(path)
+            if self._is_local:
+                _clear(self._incoming)
+
+    @property
+    def _incoming(self) -> Path:
+        return Path(self._root) / "incoming"
 
     def _path(self, digest: str) -> str:
+        if not _DIGEST.fullmatch(digest):
+            raise FileNotFoundError(f"{digest!r} is no SHA-256, so there is no such artefact")
         return f"{self._root}/{digest[:2]}/{digest}"
 
     def _exists(self, digest: str) -> bool:
@@ -107,41 +141,55 @@ class ArtifactStore:
             return Path(self._path(digest)).exists()
         return bool(self._fs.exists(self._path(digest)))
 
-    def _temporary_folder(self) -> str | None:
-        # A rename is atomic only within one file system, so the spool lies beside its destination.
+    @contextlib.contextmanager
+    def _spool(self) -> Iterator[IO[bytes]]:
+        """A temporary file, gone at the end unless it was adopted."""
+        folder = None
+        if self._is_local:  # a rename is atomic only within one file system
+            folder = self._incoming
+            _make_folder(folder)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+            try:
+                yield cast("IO[bytes]", spool)
+            finally:
+                with contextlib.suppress(OSError):
+                    Path(spool.name).unlink(missing_ok=True)
+
+    def _adopt(self, spool: IO[bytes], digest: str) -> None:
+        """Makes a complete file visible under its digest: a reader sees all of it or nothing."""
+        spool.flush()
         if not self._is_local:
-            return None
-        Path(self._root).mkdir(parents=True, exist_ok=True)
-        return self._root
-
-    def _copy_in(self, digest: str, spool: BinaryIO) -> None:
-        if self._is_local:
-            _write_local(Path(self._path(digest)), spool)
+            self._fs.put_file(spool.name, self._path(digest))
             return
-        with self._fs.open(self._path(digest), "wb") as target:
-            while chunk := spool.read(CHUNK):
-                target.write(chunk)
+        os.fsync(spool.fileno())
+        destination = Path(self._path(digest))
+        _make_folder(destination.parent)
+        Path(spool.name).replace(destination)
+        _sync_folder(destination.parent)
+
+    @contextlib.contextmanager
+    def _translated(self, what: str, *, may_miss: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except self._failures as error:
+            if may_miss and isinstance(error, FileNotFoundError):
+                raise
+            raise StoreUnavailableError(f"{what}: {error or type(error).__name__}") from error
 
 
-def _write_local(path: Path, source: bytes | BinaryIO) -> None:
-    """Writes to a temporary name, syncs, renames, syncs the folder: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".incoming-")
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            if isinstance(source, bytes):
-                target.write(source)
-            else:
-                while chunk := source.read(CHUNK):
-                    target.write(chunk)
-            target.flush()
-            os.fsync(target.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    _sync_folder(path.parent)
+def _clear(folder: Path) -> None:
+    for left in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the upload may just have ended
+            if left.stat().st_mtime < time.time() - STALE_S:
+                left.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder that outlives the loss of power, as do its parents."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -150,13 +198,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StoreUnavailableError(f"{what}: {error}") from error

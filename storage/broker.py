@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -15,6 +16,8 @@ from typing import IO
 
 import psutil
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from storage.child import dying_with_parent
 
@@ -99,19 +102,10 @@ class PrivateBroker:
         Raises:
             BrokerUnavailableError: It does not come up; the end of its log says why.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._end_predecessor()
-        self._socket.unlink(missing_ok=True)
-        with (self._folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=dying_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it calls the kernel alone, and no thread runs yet
-            )
-        self._pid_file.write_text(str(self._process.pid))
+        try:
+            self._launch()
+        except OSError as error:
+            raise BrokerUnavailableError(f"{self._server} cannot be started: {error}") from error
         self._wait_until_ready()
 
     def is_running(self) -> bool:
@@ -141,6 +135,22 @@ class PrivateBroker:
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return
 
+    def _launch(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._socket.parent != self._folder:
+            _require_own(self._socket.parent)
+        self._end_predecessor()
+        self._socket.unlink(missing_ok=True)
+        with (self._folder / "broker.log").open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=dying_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it calls the kernel alone
+            )
+        self._pid_file.write_text(str(self._process.pid))
+
     def _command(self) -> list[str]:
         options = {
             "port": "0",
@@ -156,16 +166,16 @@ class PrivateBroker:
         return [str(self._server), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def _wait_until_ready(self) -> None:
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1.0)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.is_running():
-            try:
-                client.ping()
-            except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
-                time.sleep(0.01)
-            else:
-                client.close()
-                return
+        # One attempt a round: the client's own retries sleep for longer than the server takes to start.
+        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as client:
+            while time.monotonic() < deadline and self.is_running():
+                try:
+                    client.ping()
+                except redis.RedisError:
+                    time.sleep(0.01)
+                else:
+                    return
         log = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
         self.stop()
         raise BrokerUnavailableError(f"{self._server} did not come up; its log ends:\n{log}")
@@ -174,7 +184,19 @@ class PrivateBroker:
 def socket_path(data_dir: Path) -> Path:
     """A path short enough for a unix socket: in the data folder, else in a private temporary folder."""
     inside = data_dir / "broker" / "broker.sock"
-    if len(str(inside)) <= MAX_SOCKET_PATH:
+    if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
-    digest = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"attribution-{os.getuid()}-{digest}" / "broker.sock"
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
+    for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the last resort; `_require_own` keeps it private
+        outside = Path(folder) / f"attribution-{os.getuid()}-{digest}" / "broker.sock"
+        if len(os.fsencode(outside)) <= MAX_SOCKET_PATH:
+            break
+    return outside
+
+
+def _require_own(folder: Path) -> None:
+    """Makes the folder for us alone, or makes sure that nobody else made it: temporary folders are shared."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise BrokerUnavailableError(f"{folder} belongs to somebody else: set another data_dir or TMPDIR")

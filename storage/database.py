@@ -1,34 +1,74 @@
 """Connections to the ledger's database: SQLite in WAL mode or PostgreSQL."""
 
+import functools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_S = 15.0
+"""How long a statement waits for another's lock."""
+CONNECT_TIMEOUT_S = 5
+"""How long a connection to PostgreSQL may take."""
+POOL_TIMEOUT_S = 20.0
+"""How long a thread waits for a connection that other threads of its process hold."""
 
 
 class LedgerUnavailableError(Exception):
-    """The database cannot be reached, is locked, full or read-only."""
+    """The database cannot be reached, is locked, full, damaged or read-only."""
 
 
 def open_database(url: str, *, pool_size: int = 16) -> Engine:
-    """An engine for the URL, set up so that a committed row survives the loss of any process."""
+    """An engine for the URL, set up so that a committed row survives the loss of any process.
+
+    Raises:
+        ValueError: The URL names neither a SQLite file nor PostgreSQL.
+    """
     parsed = make_url(url)
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_timeout": POOL_TIMEOUT_S,
+        # NaN is no JSON: PostgreSQL refuses it where SQLite would keep it.
+        "json_serializer": functools.partial(json.dumps, allow_nan=False, separators=(",", ":")),
+    }
+    if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
+        return _open_postgres(parsed.set(drivername="postgresql+psycopg"), options)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
-    if parsed.database in {None, "", ":memory:"}:
+        raise ValueError(f"the ledger speaks SQLite and PostgreSQL, given {parsed.drivername}://")
+    return _open_sqlite(parsed, options)
+
+
+def _open_postgres(url: URL, options: dict[str, Any]) -> Engine:
+    connect = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=connect, **options)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+def _prepare_postgres(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+    cursor.close()
+    connection.commit()
+
+
+def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
+    if url.database in {None, "", ":memory:"}:
         raise ValueError("the ledger must outlive a process: give SQLite a file, not memory")
-    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        parsed, pool_size=pool_size, max_overflow=pool_size, connect_args={"timeout": BUSY_TIMEOUT_S}
-    )
+    try:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerUnavailableError(f"the ledger's folder cannot be made: {error}") from error
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -37,6 +77,7 @@ def open_database(url: str, *, pool_size: int = 16) -> Engine:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    # FULL syncs the log with every commit, so that an accepted job also survives the loss of power.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -50,21 +91,31 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for queries."""
-    with _translated(), engine.connect() as connection:
+    with translated(), engine.connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that commits at the end of the block and rolls back on an exception."""
-    with _translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turns what drivers raise of a database out of order into one error."""
     try:
         yield
-    except (OperationalError, PoolTimeoutError) as error:
-        reason = str(getattr(error, "orig", None) or error)
-        raise LedgerUnavailableError(f"the ledger's database answered: {reason}") from error
+    except (OperationalError, InterfaceError, InternalError, PoolTimeoutError) as error:
+        raise _unavailable(error) from error
+    except DatabaseError as error:
+        # SQLite raises the base class itself for a damaged file; its other children are ours to answer for.
+        if type(error) is not DatabaseError:
+            raise
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> LedgerUnavailableError:
+    reason = str(getattr(error, "orig", None) or error).strip()
+    return LedgerUnavailableError(f"the ledger's database answered: {reason}")

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    RowMapping,
     and_,
     bindparam,
     case,
     delete,
     insert,
+    not_,
     or_,
     select,
     update,
@@ -26,7 +29,7 @@ from contracts.jobs import Job
 from contracts.states import TERMINAL, JobStatus
 from storage.database import reading, writing
 from storage.records import JOB_COLUMNS, NewJob, job_of
-from storage.statements import ENDED, enter_artifacts, settle
+from storage.statements import ENDED, enter_artifacts, hold_parents, settle
 from storage.tables import job_artifacts, job_labels, jobs, results
 
 
@@ -76,12 +79,16 @@ def submit(engine: Engine, new: NewJob, *, use_cache: bool = True) -> Submitted:
             return known
 
 
-def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> None:
-    """Inserts a job within the caller's transaction; it ends at once where its result is known already."""
+def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> bool:
+    """Inserts a job within the caller's transaction.
+
+    Returns:
+        Whether it ended at once, for its result is known already.
+    """
     now = time.time()
     row = new.row(now)
-    body = _cached(connection, new) if use_cache and new.cache_key else None
-    if body is not None:
+    known = _cached(connection, new) if use_cache and new.cache_key else None
+    if known is not None:
         row |= {"status": JobStatus.SUCCEEDED.value, "cached": True, "finished_at": now, "progress_stage": "cached"}
     connection.execute(insert(jobs), row)
     if new.labels:
@@ -89,8 +96,9 @@ def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> Non
             insert(job_labels), [{"job_id": new.id, "key": k, "value": v} for k, v in new.labels.items()]
         )
     enter_artifacts(connection, new.tenant, new.id, "input", new.inputs)
-    if body is not None:
-        _copy_result(connection, new.id, body)
+    if known is not None:
+        _copy_result(connection, new.id, known)
+    return known is not None
 
 
 def find(engine: Engine, tenant: str, job_id: str) -> Job | None:
@@ -145,25 +153,36 @@ def cancel(engine: Engine, tenant: str, job_id: str) -> Job | None:
     """Ends a queued job, tells a running one to stop, leaves an ended one alone; children likewise."""
     now = time.time()
     with writing(engine) as connection:
-        for condition in (jobs.c.parent_id == job_id, jobs.c.id == job_id):
-            ended = connection.execute(_cancel_statement(and_(condition, jobs.c.tenant == tenant), now)).mappings()
-            settle(connection, [row for row in ended if row["status"] == JobStatus.CANCELLED], now)
+        which = and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
+        hold_parents(connection, which)
+        ended: list[RowMapping] = []
+        # From the top down: once a parent is held, no new child of it can appear.
+        while True:
+            told = connection.execute(_cancel_statement(which, now)).mappings().all()
+            ended += [row for row in told if row["status"] == JobStatus.CANCELLED]
+            split = [row["id"] for row in told if row["phase"] == "wait"]
+            if not split:
+                break
+            which = jobs.c.parent_id.in_(split)
+        settle(connection, ended, now)
         row = connection.execute(_SELECT_JOB, {"tenant": tenant, "job_id": job_id}).mappings().first()
     return None if row is None else job_of(row)
 
 
 def remove(engine: Engine, tenant: str, job_id: str) -> bool:
-    """Deletes an ended job with its result and references; False where there is none.
+    """Deletes an ended job with its result, references and children; False where there is none.
 
     Raises:
-        JobNotFinishedError: It has not ended: cancel it first.
+        JobNotFinishedError: It has not ended, or it is a part of one that has not: cancel that first.
     """
     with writing(engine) as connection:
         row = connection.execute(_SELECT_JOB, {"tenant": tenant, "job_id": job_id}).mappings().first()
         if row is None:
             return False
-        if row["status"] not in TERMINAL:
-            raise JobNotFinishedError(f"job {job_id} is {row['status']}; cancel it before deleting it")
+        whole = connection.execute(select(jobs.c.id, jobs.c.status).where(jobs.c.id == row["parent_id"])).first()
+        for found_id, status in ((row["id"], row["status"]), *([tuple(whole)] if whole else [])):
+            if status not in TERMINAL:
+                raise JobNotFinishedError(f"job {found_id} is {status}; cancel it before deleting {job_id}")
         connection.execute(delete(jobs).where(jobs.c.id == job_id))
     return True
 
@@ -187,17 +206,21 @@ def _same_key(connection: Connection, new: NewJob) -> Submitted | None:
     return Submitted(_read(connection, new.tenant, found.id), created=False)
 
 
-def _cached(connection: Connection, new: NewJob) -> dict[str, Any] | None:
+def _cached(connection: Connection, new: NewJob) -> RowMapping | None:
     same = and_(
         jobs.c.tenant == new.tenant, jobs.c.cache_key == new.cache_key, jobs.c.status == JobStatus.SUCCEEDED.value
     )
-    return connection.execute(select(results.c.body).join(jobs).where(same).limit(1)).scalar()
+    return (
+        connection.execute(select(results.c.job_id, results.c.body).join(jobs).where(same).limit(1)).mappings().first()
+    )
 
 
-def _copy_result(connection: Connection, job_id: str, body: dict[str, Any]) -> None:
-    original = body["job"]
-    connection.execute(insert(results), {"job_id": job_id, "attempt": 0, "body": body | {"job": job_id}})
-    outputs = select(job_artifacts.c.sha256).where(job_artifacts.c.job_id == original, job_artifacts.c.role == "output")
+def _copy_result(connection: Connection, job_id: str, known: RowMapping) -> None:
+    body = known["body"] | {"job": job_id}
+    connection.execute(insert(results), {"job_id": job_id, "attempt": 0, "body": body})
+    outputs = select(job_artifacts.c.sha256).where(
+        job_artifacts.c.job_id == known["job_id"], job_artifacts.c.role == "output"
+    )
     references = [{"job_id": job_id, "sha256": digest, "role": "output"} for digest in connection.scalars(outputs)]
     if references:
         connection.execute(insert(job_artifacts), references)
@@ -224,16 +247,18 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
 def _cancel_statement(which: ColumnElement[bool], now: float) -> ReturningUpdate[Any]:
     # A parent that waits for its children is in no worker's hands, so it ends at once like a queued job.
     idle = or_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.phase == "wait")
+    live = jobs.c.status.in_([JobStatus.QUEUED.value, JobStatus.RUNNING.value])
     return (
         update(jobs)
-        .where(which, jobs.c.status.in_([JobStatus.QUEUED.value, JobStatus.RUNNING.value]))
+        .where(which, live, or_(idle, not_(jobs.c.cancel_requested)))
         .values(
             cancel_requested=True,
             version=jobs.c.version + 1,
             status=case((idle, JobStatus.CANCELLED.value), else_=jobs.c.status),
             finished_at=case((idle, now), else_=jobs.c.finished_at),
+            progress_stage=case((idle, JobStatus.CANCELLED.value), else_=jobs.c.progress_stage),
         )
-        .returning(*ENDED)
+        .returning(*ENDED, jobs.c.phase)
     )
 
 
@@ -243,10 +268,13 @@ def _encode(created_at: float, job_id: str) -> str:
 
 def _decode(cursor: str) -> tuple[float, str]:
     try:
-        created_at, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return float(created_at), job_id
-    except (ValueError, binascii.Error) as error:
-        raise ValueError(f"cursor {cursor!r} is none of ours: use next_cursor of the page before") from error
+        found = _CURSOR.fullmatch(base64.urlsafe_b64decode(cursor.encode()).decode())
+    except (ValueError, binascii.Error):
+        found = None
+    if found is None:
+        raise ValueError(f"cursor {cursor!r} is none of ours: use next_cursor of the page before")
+    return float(found[1]), found[2]
 
 
+_CURSOR = re.compile(r"(\d{1,15}\.\d{1,15}) ([A-Za-z0-9_-]{1,40})")
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))

@@ -1,15 +1,18 @@
 """The ledger's schema: Alembic brings it up to date, everything else waits until it is."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, text
 
-from storage.database import reading
+from storage.database import reading, translated
 
 _ADVISORY_LOCK = 0x61747472
 
@@ -19,14 +22,33 @@ class SchemaOutdatedError(Exception):
 
 
 def migrate(engine: Engine) -> str:
-    """Brings the schema to the newest revision and returns that; several at once wait for each other."""
+    """Brings the schema to the newest revision and returns that; several at once wait for each other.
+
+    Raises:
+        SchemaOutdatedError: The database was written by a newer version of the service.
+    """
     config = _config()
-    with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    with _alone(engine) as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise SchemaOutdatedError(f"the ledger's schema is none that this version knows: {error}") from error
     return newest_revision()
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other migration shares, on a connection of its own."""
+    with translated(), engine.connect().execution_options(writes=True) as connection:
+        if engine.dialect.name == "sqlite":
+            # SQLite alters a table by copying and dropping it, and a drop would cascade to every row that refers to it.
+            connection.detach()
+            connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield connection
 
 
 def newest_revision() -> str:

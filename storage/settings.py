@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     """Largest body of a model's registration."""
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     """Largest image, in pixels after decoding."""
-    max_maps: Annotated[int, Field(gt=0)] = 2048
+    max_maps: Annotated[int, Field(gt=0)] = 512
     """Largest number of images times targets in one job."""
 
     lease_s: Seconds = 30.0

@@ -1,10 +1,11 @@
 """Statements that more than one part of the ledger needs."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, and_, case, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
@@ -27,6 +28,8 @@ def enter_artifacts(
 ) -> None:
     """Enters artefacts and the job's references to them."""
     now = time.time()
+    # In one order for all: two transactions that enter the same artefacts never wait for each other in a circle.
+    distinct = sorted({item.sha256: item for item in stored}.values(), key=lambda item: item.sha256)
     rows = [
         {
             "tenant": tenant,
@@ -36,15 +39,26 @@ def enter_artifacts(
             "details": item.details,
             "created_at": now,
         }
-        for item in stored
+        for item in distinct
     ]
     insert_missing(connection, artifacts, rows)
-    references = {item.sha256: {"job_id": job_id, "sha256": item.sha256, "role": role} for item in stored}
-    insert_missing(connection, job_artifacts, list(references.values()))
+    references = [{"job_id": job_id, "sha256": item.sha256, "role": role} for item in distinct]
+    insert_missing(connection, job_artifacts, references)
 
 
 ENDED = (jobs.c.id, jobs.c.parent_id, jobs.c.status, jobs.c.kind)
 """What `settle` must know of a job that ended."""
+
+
+def hold_parents(connection: Connection, children: ColumnElement[bool]) -> None:
+    """Locks the parents of some jobs, before these are written to.
+
+    Whoever writes to a parent and to its children takes the parent first; two transactions that took them in opposite
+    orders would wait for each other. SQLite has one writer and no such locks.
+    """
+    if connection.dialect.name == "postgresql":
+        parents = select(jobs.c.parent_id).where(children)
+        connection.execute(select(jobs.c.id).where(jobs.c.id.in_(parents)).order_by(jobs.c.id).with_for_update())
 
 
 def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> int:
@@ -56,37 +70,37 @@ def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> i
     Returns:
         How many parents were queued, so that as many workers must be woken.
     """
-    merges = 0
     for row in ended:
-        if row["parent_id"] is not None:
-            failed = 0 if row["status"] == JobStatus.SUCCEEDED else 1
-            merges += _count_child(connection, row["parent_id"], failed, now)
-        if row["kind"] == JobKind.CHECK and row["status"] != JobStatus.SUCCEEDED:
+        if row["kind"] == JobKind.CHECK:
             connection.execute(_refuse_unchecked(row["id"], row["status"]))
-    return merges
+    done = Counter(row["parent_id"] for row in ended if row["parent_id"] is not None)
+    failed = Counter(row["parent_id"] for row in ended if row["status"] != JobStatus.SUCCEEDED)
+    return sum(count_children(connection, parent, done[parent], failed[parent], now) for parent in sorted(done))
 
 
 def _refuse_unchecked(job_id: str, status: str) -> Update:
     reason = problem(
-        ErrorCode.INVALID_MODEL, f"the job that checks it ended as {status}: register the version again"
+        ErrorCode.INVALID_MODEL, f"the job that checks it ended as {status} without an answer: register it again"
     ).model_dump(mode="json", exclude_none=True)
     unchecked = and_(models.c.job_id == job_id, models.c.state == ModelState.CHECKING.value)
     return update(models).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
 
 
-def _count_child(connection: Connection, parent_id: str, failed: int, now: float) -> bool:
-    is_last = jobs.c.children_done + 1 >= jobs.c.children_total
+def count_children(connection: Connection, parent_id: str, done: int, failed: int, now: float) -> bool:
+    """Adds ended children to a parent that waits for them; whether these were the last, so that the merge is queued."""
+    is_last = jobs.c.children_done + done >= jobs.c.children_total
     statement = (
         update(jobs)
-        .where(and_(jobs.c.id == parent_id, jobs.c.status == JobStatus.RUNNING, jobs.c.phase == "wait"))
+        .where(and_(jobs.c.id == parent_id, jobs.c.status == JobStatus.RUNNING.value, jobs.c.phase == "wait"))
         .values(
-            children_done=jobs.c.children_done + 1,
+            children_done=jobs.c.children_done + done,
             children_failed=jobs.c.children_failed + failed,
-            progress_done=jobs.c.children_done + 1,
+            progress_done=jobs.c.children_done + done,
             version=jobs.c.version + 1,
             status=case((is_last, JobStatus.QUEUED.value), else_=jobs.c.status),
             phase=case((is_last, "merge"), else_=jobs.c.phase),
             queued_at=case((is_last, now), else_=jobs.c.queued_at),
+            # The merge has attempts of its own.
             max_attempts=case((is_last, jobs.c.max_attempts + jobs.c.attempt), else_=jobs.c.max_attempts),
         )
         .returning(jobs.c.phase)

@@ -75,8 +75,9 @@ jobs = Table(
     Column("error", JSON),
     UniqueConstraint("tenant", "idempotency_key"),
     UniqueConstraint("parent_id", "shard_index"),
-    Index("ix_jobs_next", "status", desc("priority"), "created_at"),
+    Index("ix_jobs_next", "status", desc("priority"), "created_at", "id"),
     Index("ix_jobs_leases", "status", "lease_until"),
+    Index("ix_jobs_deadlines", "status", "deadline_at"),
     Index("ix_jobs_recent", "tenant", "created_at", "id"),
     Index("ix_jobs_cache", "tenant", "cache_key"),
 )

@@ -105,6 +105,8 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.create_index('ix_jobs_cache', ['tenant', 'cache_key'], unique=False)
+        batch_op.create_index('ix_jobs_deadlines', ['status', 'deadline_at'], unique=False)
+        batch_op.create_index('ix_jobs_next', ['status', sa.text('priority DESC'), 'created_at', 'id'], unique=False)
         batch_op.create_index('ix_jobs_leases', ['status', 'lease_until'], unique=False)
         batch_op.create_index('ix_jobs_recent', ['tenant', 'created_at', 'id'], unique=False)
 
@@ -173,6 +175,8 @@ def downgrade() -> None:
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.drop_index('ix_jobs_recent')
         batch_op.drop_index('ix_jobs_leases')
+        batch_op.drop_index('ix_jobs_next')
+        batch_op.drop_index('ix_jobs_deadlines')
         batch_op.drop_index('ix_jobs_cache')
 
     op.drop_table('jobs')
