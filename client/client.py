@@ -1,0 +1,220 @@
+"""The client: one method for each thing the service does."""
+
+import hashlib
+import io
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Self
+
+from client.bodies import Body, CountedFile, Images, Sent, Source, job_body, json_body, multipart
+from client.errors import CorruptArtifact, JobFailed, ProblemError
+from client.session import Session, read
+from client.waiting import POLL_S, states
+from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
+from contracts.health import VersionInfo
+from contracts.jobs import Job, JobList, JobRequest
+from contracts.methods import MethodInfo, MethodList
+from contracts.problems import ErrorCode
+from contracts.results import ArtifactRef, Result
+from contracts.states import ModelState
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Client:
+    """Talks to one service; not shared between threads."""
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        timeout: float = 30.0,
+        patience: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Connects on first use.
+
+        Args:
+            base_url: Where the service listens.
+            timeout: Seconds to wait for one answer.
+            patience: Seconds to go on asking a service that is away or busy, where asking again is safe.
+            headers: Sent with every request.
+        """
+        self._session = Session(base_url, timeout, patience, headers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._session.close()
+
+    def submit(
+        self,
+        request: JobRequest | Mapping[str, Any] | None = None,
+        *,
+        images: Images = (),
+        idempotency_key: str | None = None,
+        is_fresh: bool = False,
+        **fields: Any,  # noqa: ANN401 - the fields of a request, which the service checks
+    ) -> Job:
+        """Sends a job: a request, fields of one, or both; sent again it is still the same job.
+
+        Args:
+            request: What to explain, and how.
+            images: Files (bytes or paths) that become further inputs; or by part name, where the request names parts.
+            idempotency_key: Names the job across processes; a random one without.
+            is_fresh: Compute again what the service knows already.
+            **fields: Fields of the request, for example `model="digits"`.
+        """
+        headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
+        if is_fresh:
+            headers["cache-control"] = "no-cache"
+        body = job_body(request, fields, images)
+        return read(Job, self._session.send("POST", "/v1/jobs", body, headers=headers, is_repeatable=True))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands."""
+        return read(Job, self._session.get(f"/v1/jobs/{job_id}"))
+
+    def wait(
+        self, job_id: str, *, progress: Callable[[Job], object] | None = None, timeout: float | None = None
+    ) -> Job:
+        """The job in its final state, whichever that is; `progress` sees every state on the way.
+
+        Raises:
+            TimeoutError: The job is not final after `timeout` seconds; it goes on all the same.
+        """
+        for job in states(self._session, job_id, timeout):
+            if progress is not None:
+                progress(job)
+        return job
+
+    def result(self, job_id: str) -> Result:
+        """The result of a job that succeeded.
+
+        Raises:
+            JobFailed: The job ended without one.
+            ProblemError: Among others, the job has not ended yet.
+        """
+        try:
+            return read(Result, self._session.get(f"/v1/jobs/{job_id}/result"))
+        except ProblemError as error:
+            if error.problem.code is not ErrorCode.JOB_ENDED_WITHOUT_RESULT:
+                raise
+        raise JobFailed(self.job(job_id))
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks for the end of a job; asking again changes nothing."""
+        return read(Job, self._session.send("POST", f"/v1/jobs/{job_id}/cancel", is_repeatable=True))
+
+    def jobs(self, **filters: str | int) -> Iterator[Job]:
+        """Jobs, the newest first, fetched page by page; filters as `GET /v1/jobs` takes them."""
+        cursor: str | None = None
+        while True:
+            query = filters | ({"cursor": cursor} if cursor else {})
+            page = read(JobList, self._session.get("/v1/jobs", params=query))
+            yield from page.jobs
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def artifact(self, reference: ArtifactRef) -> bytes:
+        """A file of a result, checked against its digest."""
+        content = self._session.get(f"/v1/artifacts/{reference.sha256}").content
+        found = hashlib.sha256(content).hexdigest()
+        if found != reference.sha256:
+            raise CorruptArtifact(f"{reference.name} came with digest {found}, not {reference.sha256}: fetch it again")
+        return content
+
+    def map(self, reference: ArtifactRef) -> "NDArray[np.float32]":
+        """A raw map as an array; this alone needs numpy."""
+        import numpy as np
+
+        loaded: NDArray[np.float32] = np.load(io.BytesIO(self.artifact(reference)), allow_pickle=False)
+        return loaded
+
+    def download(self, result: Result, folder: Path | str) -> list[Path]:
+        """Writes every file of a result, and the result itself as `result.json`, to a folder."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "result.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
+        references = [*result.artifacts, *(item for image in result.images for item in image.artifacts)]
+        written = [target / _file_name(reference) for reference in references]
+        for path, reference in zip(written, references, strict=True):
+            path.write_bytes(self.artifact(reference))
+        return written
+
+    def register_model(
+        self, spec: ModelSpec | Mapping[str, Any], *, weights: Source | None = None, progress: Sent | None = None
+    ) -> ModelVersion:
+        """Sends a model version to be checked; `weights` is the file of the part that the specification names."""
+        if weights is None:
+            return self._registered(json_body(spec))
+        part = _weights_part(spec)
+        if isinstance(weights, bytes):
+            return self._registered(multipart(spec, {part: weights}))
+        with CountedFile(weights, progress or (lambda _sent, _size: None)) as file:
+            return self._registered(multipart(spec, {part: file}))
+
+    def wait_for_model(self, model: str, *, timeout: float | None = None) -> ModelVersion:
+        """The version once a worker has checked it: `ready`, or `refused` with the reasons in `error`.
+
+        Raises:
+            TimeoutError: No worker has checked it after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (version := self.model(model)).state is ModelState.CHECKING:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"{model} is still being checked after {timeout:g} s: is a worker running?")
+            time.sleep(POLL_S / 4)
+        return version
+
+    def models(self) -> list[ModelVersion]:
+        """Every registered version."""
+        return read(ModelList, self._session.get("/v1/models")).models
+
+    def model(self, model: str) -> ModelVersion:
+        """One version, as `name@version`; of a `name` alone the newest that is ready, or else the newest."""
+        name, _, wanted = model.partition("@")
+        known = read(ModelList, self._session.get(f"/v1/models/{name}/versions")).models
+        versions = [version for version in known if wanted in {"", version.version}]
+        if not versions:
+            raise LookupError(f"{name} has no version {wanted}; it has {', '.join(found.version for found in known)}")
+        return max(versions, key=lambda found: (found.state is ModelState.READY, found.created_at))
+
+    def model_report(self, model: str) -> ModelReport:
+        """What a worker found in a version that is ready, given like `model` takes it."""
+        name, _, version = model.partition("@")
+        chosen = version or self.model(name).version
+        return read(ModelReport, self._session.get(f"/v1/models/{name}/versions/{chosen}/report"))
+
+    def methods(self) -> list[MethodInfo]:
+        """Every method, with the schema of its parameters."""
+        return read(MethodList, self._session.get("/v1/methods")).methods
+
+    def version(self) -> VersionInfo:
+        """Which version of the service answers."""
+        return read(VersionInfo, self._session.get("/v1/version"))
+
+    def _registered(self, body: Body) -> ModelVersion:
+        return read(ModelVersion, self._session.send("POST", "/v1/models", body))
+
+
+def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:
+    """The name of the part that the specification expects the file in; without one the service says what is wrong."""
+    named = spec.weights.part if isinstance(spec, ModelSpec) else spec.get("weights", {}).get("part")
+    return named or "weights"
+
+
+def _file_name(reference: ArtifactRef) -> str:
+    if reference.name != PurePath(reference.name).name:
+        raise CorruptArtifact(f"{reference.name!r} is no plain file name: it could be written outside the folder")
+    return reference.name
