@@ -5,23 +5,31 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from contracts.classifiers import ModelSpec
+from attribution.network import Network
+from contracts.classifiers import ModelReport, ModelSpec
 from workers.architectures import MAX_PARAMETERS, Factories, build
 from workers.problems import InvalidModel
+from workers.reports import report_on
 from workers.torchvision_weights import with_own_weights
 from workers.weights import load_into
 
 
 def load(
-    spec: ModelSpec, weights_path: Path | None, factories: Factories, *, max_parameters: int = MAX_PARAMETERS
+    spec: ModelSpec,
+    weights_path: Path | None,
+    factories: Factories,
+    *,
+    max_parameters: int = MAX_PARAMETERS,
+    device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """The classifier in evaluation mode, float32, on the CPU.
+    """The classifier in evaluation mode and float32, its parameters frozen.
 
     Args:
         spec: What was registered.
         weights_path: The safetensors file; unused where the weights are torchvision's own.
         factories: The operator's own architectures.
         max_parameters: Largest network, in parameters.
+        device: Where the parameters go.
 
     Raises:
         InvalidModel: The specification or the file is wrong; the message names every mismatch.
@@ -33,4 +41,15 @@ def load(
         raise InvalidModel("the model has no weights file: send one in safetensors format")
     else:
         load_into(module, weights_path, sha256=spec.weights.sha256)
-    return module.to(torch.float32).eval().requires_grad_(False)
+    return module.to(device, torch.float32).eval().requires_grad_(False)
+
+
+def check(spec: ModelSpec, weights_path: Path | None, factories: Factories) -> ModelReport:
+    """Loads a classifier, runs it once, and reports its classes, its layers and the methods that apply.
+
+    Raises:
+        InvalidModel: As `load`, or the outputs are not finite, or not as many as the labels.
+        NetworkError: The network does not run on one image of the specification's size, or returns no logits.
+    """
+    input_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
+    return report_on(Network(load(spec, weights_path, factories), input_shape), spec)

@@ -4,15 +4,11 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import torch
-from torch import nn
 
+from attribution.network import Network
 from contracts.base import Sha256
-
-Loaded = TypeVar("Loaded", bound=nn.Module)
-"""What is kept: a module, or the engine's network around one."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ def chosen_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-class ModelCache(Generic[Loaded]):
+class ModelCache:
     """Keeps the networks that were used last, up to a number of them and of bytes.
 
     One larger than the bound in bytes is kept alone, until the next one comes.
@@ -43,11 +39,11 @@ class ModelCache(Generic[Loaded]):
         self.max_models = max_models
         self.max_bytes = max_bytes
         self.device = chosen_device(device)
-        self._loaded: OrderedDict[Sha256, Loaded] = OrderedDict()
+        self._loaded: OrderedDict[Sha256, Network] = OrderedDict()
         self._hits = self._misses = self._evictions = 0
 
-    def get(self, digest: Sha256, load: Callable[[], Loaded]) -> Loaded:
-        """The network of a digest on the cache's device; `load` makes it where it is not kept.
+    def get(self, digest: Sha256, load: Callable[[], Network]) -> Network:
+        """The network of a digest; where it is not kept, `load` makes it on the cache's `device`.
 
         Whatever `load` raises passes through, and the cache stays as it was.
         """
@@ -56,7 +52,7 @@ class ModelCache(Generic[Loaded]):
             self._loaded.move_to_end(digest)
             return self._loaded[digest]
         self._misses += 1
-        network = load().to(self.device)
+        network = load()
         self._make_room(byte_count(network))
         self._loaded[digest] = network
         return network
@@ -82,6 +78,6 @@ class ModelCache(Generic[Loaded]):
                 torch.cuda.empty_cache()
 
 
-def byte_count(module: nn.Module) -> int:
-    """Bytes of the parameters and buffers of a module."""
-    return sum(tensor.nbytes for tensor in [*module.parameters(), *module.buffers()])
+def byte_count(network: Network) -> int:
+    """Bytes of the parameters and buffers of a network."""
+    return sum(tensor.nbytes for tensor in [*network.module.parameters(), *network.module.buffers()])

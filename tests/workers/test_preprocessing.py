@@ -1,0 +1,68 @@
+"""From images to inputs."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import ResNet18_Weights
+
+from contracts.classifiers import Preprocessing
+from workers.preprocessing import preprocess
+from workers.problems import InvalidImage
+
+IMAGENET = Preprocessing(size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+
+
+def noise(width, height, mode="RGB"):
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(300, 400), (500, 260), (224, 224), (100, 90)])
+def test_equals_the_transforms_of_torchvision(size):
+    expected = ResNet18_Weights.IMAGENET1K_V1.transforms()(noise(*size))
+    torch.testing.assert_close(preprocess(noise(*size), IMAGENET).tensor, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        IMAGENET,
+        Preprocessing(size=(20, 30)),
+        Preprocessing(color="grey", size=(28, 28), resize=40, mean=[0.5], std=[0.5]),
+    ],
+)
+def test_the_picture_shown_is_what_the_network_sees(preprocessing):
+    tensor, displayed = preprocess(noise(97, 120), preprocessing)
+    assert tensor.shape == (preprocessing.channels, *preprocessing.size)
+    assert (tensor.dtype, displayed.mode) == (torch.float32, "RGB")
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    seen = torch.from_numpy(np.array(displayed)).permute(2, 0, 1)[: preprocessing.channels]
+    torch.testing.assert_close(tensor * std + mean, seen / 255)
+
+
+def test_an_image_of_the_right_size_is_not_resampled():
+    image = noise(32, 32)
+    np.testing.assert_array_equal(
+        np.asarray(preprocess(image, Preprocessing(size=(32, 32))).displayed), np.asarray(image)
+    )
+
+
+def test_size_is_height_then_width():
+    assert preprocess(noise(50, 50), Preprocessing(size=(10, 20))).displayed.size == (20, 10)
+
+
+def test_nearest_keeps_the_colours():
+    image = noise(8, 8, "L")
+    enlarged = preprocess(image, Preprocessing(color="grey", size=(16, 16), interpolation="nearest")).tensor[0]
+    torch.testing.assert_close(enlarged[::2, ::2] * 255, torch.from_numpy(np.array(image)).float())
+
+
+def test_a_strip_is_refused_before_it_is_enlarged():
+    strip = Image.new("L", (1, 1_000_000))
+    with pytest.raises(InvalidImage, match="1 x 1000000 pixels is too narrow"):
+        preprocess(strip, IMAGENET)
+
+
+def test_a_strip_fits_where_nothing_is_cropped():
+    assert preprocess(Image.new("RGB", (1, 100_000)), Preprocessing(size=(8, 8))).tensor.shape == (3, 8, 8)
