@@ -2,31 +2,21 @@
 
 import socket
 
-import uvicorn
-
 from service.app import create_app
+from service.server import GatewayServer
 from storage.config import load_config
 from storage.database import open_database
 from storage.migrate import wait_for_schema
 from storage.settings import Settings
 
-GRACE_S = 5
-
 
 def run_gateway(settings: Settings, fd: int | None) -> None:
-    """Serves until it is told to stop; open requests get a few seconds to end."""
-    engine = open_database(settings.resolved_database_url)
+    """Serves until it is told to stop; whoever waits is let go, open requests get a moment to end."""
+    load_config(settings.config_file)  # a wrong file stops the gateway now, with a message, and not a request later
+    engine = open_database(settings.resolved_database_url, pool_size=1)
     wait_for_schema(engine)
     engine.dispose()
-    load_config(settings.config_file)
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level=settings.log_level.lower(),
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-        server_header=False,
+    server = GatewayServer(
+        create_app(settings), host=settings.host, port=settings.port, log_level=settings.log_level.lower()
     )
-    sockets = [socket.socket(fileno=fd)] if fd is not None else None
-    uvicorn.Server(config).run(sockets=sockets)
+    server.run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import operate
+from cli import explain, models, operate
 from cli.errors import tell_errors
 
 
@@ -18,7 +18,16 @@ def command() -> None:
     """
 
 
-for entry in (operate.serve, operate.gateway, operate.worker, operate.reconcile, operate.migrate, operate.doctor):
+for entry in (
+    operate.serve,
+    models.models,
+    explain.explain,
+    operate.doctor,
+    operate.gateway,
+    operate.worker,
+    operate.reconcile,
+    operate.migrate,
+):
     command.add_command(entry)
 
 

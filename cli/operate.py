@@ -1,6 +1,5 @@
 """Commands that run the service: serve, gateway, worker, reconcile, migrate, doctor."""
 
-import logging
 import signal
 import threading
 from pathlib import Path
@@ -9,16 +8,7 @@ from typing import Any
 
 import click
 
-from storage.settings import Settings
-
-
-def load_settings(**given: Any) -> Settings:  # noqa: ANN401 - options as click hands them over
-    """Settings from the environment, with the options that were given on the command line."""
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    return settings
+from cli.options import load_settings
 
 
 def stop_on_signal() -> threading.Event:
@@ -39,7 +29,7 @@ def stop_on_signal() -> threading.Event:
 @click.option("--workers", type=click.IntRange(0, 64), help="Workers to start. [default: 1]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of ledger, artefacts and private broker.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The operator's TOML file.")
-def serve(**options: Any) -> None:  # noqa: ANN401 - options as click hands them over
+def serve(**options: Any) -> None:
     """Run gateway, workers, reconciler and (unless a URL is set) a private broker until Ctrl-C."""
     from cli.models import sync_models
     from cli.tree import running_tree
@@ -58,7 +48,7 @@ def serve(**options: Any) -> None:  # noqa: ANN401 - options as click hands them
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--fd", type=int, help="Listen on this inherited socket instead.")
-def gateway(fd: int | None, **options: Any) -> None:  # noqa: ANN401 - options as click hands them over
+def gateway(fd: int | None, **options: Any) -> None:
     """Run the HTTP gateway alone (needs ATTRIBUTION_BROKER_URL to wake workers)."""
     from cli.gateway import run_gateway
 

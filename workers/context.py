@@ -40,7 +40,7 @@ class WorkerContext:
         """The loaded networks; made on first use, since it imports torch."""
         from workers.model_cache import ModelCache
 
-        return ModelCache(self.settings.model_cache_models, self.settings.model_cache_bytes)
+        return ModelCache(self.settings.model_cache_models, self.settings.model_cache_bytes, self.settings.device)
 
     def close(self) -> None:
         """Closes every connection."""

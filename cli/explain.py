@@ -1,0 +1,92 @@
+"""`attribution explain`: images in, heatmaps out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.options import url_option
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", required=True, help="NAME or NAME@VERSION.")
+@click.option("--method", default="integrated_gradients", show_default=True, help="See GET /v1/methods.")
+@click.option(
+    "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
+)
+@click.option("--top-k", type=click.IntRange(1), help="Explain the k most probable classes instead.")
+@click.option("--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method; repeatable.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("explanation"),
+    show_default=True,
+    help="Folder for the heatmaps and result.json.",
+)
+@url_option
+def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None:
+    """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from client import Client
+
+    with Client(url) as client:
+        job = client.submit(
+            model=given["model"], images=list(images), explanation=_explanation(given), seed=given["seed"]
+        )
+        with Progress(transient=True) as bar:
+            task = bar.add_task("queued")
+            client.wait(
+                job.id,
+                progress=lambda now: bar.update(
+                    task, description=now.progress.stage, completed=now.progress.done, total=now.progress.total or None
+                ),
+            )
+        result = client.result(job.id)
+        client.download(result, out)
+    table = Table("image", "prediction", "probability", "class", "completeness error", "steps")
+    for image in result.images:
+        table.add_row(*_row(str(images[image.index]), image))
+    Console().print(table)
+    click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
+    if result.counts.failed:
+        raise SystemExit(1)
+
+
+def _explanation(given: dict[str, Any]) -> dict[str, Any]:
+    import json
+
+    explanation: dict[str, Any] = {"method": given["method"]}
+    for pair in given["params"]:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--param {pair!r}: expected KEY=JSON")
+        try:
+            explanation[key] = json.loads(value)
+        except ValueError:
+            explanation[key] = value
+    if given["top_k"]:
+        explanation["target"] = {"top_k": given["top_k"]}
+    elif given["targets"]:
+        explanation["target"] = {"classes": [int(word) if word.isdigit() else word for word in given["targets"]]}
+    return explanation
+
+
+def _row(name: str, image: Any) -> list[str]:
+    if image.error is not None:
+        return [name, f"[red]{image.error.detail}[/red]", "", "", "", ""]
+    best, target = image.prediction[0], image.targets[0]
+    gap = image.completeness[0]
+    relative = "-" if gap.relative is None else f"{gap.relative:.2%}"
+    return [
+        name,
+        best.name or str(best.index),
+        f"{best.probability:.3f}",
+        target.name or str(target.index),
+        relative,
+        str(gap.n_steps),
+    ]

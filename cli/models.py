@@ -1,0 +1,195 @@
+"""Commands for the model registry: `attribution models add|list|show|sync`."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.options import load_settings, url_option
+from contracts.classifiers import ModelSpec, ModelVersion
+from storage.config import ConfiguredModel, load_config
+from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from client import Client
+
+
+@click.group()
+def models() -> None:
+    """Register classifiers and look at them."""
+
+
+@models.command()
+@click.argument("name")
+@click.option(
+    "--spec",
+    "spec_file",
+    type=click.Path(exists=True, path_type=Path),
+    help="JSON or TOML file with the specification; options below change it.",
+)
+@click.option("--version", "version", help="Version to register. [default: 1]")
+@click.option(
+    "--architecture", help="torchvision:<name>, mnist_cnn, cifar_resnet20/32/44/56, two_class_head, factory:<name>."
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Keyword of the builder, as a JSON scalar; repeatable.",
+)
+@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors file.")
+@click.option("--torchvision-weights", help="torchvision's own weights by name, for example IMAGENET1K_V1.")
+@click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Size of the network's input.")
+@click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
+@click.option("--color", type=click.Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
+@click.option("--mean", help="Comma-separated means to subtract.")
+@click.option("--std", help="Comma-separated deviations to divide by.")
+@click.option("--labels", help="Comma-separated class names, or a file with one a line.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the worker's check.")
+@url_option
+def add(name: str, url: str, weights: Path | None, no_wait: bool, **given: Any) -> None:
+    r"""Register a classifier and wait until a worker has checked it.
+
+    \b
+    attribution models add cifar --architecture cifar_resnet20 --weights resnet20.safetensors \\
+        --size 32 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    """
+    from client import Client
+
+    spec = _spec(name, weights, given)
+    with Client(url) as client:
+        version = register(client, spec, weights, wait=not no_wait)
+    click.echo(f"{version.name}@{version.version} is {version.state.value}, {version.classes or '?'} classes")
+
+
+@models.command(name="list")
+@url_option
+def list_(url: str) -> None:
+    """List every registered version."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from client import Client
+
+    table = Table("model", "state", "architecture", "input", "classes", "registered")
+    with Client(url) as client:
+        for version in client.models():
+            size = "x".join(map(str, version.preprocessing.size))
+            table.add_row(
+                f"{version.name}@{version.version}",
+                version.state.value,
+                version.architecture,
+                f"{version.preprocessing.color} {size}",
+                str(version.classes or "?"),
+                f"{version.created_at:%Y-%m-%d %H:%M}",
+            )
+    Console().print(table)
+
+
+@models.command()
+@click.argument("model", metavar="NAME[@VERSION]")
+@url_option
+def show(model: str, url: str) -> None:
+    """Show a version and what the worker found in it, as JSON."""
+    from client import Client
+
+    with Client(url) as client:
+        version = client.model(model)
+        shown = {"version": version.model_dump(mode="json")}
+        if version.state == "ready":
+            shown["report"] = client.model_report(f"{version.name}@{version.version}").model_dump(mode="json")
+    click.echo(json.dumps(shown, indent=2))
+
+
+@models.command()
+@click.option("--config", "config_file", type=click.Path(exists=True, path_type=Path), help="The operator's TOML file.")
+@url_option
+def sync(config_file: Path | None, url: str) -> None:
+    """Register every model of the configuration file that is not there yet."""
+    settings = load_settings(config_file=config_file)
+    if settings.config_file is None:
+        raise click.UsageError("say --config FILE or set ATTRIBUTION_CONFIG_FILE")
+    for version in sync_models(url, settings):
+        click.echo(f"{version.name}@{version.version} is {version.state.value}")
+
+
+def sync_models(url: str, settings: Settings, *, wait: bool = True) -> list[ModelVersion]:
+    """Registers the configured models; those that are there already stay as they are."""
+    from client import Client
+
+    config = load_config(settings.config_file)
+    if not config.models:
+        return []
+    with Client(url) as client:
+        return [_register_configured(client, entry, wait=wait) for entry in config.models]
+
+
+def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: bool) -> ModelVersion:
+    """Registers a version with a progress bar, and waits for the worker's check.
+
+    Raises:
+        ClickException: The worker refused it; the message has every reason.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), transient=True) as bar:
+        task = bar.add_task(f"sending {spec.name}@{spec.version}", total=weights.stat().st_size if weights else 1)
+        version = client.register_model(
+            spec, weights=weights, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    version = client.wait_for_model(f"{version.name}@{version.version}") if wait else version
+    if version.error is not None:
+        raise click.ClickException(f"{spec.name}@{spec.version} was refused: {version.error.detail}")
+    return version
+
+
+def _register_configured(client: "Client", entry: ConfiguredModel, *, wait: bool) -> ModelVersion:
+    return register(client, entry.spec, entry.weights_file.path if entry.weights_file else None, wait=wait)
+
+
+def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
+    fields = _read(given["spec_file"]) if given["spec_file"] else {}
+    fields["name"] = name
+    fields.update({key: given[key] for key in ("version", "architecture") if given[key]})
+    if given["options"]:
+        fields["options"] = dict(map(_option, given["options"]))
+    if weights is not None:
+        fields["weights"] = {"part": "weights"}
+    elif given["torchvision_weights"]:
+        fields["weights"] = {"torchvision": given["torchvision_weights"]}
+    if given["labels"]:
+        fields["labels"] = _labels(given["labels"])
+    fields["preprocessing"] = fields.get("preprocessing", {}) | _preprocessing(given)
+    return ModelSpec.model_validate(fields)
+
+
+def _preprocessing(given: dict[str, Any]) -> dict[str, Any]:
+    chosen = {key: given[key] for key in ("size", "resize", "color") if given[key]}
+    numbers = {key: [float(word) for word in given[key].split(",")] for key in ("mean", "std") if given[key]}
+    return chosen | numbers
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    parsed: dict[str, Any] = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    return parsed
+
+
+def _option(pair: str) -> tuple[str, Any]:
+    key, equals, value = pair.partition("=")
+    if not equals:
+        raise click.UsageError(f"--option {pair!r}: expected KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _labels(text: str) -> list[str]:
+    path = Path(text)
+    if path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [label.strip() for label in text.split(",")]

@@ -1,0 +1,87 @@
+"""One image of a job as the methods see it, and its baselines."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attribution import baselines
+from contracts.classifiers import Preprocessing
+from contracts.images import ImageRef
+from contracts.jobs import InputImage
+from contracts.methods import (
+    BackgroundBaseline,
+    Baseline,
+    BlackBaseline,
+    BlurBaseline,
+    ImageBaseline,
+    MeanBaseline,
+    Target,
+    UniformBaseline,
+    WhiteBaseline,
+    ZeroBaseline,
+)
+
+
+class Row(NamedTuple):
+    """One decoded image of a job."""
+
+    position: int
+    """In the request."""
+    given: InputImage
+    sha256: str
+    inputs: Tensor
+    """`(channels, height, width)`, normalised, on the device."""
+    displayed: Image.Image
+    """What the network sees, before normalisation."""
+    target: Target
+    preprocessing: Preprocessing
+    seed: int
+    """The job's seed."""
+    fetch: Callable[[ImageRef], Tensor]
+    """Another image of the request, preprocessed like this one."""
+
+    def generator(self, purpose: str = "") -> torch.Generator:
+        """Randomness from the job's seed and the image's bytes, so that the batch does not matter."""
+        digest = hashlib.sha256(f"{self.seed}:{self.sha256}:{purpose}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def baselines_of(rows: Sequence[Row], chosen: Sequence[Baseline]) -> list[Tensor]:
+    """The baselines of a batch, each `(1 | batch, channels, height, width)`, to be averaged.
+
+    A baseline that an image brings along stands for all that the method names.
+    """
+    inputs = torch.stack([row.inputs for row in rows])
+    if rows[0].given.baseline is not None:
+        return [torch.stack([row.fetch(row.given.baseline) for row in rows if row.given.baseline is not None])]
+    return [tensor for baseline in chosen for tensor in _tensors(baseline, inputs, rows)]
+
+
+def _tensors(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[Tensor]:
+    channels = inputs.shape[1]
+    mean, std = (_by_channel(numbers, channels) for numbers in (rows[0].preprocessing.mean, rows[0].preprocessing.std))
+    match baseline:
+        case ZeroBaseline():
+            return [baselines.zero(inputs)]
+        case BlackBaseline():
+            return [baselines.black(inputs, mean, std)]
+        case WhiteBaseline():
+            return [baselines.white(inputs, mean, std)]
+        case MeanBaseline():
+            return [baselines.mean(inputs)]
+        case BlurBaseline(sigma=sigma):
+            return [baselines.blur(inputs, sigma)]
+        case UniformBaseline(n_samples=n_samples):
+            generators = [row.generator("uniform baseline") for row in rows]
+            return [baselines.uniform(inputs, mean, std, generator=generators) for _ in range(n_samples)]
+        case ImageBaseline() | BackgroundBaseline():
+            images = [baseline.image] if isinstance(baseline, ImageBaseline) else baseline.images
+            return [rows[0].fetch(image)[None] for image in images]
+
+
+def _by_channel(numbers: list[float], channels: int) -> list[float]:
+    return numbers * channels if len(numbers) == 1 else numbers

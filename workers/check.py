@@ -1,0 +1,38 @@
+"""The procedure of a model's check: build it, load its weights, run it once, report."""
+
+import time
+
+from contracts.classifiers import ModelReport, ModelSpec
+from contracts.results import Counts, Result
+from storage.claims import Outcome, Succeeded
+from storage.records import Claim
+from workers.context import WorkerContext
+from workers.inputs import build_network
+from workers.provenance import provenance
+from workers.reports import report_on
+from workers.tracking import Tracker
+
+
+def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
+    """Refuses a model with every reason, or reports its classes, layers and the methods that apply."""
+    started = time.perf_counter()
+    spec = ModelSpec.model_validate(claimed.request)
+    tracker.report(0, 2, "loading")
+    network = build_network(context, spec)
+    tracker.report(1, 2, "running")
+    report = report_on(network, spec)
+    seconds = {"check": time.perf_counter() - started}
+    result = Result(
+        job=claimed.job_id,
+        kind="check",
+        counts=Counts(images=0, succeeded=0, failed=0),
+        details={"report": report.model_dump(mode="json")},
+        provenance=provenance(context, claimed, method="check", version=1, parameters={}, seconds=seconds),
+    )
+    return Succeeded(result.model_dump(mode="json"))
+
+
+def report_in(outcome: Outcome) -> ModelReport:
+    """The report within a check's outcome."""
+    assert isinstance(outcome, Succeeded)  # noqa: S101 - a check never fans out
+    return ModelReport.model_validate(outcome.body["details"]["report"])

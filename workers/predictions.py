@@ -1,0 +1,56 @@
+"""What the network says of an image, and which classes are explained."""
+
+import torch
+from torch import Tensor
+
+from contracts.methods import Target, TargetClasses, TargetTopK
+from contracts.results import ClassScore, TargetScore
+
+TOP = 5
+
+
+def class_scores(logits: Tensor, labels: list[str]) -> list[ClassScore]:
+    """The most probable classes of one image from its logits `(classes,)`."""
+    probabilities = logits.softmax(0)
+    top = probabilities.topk(min(TOP, len(logits)))
+    return [
+        ClassScore(
+            index=index,
+            name=name_of(index, labels),
+            logit=float(logits[index]),
+            probability=float(probabilities[index]),
+        )
+        for index in top.indices.tolist()
+    ]
+
+
+def targets_of(target: Target, logits: Tensor) -> list[int]:
+    """The classes to explain of one image; names were turned into indices when the job was accepted."""
+    if target == "predicted":
+        return [int(logits.argmax())]
+    if target == "all":
+        return list(range(len(logits)))
+    if isinstance(target, TargetTopK):
+        return logits.topk(min(target.top_k, len(logits))).indices.tolist()
+    assert isinstance(target, TargetClasses)  # noqa: S101 - the last of the union
+    return [int(index) for index in target.classes]
+
+
+def target_scores(targets: list[int], outputs: Tensor, sums: Tensor, labels: list[str]) -> list[TargetScore]:
+    """The explained output and the map's sum, for each class explained."""
+    return [
+        TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=float(total))
+        for index, total in zip(targets, sums, strict=True)
+    ]
+
+
+def explained_outputs(logits: Tensor, output: str) -> Tensor:
+    """Logits `(batch, classes)` as the output that the job explains."""
+    if output == "probability":
+        return torch.softmax(logits, 1)
+    return torch.log_softmax(logits, 1) if output == "log_probability" else logits
+
+
+def name_of(index: int, labels: list[str]) -> str | None:
+    """The label of a class, where classes have labels."""
+    return labels[index] if labels else None
