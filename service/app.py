@@ -1,0 +1,70 @@
+"""The application: everything is passed in, nothing is read at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+from sqlalchemy import Engine
+
+from contracts.version import VERSION
+from service import openapi, pages, problems
+from service.gateway import THREADS, Gateway
+from service.middleware import BodyCap, Guard
+from service.routes import artifacts, health, images, jobs, methods, models
+from storage.artifacts import ArtifactStore
+from storage.broker import socket_path
+from storage.database import open_database
+from storage.queue import Queue, celery_app
+from storage.settings import Settings
+
+
+def create_app(
+    settings: Settings,
+    *,
+    engine: Engine | None = None,
+    store: ArtifactStore | None = None,
+    queue: Queue | None = None,
+) -> FastAPI:
+    """The gateway; what is not given is opened as the settings say."""
+    gateway = Gateway.build(
+        settings,
+        engine or open_database(settings.resolved_database_url, pool_size=THREADS),
+        store or ArtifactStore(settings.resolved_artifact_url),
+        queue or Queue(celery_app(_broker_url(settings), settings)),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
+        yield
+        gateway.watcher.close()
+        await to_thread.run_sync(gateway.publisher.close)
+
+    app = FastAPI(
+        title="attribution",
+        version=VERSION,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        lifespan=lifespan,
+    )
+    app.state.gateway = gateway
+    for routes in (artifacts, jobs, images, models, methods, health):
+        app.include_router(routes.router)
+    app.include_router(pages.router)
+    problems.install(app)
+    openapi.install(app)
+    # The last one added is the first that a request meets.
+    app.add_middleware(BodyCap, max_body_bytes=settings.max_body_bytes, max_model_bytes=settings.max_model_bytes)
+    app.add_middleware(Guard)
+    return app
+
+
+def _broker_url(settings: Settings) -> str:
+    if settings.broker_url is not None:
+        return settings.broker_url.get_secret_value()
+    return f"redis+socket://{socket_path(settings.resolved_data_dir)}"

@@ -1,0 +1,98 @@
+"""What surrounds every request: its id, the cap on its body, and the last resort for failures."""
+
+import logging
+import re
+import uuid
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from contracts.problems import ErrorCode
+from service.problems import ProblemError, internal, response
+
+log = logging.getLogger(__name__)
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+"""The id of the request that the running code answers, for the log."""
+
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MODELS_PATH = "/v1/models"
+
+
+class Guard:
+    """Gives each request an id, returns it in `X-Request-ID`, and turns unknown failures into a bare 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        identity = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id.set(identity)
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-ID"] = identity
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.info("the client left while it sent its body", extra={"request_id": identity})
+        except Exception:
+            log.exception(
+                "request %s failed: %s %s", identity, scope["method"], scope["path"], extra={"request_id": identity}
+            )
+            if started:
+                raise
+            await internal(scope["path"])(scope, receive, send_with_id)
+
+
+class BodyCap:
+    """Refuses a body over the cap: at once where its length is announced, else as soon as it is passed."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, max_model_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._max_model_bytes = max_model_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, with its body counted."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
+            await self._app(scope, receive, send)
+            return
+        cap = self._max_model_bytes if scope["path"] == MODELS_PATH else self._max_body_bytes
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > cap:
+            await response(_too_large(cap, announced), scope["path"])(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > cap:
+                raise _too_large(cap, f"more than {cap}")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def _too_large(cap: int, given: str) -> ProblemError:
+    return ProblemError(
+        ErrorCode.BODY_TOO_LARGE,
+        f"the body has {given} bytes, at most {cap} are accepted: send fewer or smaller images, "
+        "or ask the operator to raise the cap",
+        # What is left of the body cannot be told from a next request.
+        headers={"Connection": "close"},
+    )

@@ -1,0 +1,79 @@
+"""The API description: what the framework derives, completed; `python -m service.openapi` writes it to its file."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from contracts.classifiers import ModelSpec, ModelVersion
+from contracts.images import UploadedImage
+from contracts.jobs import Job, JobRequest
+from contracts.problems import Problem
+from contracts.results import Result
+from service.explanations import page
+
+DESCRIPTION = """Why did an image classifier decide as it did? Send an image and get heatmaps and scores back, each
+with the error that it carries. Jobs are asynchronous: submit, then poll, follow or wait. Errors are problems as in
+RFC 9457."""
+TAGS = [
+    {"name": "jobs", "description": "Explanations: submit, follow, fetch."},
+    {"name": "models", "description": "Classifiers that can be explained."},
+    {"name": "images", "description": "Images uploaded once for many jobs."},
+    {"name": "artifacts", "description": "Heatmaps, raw maps and images by digest."},
+    {"name": "methods", "description": "The catalogue of methods."},
+    {"name": "service", "description": "Health and versions."},
+]
+_ROOT = Path(__file__).parent.parent
+FILE = _ROOT / "openapi" / "openapi.json"
+PROBLEMS_FILE = _ROOT / "docs" / "problems.md"
+
+_UNSEEN = (JobRequest, Job, ModelSpec, ModelVersion, UploadedImage, Result, Problem)
+"""Messages that routes read and write themselves, so that the framework does not know of them."""
+
+
+def install(app: FastAPI) -> None:
+    """Makes the application describe itself completely."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # the framework's documented way
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The description of an application."""
+    found = get_openapi(
+        title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
+    )
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _UNSEEN], ref_template="#/components/schemas/{model}"
+    )
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
+    return found
+
+
+def render() -> str:
+    """The description of this version as it lies in its file."""
+    from service.app import create_app
+    from storage.settings import Settings
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder), _env_file=None))
+        return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for file, text in ((FILE, render()), (PROBLEMS_FILE, page())):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"wrote {file}\n")

@@ -1,0 +1,71 @@
+"""From pydantic's errors to JSON pointers into what the client sent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from contracts.problems import FieldError
+
+_SHOWN = 120
+
+
+def field_errors(errors: Iterable[Mapping[str, Any]], document: object = None) -> list[FieldError]:
+    """One error for each wrong field, its alternatives joined.
+
+    Args:
+        errors: What pydantic found.
+        document: The parsed body; without it the locations are taken as they are (query, header).
+    """
+    details: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    for error in errors:
+        location = error["loc"] if document is None else _in_document(error, document)
+        pointer = to_pointer(location)
+        message = str(error["msg"]).removeprefix("Value error, ")
+        if message not in details.setdefault(pointer, []):
+            details[pointer].append(message)
+        if error["type"] not in {"missing", "value_error"}:
+            given[pointer] = _shown(error.get("input"))
+    return [
+        FieldError(
+            pointer=pointer, detail=" or: ".join(found) + (f" (given: {given[pointer]})" if pointer in given else "")
+        )
+        for pointer, found in details.items()
+    ]
+
+
+def to_pointer(location: Iterable[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a location."""
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in location)
+
+
+def at(document: Any, pointer: str) -> Any:  # noqa: ANN401 - a JSON document holds anything
+    """What a document holds at a pointer."""
+    node = document
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        node = node[int(key)] if isinstance(node, list) else node[key]
+    return node
+
+
+def _in_document(error: Mapping[str, Any], document: object) -> list[str | int]:
+    # Pydantic names the members of unions too; those are no keys of the document, so they are left out.
+    location: Sequence[str | int] = error["loc"]
+    node, path = document, list[str | int]()
+    for position, step in enumerate(location):
+        if _holds(node, step):
+            node = node[step]  # type: ignore[index]  # `_holds` looked
+            path.append(step)
+        elif error["type"] == "missing" and position == len(location) - 1:
+            path.append(step)
+    return path
+
+
+def _holds(node: object, step: str | int) -> bool:
+    if isinstance(node, dict):
+        return step in node
+    return isinstance(node, list) and isinstance(step, int) and step < len(node)
+
+
+def _shown(value: object) -> str:
+    text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

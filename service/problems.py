@@ -1,0 +1,157 @@
+"""Every error of the gateway as a problem (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from contracts.problems import ErrorCode, FieldError, Problem, problem
+from service.pointers import field_errors
+from storage.artifacts import StoreUnavailableError
+from storage.database import LedgerUnavailableError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "1"
+
+STATUS: dict[ErrorCode, int] = {
+    ErrorCode.INVALID_JSON: 400,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.MODEL_NOT_READY: 409,
+    ErrorCode.RESULT_NOT_READY: 409,
+    ErrorCode.JOB_ENDED_WITHOUT_RESULT: 410,
+    ErrorCode.BODY_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.RANGE_NOT_SATISFIABLE: 416,
+    ErrorCode.INVALID_REQUEST: 422,
+    ErrorCode.INVALID_IMAGE: 422,
+    ErrorCode.INVALID_TARGET: 422,
+    ErrorCode.INVALID_OPTION: 422,
+    ErrorCode.INVALID_MODEL: 422,
+    ErrorCode.UNKNOWN_MODEL: 422,
+    ErrorCode.UNKNOWN_IMAGE: 422,
+    ErrorCode.METHOD_NOT_APPLICABLE: 422,
+    ErrorCode.IDEMPOTENCY_MISMATCH: 422,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.LEDGER_UNAVAILABLE: 503,
+    ErrorCode.STORE_UNAVAILABLE: 503,
+}
+"""The HTTP status of each code that can answer a request."""
+
+OF_JOBS = frozenset(
+    {
+        ErrorCode.NO_IMAGE_EXPLAINED,
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.ATTEMPTS_EXHAUSTED,
+        ErrorCode.DEADLINE_PASSED,
+        ErrorCode.CHILDREN_FAILED,
+        ErrorCode.TIME_LIMIT,
+        ErrorCode.SELF_TEST_FAILURE,
+    }
+)
+"""Codes that only ever belong to a job, a model or an image: they never answer a request."""
+
+_RETRYABLE = frozenset(
+    {ErrorCode.LEDGER_UNAVAILABLE, ErrorCode.STORE_UNAVAILABLE, ErrorCode.RESULT_NOT_READY, ErrorCode.INTERNAL}
+)
+_BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem."""
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retryable: bool | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        may_retry = code in _RETRYABLE if retryable is None else retryable
+        self.problem = problem(code, detail, errors=list(errors), retryable=may_retry)
+        self.headers = {"Retry-After": RETRY_AFTER_S, **(headers or {})} if may_retry else dict(headers or {})
+
+
+def wrong_fields(errors: Sequence[FieldError], code: ErrorCode = ErrorCode.INVALID_REQUEST) -> ProblemError:
+    """The problem of a request with wrong fields."""
+    where = ", ".join(error.pointer or "the body" for error in errors[:5])
+    more = f" and {len(errors) - 5} more" if len(errors) > 5 else ""
+    detail = (
+        f"{where}{more}: {errors[0].detail}" if len(errors) == 1 else f"{len(errors)} fields are wrong: {where}{more}"
+    )
+    return ProblemError(code, detail, errors=errors)
+
+
+def not_found(what: str) -> ProblemError:
+    """The problem of something that this tenant does not have."""
+    return ProblemError(ErrorCode.NOT_FOUND, f"there is no {what}")
+
+
+def response(error: ProblemError, path: str, status: int | None = None) -> Response:
+    """The HTTP response that carries a problem."""
+    answered = status or STATUS[error.problem.code]
+    body = error.problem.model_copy(update={"status": answered, "instance": path})
+    return Response(_dump(body), status_code=answered, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def internal(path: str) -> Response:
+    """The response to a failure of ours: it reveals nothing."""
+    detail = "the failure is in the service's log under the X-Request-ID of this response; try again later"
+    return response(ProblemError(ErrorCode.INTERNAL, detail), path)
+
+
+def install(app: FastAPI) -> None:
+    """Answers every error that routes and the framework raise with a problem."""
+    app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(LedgerUnavailableError, _on_unavailable)
+    app.add_exception_handler(StoreUnavailableError, _on_unavailable)
+
+
+def _dump(body: Problem) -> str:
+    return body.model_dump_json(exclude_none=True)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)  # noqa: S101 - narrows the type; installed for this class
+    return response(error, request.url.path)
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    errors = error.errors()
+    if any(found["loc"][0] == "path" for found in errors):
+        return response(not_found(f"resource {request.url.path}"), request.url.path)
+    return response(wrong_fields(field_errors(errors)), request.url.path)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    path = request.url.path
+    details = {
+        404: f"there is no route {path}: the routes are listed at /docs",
+        405: f"{request.method} is not allowed on {path}; allowed: {(error.headers or {}).get('Allow', 'see /docs')}",
+    }
+    code = _BY_STATUS.get(error.status_code, ErrorCode.INVALID_REQUEST)
+    detail = details.get(error.status_code, f"{HTTPStatus(error.status_code).phrase}: {error.detail}")
+    return response(ProblemError(code, detail, headers=error.headers), path, error.status_code)
+
+
+async def _on_unavailable(request: Request, error: Exception) -> Response:
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    if isinstance(error, LedgerUnavailableError):
+        code, what = ErrorCode.LEDGER_UNAVAILABLE, "the ledger"
+    else:
+        code, what = ErrorCode.STORE_UNAVAILABLE, "the artefact store"
+    detail = f"{what} cannot be used just now and nothing was changed: send the same request again later"
+    return response(ProblemError(code, detail), request.url.path)

@@ -1,0 +1,124 @@
+"""Artefacts: what jobs made and clients uploaded, by digest."""
+
+import mimetypes
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Response
+from fastapi.responses import StreamingResponse
+
+from contracts.problems import ErrorCode
+from contracts.results import Result
+from service.archive import archive, artifacts_of
+from service.documented import BINARY, problems
+from service.gateway import Gateway, Here, Tenant
+from service.lookups import require_result
+from service.problems import not_found
+from service.ranges import requested_range
+from service.replies import is_known, not_modified
+from storage.artifacts import CHUNK, ArtifactStore, StoreUnavailableError
+from storage.owned import owned
+from storage.records import StoredArtifact
+
+router = APIRouter(tags=["artifacts"])
+
+_SHOWN_IN_PLACE = ("image/png", "image/jpeg", "image/webp")
+_ANY = {"*/*": {"schema": BINARY}}
+
+
+@router.get(
+    "/v1/artifacts/{sha256}",
+    summary="Fetch an artefact",
+    response_model=None,
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The bytes; they never change.", "content": _ANY},
+        206: {"description": "The bytes of the range.", "content": _ANY},
+        304: {"description": "You have it already."},
+        **problems(ErrorCode.NOT_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE, ErrorCode.STORE_UNAVAILABLE),
+    },
+)
+def fetch(
+    sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")],
+    gateway: Here,
+    tenant: Tenant,
+    if_none_match: Annotated[str | None, Header()] = None,
+    if_range: Annotated[str | None, Header()] = None,
+    range: Annotated[str | None, Header(description="One range of bytes.")] = None,  # noqa: A002 - the header's name
+) -> Response:
+    """An image, a heatmap or a raw map, whole or in part."""
+    artifact = owned(gateway.engine, tenant, sha256)
+    if artifact is None:
+        raise not_found(f"artefact {sha256}")
+    etag = f'"{sha256}"'
+    if is_known(if_none_match, etag):
+        return not_modified(etag)
+    wanted = requested_range(range, artifact.size) if if_range in {None, etag} else None
+    start, end = wanted or (0, artifact.size)
+    headers = _headers(artifact) | {"Content-Length": str(end - start)}
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{artifact.size}"
+    status = 200 if wanted is None else 206
+    if end - start <= CHUNK:
+        content = _bytes(gateway.store, sha256, start, end)
+        return Response(content, status, headers, artifact.media_type)
+    return StreamingResponse(_chunks(gateway.store, sha256, start, end), status, headers, artifact.media_type)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/artifacts.zip",
+    tags=["jobs"],
+    summary="Fetch everything",
+    response_model=None,
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A ZIP of `result.json` and every artefact.",
+            "content": {"application/zip": {"schema": BINARY}},
+        },
+        **problems(
+            ErrorCode.NOT_FOUND,
+            ErrorCode.RESULT_NOT_READY,
+            ErrorCode.JOB_ENDED_WITHOUT_RESULT,
+            ErrorCode.STORE_UNAVAILABLE,
+        ),
+    },
+)
+def fetch_all(job_id: str, gateway: Here, tenant: Tenant) -> Response:
+    """All files of the result in one archive."""
+    body = require_result(gateway, tenant, job_id)
+    _require_present(gateway, body)
+    headers = {"Content-Disposition": f'attachment; filename="{job_id}.zip"', "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(archive(gateway.store, body), headers=headers, media_type="application/zip")
+
+
+def _require_present(gateway: Gateway, body: dict[str, object]) -> None:
+    # Once the archive is on its way, nothing can be reported any more.
+    for artifact in artifacts_of(Result.model_validate(body)).values():
+        if not gateway.store.has(artifact.sha256):
+            raise StoreUnavailableError(f"artefact {artifact.sha256} of a result is missing from the store")
+
+
+def _headers(artifact: StoredArtifact) -> dict[str, str]:
+    extension = mimetypes.guess_extension(artifact.media_type) or ".bin"
+    disposition = "inline" if artifact.media_type in _SHOWN_IN_PLACE else "attachment"
+    return {
+        "ETag": f'"{artifact.sha256}"',
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Accept-Ranges": "bytes",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Disposition": f'{disposition}; filename="{artifact.sha256[:16]}{extension}"',
+    }
+
+
+def _bytes(store: ArtifactStore, digest: str, start: int, end: int) -> bytes:
+    try:
+        return store.read_range(digest, start, end) if end > start else b""
+    except FileNotFoundError as error:
+        raise StoreUnavailableError(f"artefact {digest} is in the ledger but missing from the store") from error
+
+
+def _chunks(store: ArtifactStore, digest: str, start: int, end: int) -> Iterator[bytes]:
+    for position in range(start, end, CHUNK):
+        yield _bytes(store, digest, position, min(position + CHUNK, end))

@@ -1,0 +1,73 @@
+"""What the service says of itself."""
+
+import logging
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+
+from contracts.health import Check, Health, Readiness, VersionInfo
+from contracts.version import VERSION
+from service.documented import problems, reply
+from service.gateway import Gateway, Here
+from service.problems import RETRY_AFTER_S
+from service.replies import json_reply
+from storage.artifacts import StoreUnavailableError
+from storage.database import LedgerUnavailableError
+from storage.migrate import current_revision, newest_revision
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz", summary="Is it alive?", response_model=Health)
+async def health() -> Response:
+    """Answers as long as the process does."""
+    return json_reply(Health())
+
+
+@router.get(
+    "/readyz",
+    summary="Does it accept jobs?",
+    response_model=Readiness,
+    responses={503: reply(Readiness, "Jobs are not accepted just now.")},
+)
+def readiness(gateway: Here) -> Response:
+    """Looks at the ledger, the artefact store and the broker; without the broker jobs are accepted, and wait."""
+    ledger = _check("ledger", lambda: _ledger(gateway))
+    store = _check("store", lambda: _store(gateway))
+    broker = _check("broker", lambda: _broker(gateway))
+    if not (ledger.ok and store.ok):
+        found = Readiness(status="unavailable", ledger=ledger, store=store, broker=broker)
+        return json_reply(found, status=503, headers={"Retry-After": RETRY_AFTER_S})
+    return json_reply(Readiness(status="ready" if broker.ok else "degraded", ledger=ledger, store=store, broker=broker))
+
+
+@router.get("/v1/version", summary="Which version is it?", response_model=VersionInfo, responses=problems())
+def version() -> Response:
+    """The versions of the service and of the ledger that it needs."""
+    return json_reply(VersionInfo(version=VERSION, ledger_revision=newest_revision()))
+
+
+def _check(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except (LedgerUnavailableError, StoreUnavailableError, OSError) as error:
+        log.warning("%s is not ready: %s", name, error)
+        return Check(ok=False, detail=f"the {name} cannot be used; the service's log says why")
+
+
+def _ledger(gateway: Gateway) -> Check:
+    found, needed = current_revision(gateway.engine), newest_revision()
+    if found != needed:
+        return Check(ok=False, detail=f"schema {found}, this version needs {needed}: run `attribution migrate`")
+    return Check(ok=True, detail=f"schema {found}")
+
+
+def _store(gateway: Gateway) -> Check:
+    gateway.store.require_writable()
+    return Check(ok=True, detail="writable")
+
+
+def _broker(gateway: Gateway) -> Check:
+    return Check(ok=True, detail=f"{gateway.queue.depth()} wake-ups wait")

@@ -1,0 +1,34 @@
+"""Methods: what can be asked of a model, and what it promises."""
+
+from functools import cache
+
+from fastapi import APIRouter, Response
+
+from contracts.methods import METHODS, MethodInfo, MethodList
+from service.documented import problems
+from service.replies import json_reply
+
+router = APIRouter(prefix="/v1/methods", tags=["methods"])
+
+
+@router.get("", summary="List methods", response_model=MethodList, responses=problems())
+async def list_methods() -> Response:
+    """Every method with the JSON schema of its parameters, its guarantee and what it costs."""
+    return json_reply(_catalogue())
+
+
+@cache
+def _catalogue() -> MethodList:
+    return MethodList(
+        methods=[
+            MethodInfo(
+                id=name,
+                version=params.version,
+                summary=(params.__doc__ or "").strip(),
+                guarantee=params.guarantee,
+                cost_class=params.cost_class,
+                parameters=params.model_json_schema(),
+            )
+            for name, params in METHODS.items()
+        ]
+    )

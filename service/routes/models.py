@@ -1,0 +1,118 @@
+"""Models: register, list, look at."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Request, Response
+
+from contracts.base import Name
+from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
+from contracts.problems import ErrorCode
+from contracts.states import ModelState
+from service.bodies import JSON, MULTIPART, media_type, pulled
+from service.classifiers import not_ready
+from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
+from service.examples import MODEL_SPECS
+from service.gateway import Gateway, Here, Tenant
+from service.problems import RETRY_AFTER_S, not_found
+from service.registration import register_model
+from service.replies import json_reply
+from storage.models import find_model, list_models, report_of, state_of
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+ModelName = Annotated[Name, Path(examples=["digits"])]
+_LOCATION = {"Location": {"description": "The version.", "schema": {"type": "string"}}}
+
+
+@router.post(
+    "",
+    summary="Register a model",
+    response_model=None,
+    status_code=202,
+    responses={
+        200: reply(ModelVersion, "The version was registered before, with the same content.", headers=_LOCATION),
+        202: reply(ModelVersion, "A worker checks it now (`check_job`).", headers=_LOCATION | RETRY_AFTER),
+        **problems(
+            ErrorCode.INVALID_JSON,
+            ErrorCode.CONFLICT,
+            ErrorCode.BODY_TOO_LARGE,
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+            ErrorCode.INVALID_REQUEST,
+            ErrorCode.STORE_UNAVAILABLE,
+        ),
+    },
+    openapi_extra=json_or_multipart(ModelSpec, "The safetensors file, in the part that `weights` names.", MODEL_SPECS),
+)
+async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
+    """A classifier by its architecture, weights and preprocessing; a version never changes."""
+    media_type(request, JSON, MULTIPART)
+    content_type, chunks = request.headers["content-type"], pulled(request)
+
+    def entered() -> tuple[ModelVersion, bool]:
+        return register_model(gateway, tenant, chunks, content_type)
+
+    version, is_new = await to_thread.run_sync(entered, limiter=gateway.uploads)
+    headers = {"Location": f"/v1/models/{version.name}/versions/{version.version}"}
+    if is_new:
+        headers["Retry-After"] = RETRY_AFTER_S
+    return json_reply(version, status=202 if is_new else 200, headers=headers)
+
+
+@router.get("", summary="List models", response_model=ModelList, responses=problems())
+def list_all(gateway: Here, tenant: Tenant) -> Response:
+    """Every version of every model."""
+    return json_reply(ModelList(models=list_models(gateway.engine, tenant)))
+
+
+@router.get("/{name}", summary="Look at a model", response_model=ModelVersion, responses=problems(ErrorCode.NOT_FOUND))
+def newest(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
+    """The version that a job means by the bare name: the newest that is ready."""
+    return json_reply(_require(gateway, tenant, name))
+
+
+@router.get(
+    "/{name}/versions", summary="List versions", response_model=ModelList, responses=problems(ErrorCode.NOT_FOUND)
+)
+def list_versions(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
+    """Every version of one model."""
+    versions = list_models(gateway.engine, tenant, name)
+    if not versions:
+        raise not_found(f"model {name}")
+    return json_reply(ModelList(models=versions))
+
+
+@router.get(
+    "/{name}/versions/{version}",
+    summary="Look at a version",
+    response_model=ModelVersion,
+    responses=problems(ErrorCode.NOT_FOUND),
+)
+def look_up(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
+    """The version: whether it is ready, and if it was refused, why."""
+    return json_reply(_require(gateway, tenant, f"{name}@{version}"))
+
+
+@router.get(
+    "/{name}/versions/{version}/report",
+    summary="Fetch the report",
+    response_model=ModelReport,
+    responses=problems(ErrorCode.NOT_FOUND, ErrorCode.MODEL_NOT_READY),
+)
+def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
+    """What the check found: classes, input shape, layers, and which methods apply."""
+    found = state_of(gateway.engine, tenant, f"{name}@{version}")
+    if found is None:
+        raise not_found(f"model {name}@{version}")
+    state, identity = found
+    report = report_of(gateway.engine, tenant, name, version) if state is ModelState.READY else None
+    if report is None:
+        raise not_ready(state, identity)
+    return json_reply(report)
+
+
+def _require(gateway: Gateway, tenant: str, ref: str) -> ModelVersion:
+    version = find_model(gateway.engine, tenant, ref)
+    if version is None:
+        raise not_found(f"model {ref}")
+    return version
