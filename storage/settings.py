@@ -2,11 +2,18 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import DirectoryPath, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 Seconds = Annotated[float, Field(gt=0)]
+Password = Annotated[SecretStr, Field(min_length=1)]
 MiB = 1024 * 1024
 
 
@@ -21,6 +28,12 @@ class Settings(BaseSettings):
     """Folder of the SQLite ledger, local artefacts and the private broker, where no URL says otherwise."""
     config_file: Path | None = None
     """TOML file with the operator's models and factories."""
+    secrets_dir: DirectoryPath | None = None
+    """Folder of files that each hold one setting and are named like its variable in lower case; variables win."""
+    database_password: Password | None = None
+    """Password of `database_url`, where that has none."""
+    broker_password: Password | None = None
+    """Password of `broker_url`, where that has none."""
     database_url: SecretStr | None = None
     """SQLAlchemy URL of the ledger, for example `postgresql+psycopg://user@host/name`; default SQLite in `data_dir`."""
     artifact_url: str | None = None
@@ -70,6 +83,28 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
+    @field_validator("database_url", "broker_url")
+    @classmethod
+    def _with_password(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        password = info.data.get(f"{str(info.field_name).removesuffix('_url')}_password")
+        if url is None or password is None:
+            return url
+        return SecretStr(with_password(url.get_secret_value(), password.get_secret_value()))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the environment alone is read
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Adds the files in `secrets_dir` after what was given and the environment."""
+        folder = init_settings().get("secrets_dir") or env_settings().get("secrets_dir")
+        files = NestedSecretsSettingsSource(file_secret_settings, secrets_dir=folder, secrets_dir_missing="ok")
+        return init_settings, env_settings, files
+
     @property
     def resolved_data_dir(self) -> Path:
         """The data folder as an absolute path."""
@@ -86,3 +121,12 @@ class Settings(BaseSettings):
     def resolved_artifact_url(self) -> str:
         """The artefact store's URL."""
         return self.artifact_url or str(self.resolved_data_dir / "artifacts")
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL with a password, unless it names none that could need one or has its own."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    if not host or ":" in user:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
