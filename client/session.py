@@ -65,7 +65,7 @@ class Session:
 
     def lines(self, path: str, *, read_timeout: float, headers: Mapping[str, str]) -> Iterator[str]:
         """The lines of a stream of events as they come: none where there is no such stream, no more when it breaks."""
-        timeout = httpx.Timeout(self._http.timeout, read=read_timeout)
+        timeout = httpx.Timeout(**(self._http.timeout.as_dict() | {"read": read_timeout}))
         with suppress(*_AWAY), self._http.stream("GET", path, headers=dict(headers), timeout=timeout) as response:
             if response.headers.get("content-type", "").startswith("text/event-stream"):
                 yield from response.iter_lines()
