@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import explain, models, operate
+from cli import explain, health, models, operate
 from cli.errors import tell_errors
 
 
@@ -23,6 +23,7 @@ for entry in (
     models.models,
     explain.explain,
     operate.doctor,
+    health.health,
     operate.gateway,
     operate.worker,
     operate.reconcile,

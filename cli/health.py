@@ -1,0 +1,89 @@
+"""`attribution health`: does one part of the service work on this machine? For health checks of containers."""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from cli.options import load_settings
+
+if TYPE_CHECKING:
+    import psutil
+
+    from storage.settings import Settings
+
+TIMEOUT_S = 5.0
+_DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "valkey": 6379, "amqp": 5672, "amqps": 5671, "postgresql": 5432}
+
+
+@click.command()
+@click.argument("part", type=click.Choice(["gateway", "worker", "reconcile"]))
+def health(part: str) -> None:
+    """Exit with 0 if that part of the service works on this machine, else say what is wrong.
+
+    The gateway must answer that it accepts jobs. A worker must have its process for jobs, and a connection to the
+    broker; a reconciler must have a connection to the ledger. Whether jobs come back is the question of `doctor`.
+    """
+    settings = load_settings()
+    trouble = _gateway(settings) if part == "gateway" else _process(part, settings)
+    if trouble is not None:
+        raise click.ClickException(trouble)
+    click.echo(f"{part} is well")
+
+
+def _gateway(settings: "Settings") -> str | None:
+    import httpx
+
+    try:
+        reply = httpx.get(f"http://127.0.0.1:{settings.port}/readyz", timeout=TIMEOUT_S)
+    except httpx.TransportError as error:
+        return f"the gateway does not answer on port {settings.port}: {error}"
+    return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
+
+
+def _process(part: str, settings: "Settings") -> str | None:
+    import psutil
+
+    troubles = [_trouble(process, part, settings) for process in psutil.process_iter() if _is_command(process, part)]
+    if not troubles:
+        return f"no process `attribution {part}` runs here"
+    return None if None in troubles else troubles[0]
+
+
+def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str | None:
+    broker = settings.broker_url.get_secret_value() if settings.broker_url else ""
+    port = server_port(broker if part == "worker" else settings.resolved_database_url)
+    if part == "worker" and not any(_runs_jobs(child) for child in process.children()):
+        return "the worker has no process for jobs"
+    if port is not None and not _is_connected(process, port):
+        return f"the process has no connection to port {port}"
+    return None
+
+
+def server_port(url: str) -> int | None:
+    """The TCP port that a URL names, None for files and unix sockets."""
+    parts = urlsplit(url)
+    return (parts.port or _DEFAULT_PORTS.get(parts.scheme.partition("+")[0])) if parts.hostname else None
+
+
+def _is_command(process: "psutil.Process", part: str) -> bool:
+    words = _words(process)
+    return any(word == part and before.endswith(("attribution", "cli.main")) for before, word in pairwise(words))
+
+
+def _runs_jobs(process: "psutil.Process") -> bool:
+    return any("billiard.spawn" in word for word in _words(process))
+
+
+def _words(process: "psutil.Process") -> list[str]:
+    import psutil
+
+    try:
+        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+    except psutil.Error:
+        return []
+
+
+def _is_connected(process: "psutil.Process", port: int) -> bool:
+    return any(link.status == "ESTABLISHED" and link.raddr.port == port for link in process.net_connections("tcp"))
