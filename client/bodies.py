@@ -49,6 +49,11 @@ def json_body(document: Document) -> Body:
     return {"content": _json(document), "headers": {"content-type": "application/json"}}
 
 
+def raw_body(file: Source) -> Body:
+    """What httpx needs to send a file alone."""
+    return {"content": _content(file), "headers": {"content-type": "application/octet-stream"}}
+
+
 class CountedFile(io.BufferedReader):
     """A file that tells how far it was read."""
 

@@ -5,15 +5,16 @@ import io
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from client.bodies import Body, CountedFile, Images, Sent, Source, job_body, json_body, multipart
+from client.bodies import Body, CountedFile, Images, Sent, Source, job_body, json_body, multipart, raw_body
 from client.errors import CorruptArtifact, JobFailed, ProblemError
 from client.session import Session, read
 from client.waiting import POLL_S, states
 from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.health import VersionInfo
+from contracts.images import UploadedImage
 from contracts.jobs import Job, JobList, JobRequest
 from contracts.methods import MethodInfo, MethodList
 from contracts.problems import ErrorCode
@@ -115,6 +116,15 @@ class Client:
         """Asks for the end of a job; asking again changes nothing."""
         return read(Job, self._session.send("POST", f"/v1/jobs/{job_id}/cancel", is_repeatable=True))
 
+    def delete(self, job_id: str) -> None:
+        """Forgets a job that has ended, and its result."""
+        self._session.send("DELETE", f"/v1/jobs/{job_id}")
+
+    def upload(self, image: Source) -> UploadedImage:
+        """Sends an image once, to be named by its digest in any number of jobs."""
+        body = raw_body(image)
+        return read(UploadedImage, self._session.send("POST", "/v1/images", body, is_repeatable=True))
+
     def jobs(self, **filters: str | int) -> Iterator[Job]:
         """Jobs, the newest first, fetched page by page; filters as `GET /v1/jobs` takes them."""
         cursor: str | None = None
@@ -143,11 +153,11 @@ class Client:
 
     def download(self, result: Result, folder: Path | str) -> list[Path]:
         """Writes every file of a result, and the result itself as `result.json`, to a folder."""
+        references = [*result.artifacts, *(item for image in result.images for item in image.artifacts)]
         target = Path(folder)
+        written = [target / _file_name(reference) for reference in references]
         target.mkdir(parents=True, exist_ok=True)
         (target / "result.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
-        references = [*result.artifacts, *(item for image in result.images for item in image.artifacts)]
-        written = [target / _file_name(reference) for reference in references]
         for path, reference in zip(written, references, strict=True):
             path.write_bytes(self.artifact(reference))
         return written
@@ -182,13 +192,12 @@ class Client:
         return read(ModelList, self._session.get("/v1/models")).models
 
     def model(self, model: str) -> ModelVersion:
-        """One version, as `name@version`; of a `name` alone the newest that is ready, or else the newest."""
-        name, _, wanted = model.partition("@")
-        known = read(ModelList, self._session.get(f"/v1/models/{name}/versions")).models
-        versions = [version for version in known if wanted in {"", version.version}]
-        if not versions:
-            raise LookupError(f"{name} has no version {wanted}; it has {', '.join(found.version for found in known)}")
-        return max(versions, key=lambda found: (found.state is ModelState.READY, found.created_at))
+        """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
+        name, _, version = model.partition("@")
+        return read(
+            ModelVersion,
+            self._session.get(f"/v1/models/{name}/versions/{version}" if version else f"/v1/models/{name}"),
+        )
 
     def model_report(self, model: str) -> ModelReport:
         """What a worker found in a version that is ready, given like `model` takes it."""
@@ -205,7 +214,7 @@ class Client:
         return read(VersionInfo, self._session.get("/v1/version"))
 
     def _registered(self, body: Body) -> ModelVersion:
-        return read(ModelVersion, self._session.send("POST", "/v1/models", body))
+        return read(ModelVersion, self._session.send("POST", "/v1/models", body, is_repeatable=True))
 
 
 def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:
@@ -215,6 +224,7 @@ def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:
 
 
 def _file_name(reference: ArtifactRef) -> str:
-    if reference.name != PurePath(reference.name).name:
-        raise CorruptArtifact(f"{reference.name!r} is no plain file name: it could be written outside the folder")
-    return reference.name
+    name = reference.name
+    if name in {"", ".", ".."} or "/" in name or "\\" in name:
+        raise CorruptArtifact(f"{name!r} is no plain file name: it could be written outside the folder")
+    return name
