@@ -1,0 +1,100 @@
+"""Checks that several methods share; each raises with what was given, what was expected and what to do."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from attribution.errors import InvalidInput, InvalidOption, InvalidTarget
+
+#: More points than this on one path is a mistake, not a wish.
+MAX_STEPS = 100_000
+
+
+def require_images(inputs: torch.Tensor, name: str, dtype: torch.dtype | None, device: torch.device | None) -> None:
+    """Accepts a finite float tensor ``(batch, channels, height, width)`` of the network's dtype and device.
+
+    Raises:
+        InvalidInput: It is anything else.
+    """
+    if not isinstance(inputs, torch.Tensor):
+        raise InvalidInput(f"{name} is a {type(inputs).__name__}, expected a torch.Tensor")
+    if inputs.dim() != 4 or 0 in inputs.shape:
+        raise InvalidInput(
+            f"{name} has shape {tuple(inputs.shape)}, expected (batch, channels, height, width) with none of them 0;"
+            " add the batch dimension with .unsqueeze(0)"
+        )
+    if not inputs.is_floating_point() or (dtype is not None and inputs.dtype != dtype):
+        raise InvalidInput(f"{name} is {inputs.dtype}, the network is {dtype or 'of any float type'}; use .to(dtype)")
+    if device is not None and inputs.device != device:
+        raise InvalidInput(f"{name} is on {inputs.device}, the network on {device}; move one of them")
+    if not bool(torch.isfinite(inputs).all()):
+        raise InvalidInput(f"{name} contains NaN or infinity; clean the image before explaining it")
+
+
+def target_table(target: torch.Tensor, batch: int, device: torch.device) -> torch.Tensor:
+    """The target as ``(batch, k)`` on the device.
+
+    Raises:
+        InvalidTarget: Not an int64 tensor ``(batch,)`` or ``(batch, k)`` of non-negative classes.
+    """
+    if not isinstance(target, torch.Tensor) or target.dtype != torch.int64:
+        given = getattr(target, "dtype", type(target).__name__)
+        raise InvalidTarget(f"target is {given}, expected a torch.int64 tensor of class indices")
+    if target.dim() not in (1, 2) or target.shape[0] != batch or target.numel() == 0:
+        raise InvalidTarget(
+            f"target has shape {tuple(target.shape)} for a batch of {batch}, expected ({batch},) or ({batch}, k):"
+            " one row of classes for each image"
+        )
+    if int(target.min()) < 0:
+        raise InvalidTarget(f"target contains {int(target.min())}, expected class indices from 0")
+    return (target if target.dim() == 2 else target.unsqueeze(1)).to(device)
+
+
+def require_classes(table: torch.Tensor, n_classes: int) -> None:
+    """Accepts targets below the number of classes.
+
+    Raises:
+        InvalidTarget: A class is not there.
+    """
+    if int(table.max()) >= n_classes:
+        raise InvalidTarget(f"target contains {int(table.max())}, the network has the classes 0 to {n_classes - 1}")
+
+
+def require_count(value: int, name: str, minimum: int = 1, maximum: int = MAX_STEPS) -> int:
+    """An integer between two bounds; ``True`` and ``3.0`` are none.
+
+    Raises:
+        InvalidOption: Another type or out of range.
+
+    >>> require_count(50, "n_steps")
+    50
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidOption(f"{name} is {value!r}, expected an integer from {minimum} to {maximum}")
+    if not minimum <= value <= maximum:
+        raise InvalidOption(f"{name} is {value}, expected {minimum} to {maximum}")
+    return value
+
+
+def require_number(value: float, name: str, minimum: float, maximum: float = math.inf) -> float:
+    """A finite number between two bounds.
+
+    Raises:
+        InvalidOption: Not a number, NaN, infinite or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidOption(f"{name} is {value!r}, expected a finite number of at least {minimum}")
+    if not minimum <= value <= maximum:
+        raise InvalidOption(f"{name} is {value}, expected {minimum} to {maximum}")
+    return float(value)
+
+
+def require_choice(value: str, name: str, choices: Sequence[str]) -> None:
+    """Accepts one of several names.
+
+    Raises:
+        InvalidOption: It is none of them.
+    """
+    if value not in choices:
+        raise InvalidOption(f"{name} is {value!r}, expected one of {', '.join(choices)}")

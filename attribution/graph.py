@@ -1,0 +1,122 @@
+"""The ``torch.fx`` graph of a network: tracing, and what flows along it."""
+
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from attribution.errors import NetworkError
+
+#: Questions about a tensor whose answers are no tensors; what is computed from them is none either.
+_METADATA = frozenset({"size", "dim", "ndimension", "numel", "stride", "getattr", "_assert", "is_floating_point"})
+_TUPLES = frozenset(
+    {"chunk", "split", "unbind", "tensor_split", "hsplit", "vsplit", "topk", "sort", "multiheadattention"}
+)
+
+
+class NotTraceable(NetworkError):
+    """The module has no faithful graph; the message is the reason."""
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self) -> None:
+        super().__init__(param_shapes_constant=True)
+
+
+def traced(module: nn.Module) -> fx.GraphModule:
+    """The graph of a module's ``forward`` with one input; submodules are shared, not copied.
+
+    Raises:
+        NotTraceable: Control flow that depends on data, or anything else that symbolic tracing refuses.
+    """
+    tracer = _Tracer()
+    try:
+        _fix_defaults(module)
+        graph = tracer.trace(module)
+    except Exception as error:  # noqa: BLE001 - tracing runs the user's code on proxies, which may raise anything
+        raise NotTraceable(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}") from error
+    require_one_input(graph)
+    return fx.GraphModule(tracer.root, graph, type(module).__name__)
+
+
+def require_one_input(graph: fx.Graph) -> None:
+    """Refuses a graph that does not map one tensor to one tensor.
+
+    Raises:
+        NotTraceable: It has several inputs or returns a tuple, list or dict.
+    """
+    inputs = graph.find_nodes(op="placeholder")
+    if len(inputs) != 1:
+        raise NotTraceable(f"forward takes {len(inputs)} inputs, expected one")
+
+
+def _fix_defaults(module: nn.Module) -> None:
+    """Leaves ``forward`` of our copy with one argument, so that flags keep their default instead of being traced."""
+    kind = type(module)
+    if len(inspect.signature(kind.forward).parameters) > 2:
+        original: Callable[..., Any] = kind.forward
+
+        def forward(self: nn.Module, inputs: torch.Tensor) -> Any:
+            return original(self, inputs)
+
+        module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+
+
+def operation(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """The name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
+    if node.op == "call_module":
+        return type(modules[str(node.target)]).__name__.lower()
+    if isinstance(node.target, str):
+        return node.target
+    if isinstance(node.target, torch._ops.OpOverload):
+        return str(node.target._schema.name).rpartition("::")[2]
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
+    """Nodes that carry what depends on the input's values, in forward order, with their operation."""
+    modules = dict(graph_module.named_modules())
+    found: dict[fx.Node, str] = {}
+    for node in graph_module.graph.nodes:
+        if node.op == "placeholder":
+            found[node] = "input"
+        elif node.op.startswith("call_") and any(argument in found for argument in node.all_input_nodes):
+            name = operation(node, modules)
+            if name not in _METADATA:
+                found[node] = name
+    return found
+
+
+def is_tuple(name: str) -> bool:
+    """Whether an operation returns several tensors."""
+    return name.replace("_", "") in _TUPLES or name in _TUPLES
+
+
+def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[fx.Node]:
+    """The nodes that every path from the input to the output runs through.
+
+    In topological order a node is one exactly where no edge between nodes on such paths jumps over it.
+    """
+    output = graph_module.graph.output_node()
+    order = {node: place for place, node in enumerate(graph_module.graph.nodes)}
+    useful = {output}
+    for node in reversed(nodes):
+        if any(user in useful for user in node.users):
+            useful.add(node)
+    found: set[fx.Node] = set()
+    reach = 0
+    for node in nodes:
+        if node in useful:
+            if reach <= order[node]:
+                found.add(node)
+            reach = max(reach, *(order[user] for user in node.users if user in useful))
+    return frozenset(found)
+
+
+def getitem_source(node: fx.Node) -> fx.Node | None:
+    """The node whose item a node takes, or nothing where it takes none."""
+    source = node.args[0] if node.target is operator.getitem else None
+    return source if isinstance(source, fx.Node) else None

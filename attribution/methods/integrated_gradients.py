@@ -1,0 +1,222 @@
+"""Integrated gradients, by a fixed rule or to a tolerance."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from attribution.adaptive import FIRST_INTERVALS, StopRule
+from attribution.checks import (
+    MAX_STEPS,
+    require_choice,
+    require_classes,
+    require_count,
+    require_number,
+    target_table,
+)
+from attribution.errors import InvalidOption
+from attribution.fixed import fixed_sums, has_both_ends
+from attribution.memory import Chunks, Progress
+from attribution.network import Network
+from attribution.noise import Generators, row_noise
+from attribution.passes import default_chunk
+from attribution.paths import QUADRATURES, Quadrature, Rule, quadrature_rule
+from attribution.running import RunningMean
+from attribution.straight import Paths, PathSums, stacked_baselines
+from attribution.tolerant import tolerant_sums
+
+
+class IntegratedGradients(NamedTuple):
+    """``attributions`` of each input value in units of the output, and their error figures.
+
+    For a target ``(batch,)`` the axis ``k`` is missing everywhere.
+
+    Attributes:
+        attributions: ``(batch, k, channels, height, width)``, the inputs' dtype.
+        convergence_delta: ``(batch, k)``, float64: the sum of the attributions minus ``f(x) - f(x')``.
+        n_steps: ``(batch,)``, int64: points of the paths evaluated, over all baselines and noisy samples.
+        absolute_gap: ``(batch, k)``, float64: sum of the absolute gaps of the intervals; NaN without ``tolerance``.
+        standard_error: like ``attributions``: that of the mean over noisy samples; nothing below two samples.
+        chunk_size: Points evaluated at once, after any halving.
+    """
+
+    attributions: torch.Tensor
+    convergence_delta: torch.Tensor
+    n_steps: torch.Tensor
+    absolute_gap: torch.Tensor
+    standard_error: torch.Tensor | None
+    chunk_size: int
+
+
+def integrated_gradients(
+    network: Network,
+    inputs: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    baseline: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    background: torch.Tensor | None = None,
+    n_steps: int | None = None,
+    quadrature: Quadrature | None = None,
+    tolerance: float | None = None,
+    atol: float = 1e-4,
+    gap_tolerance: float = 0.15,
+    max_steps: int = 256,
+    n_samples: int = 1,
+    noise: float = 0.0,
+    generator: Generators | None = None,
+    chunk_size: int | None = None,
+    progress: Progress | None = None,
+) -> IntegratedGradients:
+    r"""Attributes the change of an output from a baseline to the image to the image's values.
+
+    .. math:: \phi_i = (x_i - x'_i) \int_0^1 \partial_i f\big(x' + t (x - x')\big) \, dt, \qquad
+        \sum_i \phi_i = f(x) - f(x').
+
+    With ``tolerance``, the trapezoid intervals whose own gap is worst are halved, every point is reused, and an image
+    is done when :math:`|\delta| \le \max(\mathrm{tolerance} \, |f(x) - f(x')|, \mathrm{atol})` and the sum of the
+    intervals' absolute gaps is below ``gap_tolerance`` times the same change; otherwise ``n_steps`` nodes of the
+    ``quadrature`` are used.
+
+    Args:
+        network: What to explain; its ``output`` says in which unit.
+        inputs: Normalised images, float ``(batch, channels, height, width)``.
+        target: Classes, int64 ``(batch,)``, or ``(batch, k)`` to explain k classes from the same forward passes.
+        baseline: ``(1 | batch, channels, height, width)``, one an image, or a sequence of such, averaged.
+        background: ``(n, channels, height, width)``, all averaged for every image; instead of ``baseline``.
+        n_steps: Nodes of the rule, 1 to 100,000; 50 unless told.
+        quadrature: ``"gauss_legendre"`` (default), ``"trapezoid"``, ``"midpoint"`` or ``"right"``.
+        tolerance: Relative, above 0; excludes ``n_steps`` and ``quadrature``.
+        atol: Absolute tolerance in units of the output, for images that change it little.
+        gap_tolerance: Bound on the sum of absolute gaps, relative to the change; at least ``tolerance`` is used.
+        max_steps: With ``tolerance``, the most points a path and sample, 5 to 100,000.
+        n_samples: Noisy copies of each image to average over (SmoothGrad).
+        noise: Standard deviation of their Gaussian noise, in units of the inputs.
+        generator: Source of the noise: one, or one an image, which makes an image's result independent of its batch.
+        chunk_size: Points at once; fitted to memory unless told, halved when it runs out.
+        progress: Called between chunks with points done and in all; may raise to cancel.
+
+    Returns:
+        Attributions, their convergence delta and what it took to get there.
+
+    Raises:
+        InvalidInput: Inputs, baselines or generators do not fit the network or each other.
+        InvalidTarget: Not one row of existing classes an image.
+        InvalidOption: An option out of range, or options that exclude each other.
+        OutOfMemory: A single point does not fit into memory.
+
+    Cost:
+        One forward and k backward passes a point; with a rule that leaves out the ends also one forward pass an image
+        and a baseline. With ``tolerance`` the gradients of the images in work are kept: ``n_steps`` images of memory
+        a class.
+
+    Guarantee:
+        Exact up to the quadrature; complete up to ``convergence_delta``, which is measured, not bounded. Absolute gaps
+        rule out cancellation between intervals, not between pixels or inside one interval. With noise: unbiased for
+        the smoothed attribution, with a standard error.
+
+    Source:
+        Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks", section 3 and 5; Smilkov et al. 2017,
+        "SmoothGrad", section 2; Erion et al. 2021 for the average over baselines.
+
+    >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = torch.nn.init.eye_(linear[1].weight)
+    >>> result = integrated_gradients(
+    ...     Network(linear), torch.tensor([[[[3.0, 5.0]]]]), torch.tensor([1]), baseline=torch.ones(1, 1, 1, 2), n_steps=2
+    ... )
+    >>> result.attributions.tolist(), result.convergence_delta.tolist()
+    ([[[[0.0, 4.0]]]], [0.0])
+    """
+    inputs = network.require_images(inputs)
+    classes = target_table(target, len(inputs), inputs.device)
+    baselines = stacked_baselines(network, inputs, baseline, background)
+    _require_noise(n_samples, noise, generator)
+    if tolerance is None:
+        plan: Rule | StopRule = _rule(n_steps, quadrature)
+    elif n_steps is not None or quadrature is not None:
+        raise InvalidOption("tolerance chooses its own points: give either it, or n_steps and quadrature")
+    else:
+        plan = _stop_rule(tolerance, atol, gap_tolerance, max_steps)
+    # Gradients need ordinary tensors, also where the caller is in inference mode.
+    with torch.inference_mode(False), torch.no_grad():
+        require_classes(classes, network.class_count(inputs))
+        size = default_chunk(network, inputs) if chunk_size is None else chunk_size
+        chunks = Chunks(size, n_samples * _points(plan, len(inputs), baselines), progress)
+        samples = (
+            _path_sums(network, Paths(sample, baselines, classes), plan, chunks)
+            for sample in _noisy(inputs, n_samples, noise, generator)
+        )
+        result = _averaged(samples, inputs.dtype, chunks)
+    return result if target.dim() == 2 else _without_classes(result)
+
+
+def _rule(n_steps: int | None, quadrature: Quadrature | None) -> Rule:
+    name = "gauss_legendre" if quadrature is None else quadrature
+    require_choice(name, "quadrature", QUADRATURES)
+    return quadrature_rule(name, require_count(50 if n_steps is None else n_steps, "n_steps"))
+
+
+def _stop_rule(tolerance: float, atol: float, gap_tolerance: float, max_steps: int) -> StopRule:
+    return StopRule(
+        require_number(tolerance, "tolerance", 1e-9),
+        require_number(atol, "atol", 0.0),
+        require_number(gap_tolerance, "gap_tolerance", 1e-9),
+        require_count(max_steps, "max_steps", minimum=FIRST_INTERVALS + 1),
+    )
+
+
+def _require_noise(n_samples: int, noise: float, generator: Generators | None) -> None:
+    require_count(n_samples, "n_samples")
+    require_number(noise, "noise", 0.0)
+    if n_samples > 1 and noise == 0:
+        raise InvalidOption(f"n_samples is {n_samples} without noise: every sample would be the same; set noise")
+    if noise > 0 and generator is None:
+        raise InvalidOption(f"noise is {noise} without a generator; pass a seeded torch.Generator")
+
+
+def _noisy(
+    inputs: torch.Tensor, n_samples: int, noise: float, generator: Generators | None
+) -> Iterator[torch.Tensor]:
+    for _ in range(n_samples):
+        yield inputs if generator is None else inputs + noise * row_noise(torch.randn, inputs, generator)
+
+
+def _points(plan: Rule | StopRule, batch: int, baselines: torch.Tensor) -> int:
+    """Points evaluated for one noisy sample of the batch; with a stop rule, at most."""
+    n_paths = batch * len(baselines)
+    if isinstance(plan, StopRule):
+        return n_paths * plan.max_steps
+    ends = 0 if has_both_ends(plan) else batch + len(baselines) * baselines.shape[1]
+    return n_paths * len(plan.nodes) + ends
+
+
+def _path_sums(network: Network, paths: Paths, plan: Rule | StopRule, chunks: Chunks) -> PathSums:
+    if isinstance(plan, StopRule):
+        return tolerant_sums(network, paths, plan, chunks)
+    return fixed_sums(network, paths, plan, chunks)
+
+
+def _averaged(samples: Iterable[PathSums], dtype: torch.dtype, chunks: Chunks) -> IntegratedGradients:
+    attributions, deltas, gaps, steps = RunningMean(), RunningMean(), RunningMean(), []
+    for sample in samples:
+        attributions.add(sample.attributions)
+        deltas.add(sample.convergence_delta)
+        gaps.add(sample.absolute_gap)
+        steps.append(sample.n_steps)
+    error = attributions.standard_error()
+    return IntegratedGradients(
+        attributions=attributions.mean.to(dtype),
+        convergence_delta=deltas.mean,
+        n_steps=torch.stack(steps).sum(0),
+        absolute_gap=gaps.mean,
+        standard_error=None if error is None else error.to(dtype),
+        chunk_size=chunks.size,
+    )
+
+
+def _without_classes(result: IntegratedGradients) -> IntegratedGradients:
+    return result._replace(
+        attributions=result.attributions[:, 0],
+        convergence_delta=result.convergence_delta[:, 0],
+        absolute_gap=result.absolute_gap[:, 0],
+        standard_error=None if result.standard_error is None else result.standard_error[:, 0],
+    )
