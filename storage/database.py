@@ -2,11 +2,13 @@
 
 import functools
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -20,6 +22,10 @@ CONNECT_TIMEOUT_S = 5
 """How long a connection to PostgreSQL may take."""
 POOL_TIMEOUT_S = 20.0
 """How long a thread waits for a connection that other threads of its process hold."""
+
+
+_TURNS: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+"""Of each SQLite engine, the lock that its writing threads take one after the other."""
 
 
 class LedgerUnavailableError(Exception):
@@ -71,6 +77,7 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    _TURNS[engine] = threading.Lock()
     return engine
 
 
@@ -98,8 +105,28 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that commits at the end of the block and rolls back on an exception."""
-    with translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with (
+        translated(),
+        _turn(engine),
+        engine.connect().execution_options(writes=True) as connection,
+        connection.begin(),
+    ):
         yield connection
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    # SQLite has one writer; who finds it busy sleeps and looks again, so threads that do not queue here starve.
+    turns = _TURNS.get(engine)
+    if turns is None:
+        yield
+        return
+    if not turns.acquire(timeout=BUSY_TIMEOUT_S):
+        raise LedgerUnavailableError(f"the ledger was busy with other writes for {BUSY_TIMEOUT_S:.0f} s")
+    try:
+        yield
+    finally:
+        turns.release()
 
 
 @contextmanager

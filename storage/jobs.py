@@ -194,8 +194,7 @@ def _read(connection: Connection, tenant: str, job_id: str) -> Job:
 def _same_key(connection: Connection, new: NewJob) -> Submitted | None:
     if new.idempotency_key is None:
         return None
-    same = and_(jobs.c.tenant == new.tenant, jobs.c.idempotency_key == new.idempotency_key)
-    found = connection.execute(select(jobs.c.id, jobs.c.idempotency_digest).where(same)).first()
+    found = connection.execute(_SELECT_SAME_KEY, {"tenant": new.tenant, "key": new.idempotency_key}).first()
     if found is None:
         return None
     if found.idempotency_digest != new.idempotency_digest:
@@ -207,12 +206,7 @@ def _same_key(connection: Connection, new: NewJob) -> Submitted | None:
 
 
 def _cached(connection: Connection, new: NewJob) -> RowMapping | None:
-    same = and_(
-        jobs.c.tenant == new.tenant, jobs.c.cache_key == new.cache_key, jobs.c.status == JobStatus.SUCCEEDED.value
-    )
-    return (
-        connection.execute(select(results.c.job_id, results.c.body).join(jobs).where(same).limit(1)).mappings().first()
-    )
+    return connection.execute(_SELECT_CACHED, {"tenant": new.tenant, "key": new.cache_key}).mappings().first()
 
 
 def _copy_result(connection: Connection, job_id: str, known: RowMapping) -> None:
@@ -277,4 +271,18 @@ def _decode(cursor: str) -> tuple[float, str]:
 
 
 _CURSOR = re.compile(r"(\d{1,15}\.\d{1,15}) ([A-Za-z0-9_-]{1,40})")
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))
+_SELECT_SAME_KEY = select(jobs.c.id, jobs.c.idempotency_digest).where(
+    jobs.c.tenant == bindparam("tenant"), jobs.c.idempotency_key == bindparam("key")
+)
+_SELECT_CACHED = (
+    select(results.c.job_id, results.c.body)
+    .join(jobs)
+    .where(
+        jobs.c.tenant == bindparam("tenant"),
+        jobs.c.cache_key == bindparam("key"),
+        jobs.c.status == JobStatus.SUCCEEDED.value,
+    )
+    .limit(1)
+)

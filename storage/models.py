@@ -1,9 +1,10 @@
 """The model registry: versions are registered, checked by a worker, and never change."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, and_, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contracts.classifiers import ModelReport, ModelSpec, ModelVersion
@@ -64,15 +65,14 @@ def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: N
 def find_model(engine: Engine, tenant: str, ref: str) -> ModelVersion | None:
     """The version that `name@version` names, or the newest ready one of `name` (the newest of all if none is ready)."""
     with reading(engine) as connection:
-        row = connection.execute(_named(select(models), tenant, ref)).mappings().first()
+        row = connection.execute(*_named(_WHOLE, tenant, ref)).mappings().first()
     return None if row is None else _version(row)
 
 
 def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelIdentity] | None:
     """State and identity of the version that `find_model` finds, without its specification and report."""
-    columns = select(models.c.state, models.c.name, models.c.version, models.c.sha256)
     with reading(engine) as connection:
-        row = connection.execute(_named(columns, tenant, ref)).first()
+        row = connection.execute(*_named(_IDENTITY, tenant, ref)).first()
     if row is None:
         return None
     return ModelState(row.state), ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
@@ -125,13 +125,30 @@ def _select(tenant: str, name: str, version: str) -> Select[Any]:
     return select(models).where(_is(tenant, name, version))
 
 
-def _named(query: Select[Any], tenant: str, ref: str) -> Select[Any]:
+@dataclass(frozen=True)
+class _ByReference:
+    """A query for what a reference means, built once for every job that names a model."""
+
+    exact: Select[Any]
+    newest: Select[Any]
+
+    @classmethod
+    def of(cls, *columns: Any) -> "_ByReference":  # noqa: ANN401 - as `select` takes them
+        mine = select(*columns).where(models.c.tenant == bindparam("tenant"), models.c.name == bindparam("name"))
+        is_ready = models.c.state == ModelState.READY.value
+        newest = mine.order_by(is_ready.desc(), models.c.created_at.desc()).limit(1)
+        return cls(exact=mine.where(models.c.version == bindparam("version")), newest=newest)
+
+
+_WHOLE = _ByReference.of(models)
+_IDENTITY = _ByReference.of(models.c.state, models.c.name, models.c.version, models.c.sha256)
+
+
+def _named(query: _ByReference, tenant: str, ref: str) -> tuple[Select[Any], dict[str, str]]:
     name, _, version = ref.partition("@")
     if version:
-        return query.where(_is(tenant, name, version))
-    is_ready = models.c.state == ModelState.READY.value
-    mine = and_(models.c.tenant == tenant, models.c.name == name)
-    return query.where(mine).order_by(is_ready.desc(), models.c.created_at.desc()).limit(1)
+        return query.exact, {"tenant": tenant, "name": name, "version": version}
+    return query.newest, {"tenant": tenant, "name": name}
 
 
 def _require_same(row: RowMapping, digest: str) -> ModelVersion:

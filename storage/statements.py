@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, case, select, update
+from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, Table, and_, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
@@ -19,8 +20,13 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str
     """Inserts the rows whose key is not there yet."""
     if not rows:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+    connection.execute(_insert_missing(connection.dialect.name, table), list(rows))
+
+
+@cache
+def _insert_missing(dialect: str, table: Table) -> Executable:
+    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return statement.on_conflict_do_nothing()
 
 
 def enter_artifacts(
