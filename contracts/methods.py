@@ -96,7 +96,7 @@ class SmoothGrad(Wire):
 
     n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
     noise: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Standard deviation of the noise as a share of the input's range of values."""
+    """Standard deviation of the noise as a share of the range from black to white."""
 
 
 class IntegratedGradientsParams(Wire):
@@ -114,12 +114,12 @@ class IntegratedGradientsParams(Wire):
     baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
     """Where the path starts; several are averaged."""
     n_steps: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
-    """Points of the quadrature; 32 where neither this nor `tolerance` is given."""
+    """Points of the quadrature; 50 where neither this nor `tolerance` is given."""
     quadrature: Literal["gauss_legendre", "trapezoid", "midpoint", "right"] | None = None
     """The rule; Gauss-Legendre where neither this nor `tolerance` is given."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Instead of steps and rule: split intervals until the completeness gap is at most this share of the difference."""
-    max_steps: Annotated[int, Field(ge=3, le=2000, strict=True)] = 200
+    max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
     """The most points that `tolerance` may use for each image and baseline."""
     smoothgrad: SmoothGrad | None = None
     """Average over noisy copies of the input."""

@@ -61,6 +61,12 @@ def baselines_of(rows: Sequence[Row], chosen: Sequence[Baseline]) -> list[Tensor
     return [tensor for baseline in chosen for tensor in _tensors(baseline, inputs, rows)]
 
 
+def pixel_range(row: Row) -> float:
+    """The distance from black to white in units of the network's input, the mean over channels."""
+    std = row.preprocessing.std
+    return sum(1 / deviation for deviation in std) / len(std)
+
+
 def _tensors(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[Tensor]:
     channels = inputs.shape[1]
     mean, std = (_by_channel(numbers, channels) for numbers in (rows[0].preprocessing.mean, rows[0].preprocessing.std))

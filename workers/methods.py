@@ -1,15 +1,17 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 import attribution
 from contracts.methods import IntegratedGradientsParams
 from contracts.results import Completeness
-from workers.baselines import Row, baselines_of
+from workers.baselines import Row, baselines_of, pixel_range
 
 OutputKind = Literal["signed", "magnitude"]
 
@@ -54,7 +56,7 @@ class Method:
 def integrated_gradients(call: Call) -> Explained:
     """Adapts `attribution.integrated_gradients` to a job."""
     params: IntegratedGradientsParams = call.params
-    smoothgrad = params.smoothgrad
+    smooth = params.smoothgrad
     found = attribution.integrated_gradients(
         call.network,
         call.inputs,
@@ -64,30 +66,34 @@ def integrated_gradients(call: Call) -> Explained:
         quadrature=params.quadrature,
         tolerance=params.tolerance,
         max_steps=params.max_steps,
-        n_samples=smoothgrad.n_samples if smoothgrad else 1,
-        noise=smoothgrad.noise if smoothgrad else 0.0,
-        generator=[row.generator() for row in call.rows],
+        n_samples=smooth.n_samples if smooth else 1,
+        noise=smooth.noise * pixel_range(call.rows[0]) if smooth else 0.0,
+        generator=[row.generator("smoothgrad") for row in call.rows] if smooth else None,
         progress=call.progress,
     )
-    differences = found.attributions.flatten(2).sum(2) - found.convergence_delta
-    completeness = [
+    differences = found.attributions.flatten(2).sum(2, dtype=torch.float64) - found.convergence_delta
+    return Explained(
+        {"attributions": found.attributions},
         [
-            Completeness(
-                target=int(call.target[row, column]),
-                convergence_delta=float(found.convergence_delta[row, column]),
-                relative=_relative(found.convergence_delta[row, column], differences[row, column]),
-                absolute_gap=None,
-                n_steps=int(found.n_steps[row]),
-            )
-            for column in range(call.target.shape[1])
-        ]
-        for row in range(call.target.shape[0])
-    ]
-    return Explained({"attributions": found.attributions}, completeness, found.chunk_size)
+            [_completeness(found, differences, row, column, label) for column, label in enumerate(labels)]
+            for row, labels in enumerate(call.target.tolist())
+        ],
+        found.chunk_size,
+    )
 
 
-def _relative(delta: Tensor, difference: Tensor) -> float | None:
-    return float((delta / difference).abs()) if difference != 0 else None
+def _completeness(
+    found: attribution.IntegratedGradients, differences: Tensor, row: int, column: int, target: int
+) -> Completeness:
+    delta, gap = float(found.convergence_delta[row, column]), float(found.absolute_gap[row, column])
+    difference = abs(float(differences[row, column]))
+    return Completeness(
+        target=target,
+        convergence_delta=delta,
+        relative=abs(delta) / difference if difference else None,
+        absolute_gap=gap / difference if difference and math.isfinite(gap) else None,
+        n_steps=int(found.n_steps[row]),
+    )
 
 
 METHODS: dict[str, Method] = {

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import warnings
 from functools import cache
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from storage.queue import Queue, celery_app
@@ -36,6 +38,9 @@ def worker_app(settings: Settings) -> Celery:
 def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
+    # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
+    warnings.simplefilter("ignore", SecurityWarning)
+    logging.getLogger("celery.utils.log").setLevel(logging.WARNING)
     worker = app.Worker(
         loglevel=settings.log_level, without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True
     )
