@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cli.demo.training import Progress, Trained
 
 SIDE = 28
+MARGIN = 4
 HELD_OUT = 360
 
 SPEC = ModelSpec(
@@ -37,11 +38,12 @@ class Digits(NamedTuple):
 
 @cache
 def _all_digits() -> Digits:
-    """The 1,797 digits of 8 x 8 pixels and 17 levels, enlarged, in an order that never changes."""
+    """The 1,797 digits of 8 x 8 pixels and 17 levels, enlarged within a margin, in an order that never changes."""
     small = load_digits()
     levels = (small.images * (255 / 16)).round().astype(np.uint8)
-    size = (SIDE, SIDE)
-    images = np.stack([np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) for image in levels])
+    inner = (SIDE - 2 * MARGIN, SIDE - 2 * MARGIN)
+    enlarged = [np.asarray(Image.fromarray(image).resize(inner, Image.Resampling.BICUBIC)) for image in levels]
+    images = np.pad(np.stack(enlarged), ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
     order = np.random.default_rng(0).permutation(len(images))
     return Digits(images[order], small.target[order].astype(np.int64))
 
@@ -66,4 +68,4 @@ def train(seed: int = 0, progress: "Progress | None" = None) -> "Trained":
     learned, unseen = (
         Examples.of(digits.images[:, None], digits.labels, SPEC.preprocessing) for digits in (training(), held_out())
     )
-    return trained(mnist_cnn, learned, unseen, Recipe(epochs=5, learning_rate=3e-3), seed, progress)
+    return trained(mnist_cnn, learned, unseen, Recipe(epochs=4, batch_size=32, learning_rate=3e-3), seed, progress)
