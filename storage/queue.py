@@ -64,6 +64,9 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
             "socket_connect_timeout": 2.0,
             "socket_timeout": 10.0,
             "health_check_interval": 10,
+            # A publisher learns at once that the broker is away; otherwise each wake-up would wait six seconds for it.
+            "max_retries": 0,
+            "interval_start": 0,
         }
     return {}
 
@@ -96,7 +99,7 @@ class Queue:
         """
         try:
             with self._app.connection_for_read() as connection:
-                connection.ensure_connection(max_retries=1, timeout=2)
+                connection.ensure_connection(max_retries=0)
                 channel: Any = connection.default_channel
                 return int(channel.queue_declare(queue=QUEUE, durable=True).message_count)
         except BrokerError as error:

@@ -6,9 +6,10 @@ from contracts.tasks import RUN_JOBS
 from storage.claims import claim
 from workers.procedure import run_jobs
 from workers.process import current_context
+from workers.wakeups import WakeUpTask
 
 
-@shared_task(name=RUN_JOBS, ignore_result=True)
+@shared_task(name=RUN_JOBS, ignore_result=True, base=WakeUpTask)
 def wake_up(_job_id: str | None = None) -> None:
     """Claims what is next and runs it; the id in the message is for the broker's log alone."""
     context = current_context()
