@@ -37,8 +37,16 @@ def claimed(context: WorkerContext) -> Callable[..., Claim]:
         body = {name: options.pop(name) for name in ("model", "inputs", "render", "seed") if name in options}
         request = JobRequest.model_validate({"explanation": explanation, **body}).model_dump(mode="json")
         kind = JobKind.SELF_TEST if explanation["method"] == "self_test" else JobKind.EXPLAIN
-        seed = int(request["seed"])
-        new = NewJob(kind=kind, method=explanation["method"], request=request, resolved=request, seed=seed, **options)
+        seed, identity = int(request["seed"]), options.pop("identity", None)
+        new = NewJob(
+            kind=kind,
+            method=explanation["method"],
+            request=request,
+            resolved=request,
+            seed=seed,
+            model=identity,
+            **options,
+        )
         submit(context.engine, new)
         [taken] = claim(context.engine, context.name, limit=1, lease_s=30.0)
         assert taken.job_id == new.id

@@ -1,0 +1,302 @@
+"""An explanation from claim to result, over real weights in the store and a real ledger."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+import attribution
+from attribution.architectures import cifar_resnet
+from contracts.classifiers import ModelSpec, Preprocessing, Weights
+from contracts.digests import model_digest
+from contracts.jobs import ModelIdentity
+from contracts.problems import ErrorCode
+from contracts.results import Result
+from contracts.states import JobKind, JobStatus
+from storage.claims import claim
+from storage.jobs import result_of
+from storage.models import find_model, register
+from storage.records import NewJob
+from storage.tables import DEFAULT_TENANT
+from workers import explain
+from workers.preprocessing import preprocess
+from workers.procedure import run_jobs
+from workers.tracking import JobCancelled
+
+SIDE = 16
+
+
+@pytest.fixture
+def classifier(context):
+    """A small ResNet with random weights, registered and ready."""
+    torch.manual_seed(0)
+    module = cifar_resnet(20, num_classes=4).eval()
+    weights = context.store.put(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
+    spec = ModelSpec(
+        name="tiny",
+        architecture="cifar_resnet20",
+        options={"num_classes": 4},
+        weights=Weights(sha256=weights),
+        preprocessing=Preprocessing(size=(SIDE, SIDE), mean=[0.5], std=[0.25]),
+        labels=["north", "east", "south", "west"],
+    )
+    digest = model_digest(spec)
+    check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
+    network = attribution.Network(module, (3, SIDE, SIDE))
+    register(context.engine, DEFAULT_TENANT, spec, digest, check)
+    run_jobs(context, claim(context.engine, context.name, limit=1, lease_s=30.0))
+    assert find_model(context.engine, DEFAULT_TENANT, "tiny").state == "ready"
+    identity = ModelIdentity(name="tiny", version="1", sha256=digest)
+    return SimpleNamespace(spec=spec, network=network, identity=identity)
+
+
+@pytest.fixture
+def images(context):
+    """Puts random pictures into the store."""
+
+    def put(count, seed=0):
+        generator = np.random.default_rng(seed)
+        return [context.store.put(png(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8))) for _ in range(count)]
+
+    return put
+
+
+@pytest.fixture
+def explained(context, claimed, classifier, job_now):
+    """Runs one explanation and returns its job and result."""
+
+    def run(inputs, **options):
+        given = [{"image": item} if isinstance(item, str) else item for item in inputs]
+        explanation = {"method": "integrated_gradients", "n_steps": 4} | options.pop("explanation", {})
+        options = {"max_attempts": 1, "identity": classifier.identity} | options
+        taken = claimed(explanation, model="tiny@1", inputs=given, **options)
+        run_jobs(context, [taken])
+        body = result_of(context.engine, DEFAULT_TENANT, taken.job_id)
+        return job_now(taken), None if body is None else Result.model_validate(body)
+
+    return run
+
+
+def png(pixels, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+def raw(context, image, column=0):
+    found = [item for item in image.artifacts if item.media_type == "application/x-npy"]
+    return np.load(io.BytesIO(context.store.get(found[column].sha256)))
+
+
+def direct(context, classifier, digest, **options):
+    picture = Image.open(io.BytesIO(context.store.get(digest)))
+    inputs = preprocess(picture, classifier.spec.preprocessing).tensor[None]
+    target = classifier.network.logits(inputs).argmax(1)
+    black = attribution.baselines.black(inputs, [0.5] * 3, [0.25] * 3)
+    return attribution.integrated_gradients(classifier.network, inputs, target, baseline=black, **options)
+
+
+def test_the_result_is_what_the_engine_computes(context, classifier, images, explained):
+    [digest] = images(1)
+    job, result = explained([digest])
+    expected = direct(context, classifier, digest, n_steps=4)
+    assert job.status == JobStatus.SUCCEEDED
+    [image] = result.images
+    np.testing.assert_array_equal(raw(context, image), expected.attributions[0].numpy())
+    [figures] = image.completeness
+    assert figures.convergence_delta == pytest.approx(float(expected.convergence_delta[0]), rel=1e-6)
+    assert figures.n_steps == int(expected.n_steps[0])
+    assert image.targets[0].sum == pytest.approx(float(expected.attributions.sum()), rel=1e-5)
+    assert figures.relative == pytest.approx(
+        abs(figures.convergence_delta / (image.targets[0].sum - figures.convergence_delta)), rel=1e-5
+    )
+    assert [score.probability for score in image.prediction] == sorted(
+        (score.probability for score in image.prediction), reverse=True
+    )
+    assert image.prediction[0].name in classifier.spec.labels
+    assert result.provenance.model_sha256 == classifier.identity.sha256
+    assert result.provenance.parameters["n_steps"] == 4
+
+
+def test_the_same_request_gives_the_same_bytes(images, explained):
+    digests = images(2)
+    options = {"explanation": {"baselines": [{"kind": "uniform", "n_samples": 2}], "smoothgrad": {"n_samples": 2}}}
+    first, second = (explained(digests, seed=7, **options)[1] for _ in range(2))
+    assert [item.sha256 for image in first.images for item in image.artifacts] == [
+        item.sha256 for image in second.images for item in image.artifacts
+    ]
+
+
+@pytest.mark.parametrize(
+    "explanation",
+    [{}, {"n_steps": None, "tolerance": 0.05}, {"baselines": [{"kind": "uniform"}], "smoothgrad": {"n_samples": 2}}],
+)
+def test_an_image_does_not_depend_on_its_batch(context, images, explained, explanation):
+    digests = images(5)
+    _, together = explained(digests, explanation=explanation)
+    for position in (0, 4):
+        _, alone = explained([digests[position]], explanation=explanation)
+        ours, theirs = raw(context, alone.images[0]), raw(context, together.images[position])
+        assert np.abs(ours - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+def test_another_seed_gives_another_noise(context, images, explained):
+    [digest] = images(1)
+    maps = [
+        raw(context, explained([digest], seed=seed, explanation={"baselines": [{"kind": "uniform"}]})[1].images[0])
+        for seed in (0, 1)
+    ]
+    assert not np.array_equal(*maps)
+
+
+def test_targets_may_differ_by_image(context, classifier, images, explained):
+    a, b, c, d = images(4)
+    inputs = [
+        {"image": a, "target": "all"},
+        {"image": b, "target": {"classes": [2, 0]}, "custom_id": "mine"},
+        {"image": c, "target": {"top_k": 2}},
+        {"image": d},
+    ]
+    _, result = explained(inputs)
+    assert [[score.index for score in image.targets] for image in result.images[:2]] == [[0, 1, 2, 3], [2, 0]]
+    assert [len(image.targets) for image in result.images] == [4, 2, 2, 1]
+    assert [score.index for score in result.images[2].targets] == [
+        score.index for score in result.images[2].prediction[:2]
+    ]
+    assert result.images[1].custom_id == "mine"
+    assert {item.target for item in result.images[1].artifacts} == {0, 2}
+    maps = [raw(context, result.images[0], column) for column in range(4)]
+    assert len({values.tobytes() for values in maps}) == 4
+
+
+def test_a_baseline_of_its_own_stands_for_all_others(context, classifier, images, explained):
+    given, other = images(2)
+    own = {"image": given, "baseline": {"image": other}}
+    _, result = explained([own, {"image": given}])
+    _, named = explained([given], explanation={"baselines": [{"kind": "image", "image": {"image": other}}]})
+    np.testing.assert_array_equal(raw(context, result.images[0]), raw(context, named.images[0]))
+    assert not np.array_equal(raw(context, result.images[0]), raw(context, result.images[1]))
+
+
+def test_an_image_as_its_own_baseline_has_no_relative_gap(images, explained):
+    [digest] = images(1)
+    _, result = explained([{"image": digest, "baseline": {"image": digest}}])
+    [figures] = result.images[0].completeness
+    assert (figures.convergence_delta, figures.relative) == (0.0, None)
+
+
+@pytest.mark.parametrize("kind", ["zero", "black", "white", "mean", "blur"])
+def test_every_named_baseline(context, images, explained, kind):
+    [digest] = images(1)
+    _, result = explained([digest], explanation={"baselines": [{"kind": kind}]})
+    assert np.isfinite(raw(context, result.images[0])).all()
+
+
+def test_several_baselines_are_averaged(context, images, explained):
+    digest, *others = images(3)
+    kinds = [{"kind": "image", "image": {"image": other}} for other in others]
+    single = [raw(context, explained([digest], explanation={"baselines": [kind]})[1].images[0]) for kind in kinds]
+    background = {"kind": "background", "images": [{"image": other} for other in others]}
+    for baselines in (kinds, [background]):
+        _, result = explained([digest], explanation={"baselines": baselines})
+        np.testing.assert_allclose(raw(context, result.images[0]), sum(single) / 2, rtol=1e-4, atol=1e-7)
+
+
+def test_probabilities_are_explained_in_their_own_unit(images, explained):
+    [digest] = images(1)
+    _, result = explained([digest], explanation={"output": "probability", "n_steps": 64})
+    [score] = result.images[0].targets
+    assert score.output == pytest.approx(result.images[0].prediction[0].probability, rel=1e-5)
+    assert abs(score.sum) <= 1
+
+
+def test_one_bad_image_costs_the_others_nothing(context, images, explained):
+    good = images(3)
+    generator = np.random.default_rng(9)
+    whole = png(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8))
+    truncated, missing = context.store.put(whole[: len(whole) // 2]), "0" * 64
+    job, result = explained([good[0], truncated, good[1], missing, good[2]])
+    assert job.status == JobStatus.SUCCEEDED
+    assert (result.counts.images, result.counts.succeeded, result.counts.failed) == (5, 3, 2)
+    assert [image.error and image.error.code for image in result.images] == [
+        None,
+        ErrorCode.INVALID_IMAGE,
+        None,
+        ErrorCode.INVALID_IMAGE,
+        None,
+    ]
+    _, alone = explained([good[1]])
+    assert result.images[2].artifacts[0].sha256 == alone.images[0].artifacts[0].sha256
+
+
+def test_a_job_without_any_good_image_fails_with_every_reason(context, explained):
+    job, result = explained([context.store.put(b"not an image"), "0" * 64])
+    assert (job.status, result) == (JobStatus.FAILED, None)
+    assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
+    assert "image 0:" in job.error.detail
+    assert "image 1:" in job.error.detail
+
+
+def test_an_engine_error_of_one_image_is_that_image_s_error(images, explained, monkeypatch):
+    digests = images(3)
+    whole = explain.METHODS["integrated_gradients"]
+
+    def refusing(call):
+        if any(row.sha256 == digests[1] for row in call.rows):
+            raise attribution.errors.InvalidInput("this one does not fit")
+        return whole.run(call)
+
+    changed = explain.METHODS | {"integrated_gradients": whole._replace(run=refusing)}
+    monkeypatch.setattr(explain, "METHODS", changed)
+    job, result = explained(digests)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [image.error is None for image in result.images] == [True, False, True]
+    assert "does not fit" in result.images[1].error.detail
+
+
+def test_one_scale_for_the_job_or_one_for_each(images, explained):
+    digests = images(4)
+    _, together = explained(digests)
+    _, apart = explained(digests, render={"scale": "image"})
+    ranges = [
+        {item.range for image in result.images for item in image.artifacts if item.range}
+        for result in (together, apart)
+    ]
+    assert [len(found) for found in ranges] == [1, 4]
+    assert max(ranges[1], key=lambda ends: ends[1]) in ranges[0]
+
+
+def test_a_job_stops_between_chunks_once_it_is_cancelled(images, explained, monkeypatch):
+    stages = []
+
+    def report(_tracker, done, total, stage):
+        stages.append((done, total, stage))
+        if stage == "explaining":
+            raise JobCancelled
+
+    monkeypatch.setattr("workers.tracking.Tracker.report", report)
+    job, result = explained(images(6))
+    assert (job.status, result) == (JobStatus.CANCELLED, None)
+    assert [stage for *_, stage in stages].count("explaining") == 1
+
+
+def test_progress_grows_to_its_total(images, explained, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "workers.tracking.Tracker.report", lambda _self, done, total, _stage: seen.append((done, total))
+    )
+    explained(images(5))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (500, 500)
+
+
+def test_weights_that_are_gone_fail_the_job_with_what_to_do(context, classifier, images, explained, monkeypatch):
+    [digest] = images(1)
+    monkeypatch.setattr(context.store, "has", lambda sha256: sha256 != classifier.spec.weights.sha256)
+    job, _ = explained([digest])
+    assert job.error.code == ErrorCode.INVALID_MODEL
+    assert "upload them again" in job.error.detail
