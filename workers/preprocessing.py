@@ -28,7 +28,7 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Prepared:
         InvalidImage: The image is so long and narrow that resizing its shorter side would make it too large.
     """
     fitted = _fitted(image.convert("RGB" if preprocessing.channels == 3 else "L"), preprocessing)
-    pixels = transforms.pil_to_tensor(fitted).to(torch.float32) / 255
+    pixels = transforms.pil_to_tensor(fitted).contiguous().to(torch.float32) / 255
     tensor = transforms.normalize(pixels, preprocessing.mean, preprocessing.std)
     return Prepared(tensor, fitted.convert("RGB"))
 

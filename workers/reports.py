@@ -16,7 +16,7 @@ def report_on(network: Network, spec: ModelSpec) -> ModelReport:
         InvalidModel: The outputs are not finite, or the labels are not as many as the classes.
     """
     inputs = _grey_image(spec)
-    classes = _class_count(network.logits(inputs.to(network.device)), spec)
+    classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
     found = network.report()
     return ModelReport(
         classes=classes,

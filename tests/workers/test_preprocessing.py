@@ -66,3 +66,7 @@ def test_a_strip_is_refused_before_it_is_enlarged():
 
 def test_a_strip_fits_where_nothing_is_cropped():
     assert preprocess(Image.new("RGB", (1, 100_000)), Preprocessing(size=(8, 8))).tensor.shape == (3, 8, 8)
+
+
+def test_inputs_are_contiguous():
+    assert preprocess(noise(50, 50), IMAGENET).tensor.is_contiguous()
