@@ -19,6 +19,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MODELS_PATH = "/v1/models"
+_WORTH_RECEIVING = 1024 * 1024
+"""Bytes that are rather received in vain than a connection ended."""
 
 
 class Guard:
@@ -71,21 +73,39 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         cap = self._max_model_bytes if scope["path"] == MODELS_PATH else self._max_body_bytes
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > cap:
-            await response(_too_large(cap, announced), scope["path"])(scope, receive, send)
+        body = _Counted(scope, receive, send, cap)
+        if body.announced is not None and body.announced > cap:
+            await response(_too_large(cap, str(body.announced)), scope["path"])(scope, receive, body.send)
             return
-        received = 0
+        await self._app(scope, body.receive, body.send)
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > cap:
-                raise _too_large(cap, f"more than {cap}")
-            return message
 
-        await self._app(scope, counted, send)
+class _Counted:
+    """One request's body as it comes in."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, cap: int) -> None:
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        self.announced = int(length) if length.isdecimal() else None
+        self._has_ended = not self.announced and "transfer-encoding" not in headers
+        self._receive, self._send, self._cap, self._received = receive, send, cap, 0
+
+    async def receive(self) -> Message:
+        """The next piece."""
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._has_ended = not message.get("more_body", False)
+        if self._received > self._cap:
+            raise _too_large(self._cap, f"more than {self._cap}")
+        return message
+
+    async def send(self, message: Message) -> None:
+        """The answer; it ends the connection where too much of the body would still come for nothing."""
+        if message["type"] == "http.response.start" and not self._has_ended:
+            left = None if self.announced is None else self.announced - self._received
+            if left is None or left > _WORTH_RECEIVING:
+                MutableHeaders(scope=message)["Connection"] = "close"
+        await self._send(message)
 
 
 def _too_large(cap: int, given: str) -> ProblemError:
@@ -93,6 +113,4 @@ def _too_large(cap: int, given: str) -> ProblemError:
         ErrorCode.BODY_TOO_LARGE,
         f"the body has {given} bytes, at most {cap} are accepted: send fewer or smaller images, "
         "or ask the operator to raise the cap",
-        # What is left of the body cannot be told from a next request.
-        headers={"Connection": "close"},
     )

@@ -1,5 +1,6 @@
 """A running gateway, and the hands that a worker would lend it."""
 
+import base64
 import io
 import threading
 import time
@@ -15,6 +16,7 @@ from sqlalchemy import Engine, func, select
 from contracts.classifiers import LayerInfo, MethodApplies, ModelReport, ModelSpec
 from contracts.digests import model_digest
 from contracts.jobs import Job
+from contracts.problems import Problem
 from contracts.results import ArtifactRef, Counts, ImageResult, Provenance, Result
 from contracts.states import JobKind
 from service.app import create_app
@@ -122,6 +124,18 @@ def running(settings: Settings, engine: Engine, store: ArtifactStore, broker: st
         queue.close()
 
 
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
+    """The wrong fields of a problem, which must be one in every respect."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = Problem.model_validate(answer.json())
+    assert problem.code == code
+    assert problem.type == f"/problems/{code}"
+    assert problem.status == status
+    assert problem.instance == answer.request.url.path
+    return {error.pointer: error.detail for error in problem.errors}
+
+
 def model_spec(name: str = "digits", version: str = "1", **changes: Any) -> dict[str, Any]:
     return {
         "name": name,
@@ -188,3 +202,8 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 8), mode: str = "RGB"
     target = io.BytesIO()
     Image.new(mode, size, 1 if mode == "I;16" else "red" if mode == "RGB" else None).save(target, kind, **options)
     return target.getvalue()
+
+
+def sent(image: bytes | None = None) -> dict[str, str]:
+    """An image as a request holds it."""
+    return {"data": base64.b64encode(picture() if image is None else image).decode()}

@@ -1,0 +1,79 @@
+"""What the service says of itself, to programs and to people."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from contracts.methods import METHODS
+from contracts.problems import ErrorCode
+from contracts.version import VERSION
+from service.problems import OF_JOBS, STATUS
+from storage.migrate import newest_revision
+from tests.service.house import House, refused
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_is_alive_and_ready(unharmed: House) -> None:
+    assert unharmed.http.get("/healthz").json() == {"status": "ok"}
+    ready = unharmed.http.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["status"] == "ready"
+    assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker"))
+
+
+def test_it_says_its_version(unharmed: House) -> None:
+    answer = unharmed.http.get("/v1/version").json()
+    assert answer == {"version": VERSION, "ledger_revision": newest_revision()}
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_the_catalogue_has_every_method(unharmed: House) -> None:
+    methods = {method["id"]: method for method in unharmed.http.get("/v1/methods").json()["methods"]}
+    assert methods.keys() == METHODS.keys()
+    for method in methods.values():
+        Draft202012Validator.check_schema(method["parameters"])
+        assert method["summary"]
+        assert method["guarantee"]
+        assert method["cost_class"]
+        assert method["version"] >= 1
+    schema = Draft202012Validator(methods["integrated_gradients"]["parameters"])
+    assert schema.is_valid({"method": "integrated_gradients", "n_steps": 8})
+    assert not schema.is_valid({"method": "integrated_gradients", "n_steps": 0})
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/problems", "/problems/invalid_request"])
+def test_pages_need_nothing_from_elsewhere(unharmed: House, path: str) -> None:
+    page = unharmed.http.get(path)
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert "<script" not in page.text
+    assert "http://" not in page.text.replace("http://json-schema.org", "")
+    assert "https://" not in page.text
+
+
+def test_links_on_the_first_page_lead_somewhere(unharmed: House) -> None:
+    page = unharmed.http.get("/").text
+    links = {part.split('"')[0] for part in page.split('href="')[1:]}
+    assert {"/docs", "/v1/methods", "/openapi.json", "/problems"} <= links
+    for link in links:
+        assert unharmed.http.get(link).status_code == 200, link
+
+
+def test_the_routes_page_has_every_route(unharmed: House) -> None:
+    page = unharmed.http.get("/docs").text
+    for path in unharmed.http.get("/openapi.json").json()["paths"]:
+        assert f"<code>{path}</code>" in page
+
+
+@pytest.mark.parametrize("code", list(ErrorCode))
+def test_every_problem_has_a_page(unharmed: House, code: ErrorCode) -> None:
+    assert code.value in unharmed.http.get(f"/problems/{code.value}").text
+    assert (code in STATUS) != (code in OF_JOBS)
+
+
+def test_an_unknown_problem_has_none(unharmed: House) -> None:
+    refused(unharmed.http.get("/problems/nonsense"), 404, "not_found")

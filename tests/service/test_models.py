@@ -1,0 +1,234 @@
+"""Registering models and looking at them."""
+
+import hashlib
+import json
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from contracts.classifiers import MethodApplies, ModelSpec, ModelVersion
+from contracts.digests import model_digest
+from contracts.problems import ErrorCode, problem
+from contracts.states import JobKind
+from storage import claims, models
+from storage.artifacts import ArtifactStore
+from storage.settings import Settings
+from storage.tables import DEFAULT_TENANT
+from tests.service.house import IG, House, model_spec, refused, report_of, running, sent
+
+WEIGHTS = b"\x08\0\0\0\0\0\0\0{}      "
+PARTED = {"weights": {"part": "file"}}
+
+
+def posted(house: House, spec: Any, *files: tuple[str, bytes]) -> httpx.Response:
+    parts: list[Any] = [("request", (None, json.dumps(spec), "application/json"))]
+    return house.http.post("/v1/models", files=parts + [(name, (name, content)) for name, content in files])
+
+
+def test_a_model_is_checked_by_a_worker(house: House) -> None:
+    answer = posted(house, model_spec(**PARTED), ("file", WEIGHTS))
+    assert answer.status_code == 202, answer.text
+    version = ModelVersion.model_validate(answer.json())
+    assert answer.headers["Location"] == "/v1/models/digits/versions/1"
+    assert version.state == "checking"
+    claimed = house.claim()
+    assert (claimed.job_id, claimed.kind) == (version.check_job, JobKind.CHECK)
+    spec = ModelSpec.model_validate(claimed.request)
+    assert spec.weights.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert version.sha256 == model_digest(spec)
+    assert house.store.get(spec.weights.sha256) == WEIGHTS
+    assert house.http.get(f"/v1/artifacts/{spec.weights.sha256}").content == WEIGHTS
+
+
+def test_the_same_content_again_is_the_same_version(house: House) -> None:
+    first = posted(house, model_spec(**PARTED), ("file", WEIGHTS))
+    again = posted(house, model_spec(**PARTED), ("file", WEIGHTS))
+    assert again.status_code == 200
+    assert again.json() == first.json()
+    by_digest = house.http.post("/v1/models", json=model_spec(weights={"sha256": hashlib.sha256(WEIGHTS).hexdigest()}))
+    assert (by_digest.status_code, by_digest.json()) == (200, first.json())
+    assert house.counts()["jobs"] == 1
+
+
+def test_a_version_never_changes(house: House) -> None:
+    posted(house, model_spec(**PARTED), ("file", WEIGHTS))
+    refused(posted(house, model_spec(**PARTED), ("file", WEIGHTS + b" ")), 409, "conflict")
+    refused(posted(house, model_spec(**PARTED, labels=[]), ("file", WEIGHTS)), 409, "conflict")
+    assert posted(house, model_spec(version="2", **PARTED), ("file", WEIGHTS + b" ")).status_code == 202
+
+
+def test_ready_models_are_described(house: House) -> None:
+    house.add_model()
+    house.register(version="2")
+    house.add_model("other")
+    names = [(found["name"], found["version"]) for found in house.http.get("/v1/models").json()["models"]]
+    assert names == [("digits", "1"), ("digits", "2"), ("other", "1")]
+    assert [found["version"] for found in house.http.get("/v1/models/digits/versions").json()["models"]] == ["1", "2"]
+    newest = house.http.get("/v1/models/digits").json()
+    assert (newest["version"], newest["state"], newest["classes"]) == ("1", "ready", 10)
+    assert house.http.get("/v1/models/digits/versions/2").json()["state"] == "checking"
+    report = house.http.get("/v1/models/digits/versions/1/report").json()
+    assert report == report_of(10).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nobody", "nobody/versions", "nobody/versions/1", "digits/versions/9", "digits/versions/9/report", "UPPER", "%00"],
+)
+def test_models_that_do_not_exist(unharmed: House, path: str) -> None:
+    refused(unharmed.http.get(f"/v1/models/{path}"), 404, "not_found")
+
+
+def test_a_model_that_is_being_checked(house: House) -> None:
+    house.register()
+    answer = house.submit(model="digits", inputs=[sent()], explanation=IG)
+    assert "/model" in refused(answer, 409, "model_not_ready")
+    assert answer.json()["retryable"]
+    assert answer.headers["Retry-After"] == "1"
+    refused(house.http.get("/v1/models/digits/versions/1/report"), 409, "model_not_ready")
+    assert house.counts() == {"jobs": 1, "artifacts": 0, "models": 1, "files": 0}
+
+
+def test_a_model_that_was_refused(house: House) -> None:
+    _, check = house.register()
+    reason = problem(ErrorCode.INVALID_MODEL, "fc.weight is missing")
+    claimed = house.claim()
+    claims.finish(
+        house.engine,
+        claimed,
+        claims.Failed(reason),
+        also=lambda connection: models.refuse(connection, DEFAULT_TENANT, check.id, reason),
+    )
+    answer = house.submit(model="digits", inputs=[sent()], explanation=IG)
+    refused(answer, 409, "model_not_ready")
+    assert not answer.json()["retryable"]
+    assert "Retry-After" not in answer.headers
+    found = house.http.get("/v1/models/digits").json()
+    assert (found["state"], found["error"]["detail"]) == ("refused", "fc.weight is missing")
+    assert house.http.post("/v1/models", json=model_spec()).status_code == 202  # repaired
+
+
+def test_a_method_that_does_not_apply(house: House) -> None:
+    _, check = house.register()
+    applies = MethodApplies(applies=False, reason="its head is not differentiable")
+    report = report_of(10).model_copy(update={"methods": {"integrated_gradients": applies}})
+    house_claim = house.claim()
+    claims.finish(
+        house.engine,
+        house_claim,
+        claims.Cancelled(),
+        also=lambda connection: models.accept(connection, DEFAULT_TENANT, check.id, report),
+    )
+    answer = house.submit(model="digits", inputs=[sent()], explanation=IG)
+    errors = refused(answer, 422, "method_not_applicable")
+    assert "not differentiable" in errors["/explanation/method"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "said"),
+    [
+        ({"architecture": "resnet"}, "/architecture", "pattern"),
+        ({"architecture": "factory:mine"}, "/architecture", "no factory 'mine'"),
+        ({"weights": {}}, "/weights", "exactly one of"),
+        ({"weights": {"sha256": "0" * 64}}, "/weights/sha256", "was uploaded"),
+        ({"weights": {"part": "file"}}, "/weights/part", "has no parts"),
+        ({"weights": {"pickle": "x"}}, "/weights/pickle", "Extra inputs"),
+        ({"options": {"weights": "DEFAULT"}}, "", "weights are given in `weights`"),
+        ({"options": {"width": 1e999}}, "/options/width", "finite"),
+        ({"options": {"width": [1]}}, "/options/width", "valid"),
+        ({"labels": ["a", "a"]}, "", "differ"),
+        ({"preprocessing": {}}, "/preprocessing/size", "required"),
+        ({"preprocessing": {"size": [0, 5]}}, "/preprocessing", "1 to 4096"),
+        ({"preprocessing": {"size": [8, 8], "std": [0]}}, "/preprocessing/std/0", "greater than 0"),
+        ({"name": "UPPER"}, "/name", "pattern"),
+        ({"version": ""}, "/version", "pattern"),
+    ],
+)
+def test_a_wrong_field_is_named(unharmed: House, changes: dict[str, Any], pointer: str, said: str) -> None:
+    body = json.dumps(model_spec(**changes))
+    answer = unharmed.http.post("/v1/models", content=body, headers={"content-type": "application/json"})
+    assert said in refused(answer, 422, "invalid_request")[pointer]
+
+
+@pytest.mark.parametrize(
+    ("spec", "files", "pointer", "said"),
+    [
+        (model_spec(**PARTED), [], "/weights/part", "given no other part"),
+        (model_spec(**PARTED), [("other", WEIGHTS)], "/weights/part", "given the part 'other'"),
+        (model_spec(**PARTED), [("file", b"")], "/weights/part", "empty"),
+        (model_spec(), [("file", WEIGHTS)], "/weights", "names no part"),
+    ],
+)
+def test_parts_that_do_not_fit(unharmed: House, spec: Any, files: list[Any], pointer: str, said: str) -> None:
+    before = unharmed.counts()["files"]
+    assert said in refused(posted(unharmed, spec, *files), 422, "invalid_request")[pointer]
+    for empty in Path(unharmed.settings.resolved_artifact_url).rglob(hashlib.sha256(b"").hexdigest()):
+        empty.unlink()
+    assert unharmed.counts()["files"] == before
+
+
+def test_the_specification_comes_first(unharmed: House) -> None:
+    parts = [("file", ("file", WEIGHTS)), ("request", (None, json.dumps(model_spec(**PARTED))))]
+    errors = refused(unharmed.http.post("/v1/models", files=parts), 422, "invalid_request")
+    assert "comes first" in errors[""]
+
+
+def test_a_wrong_specification_spares_the_upload(house: House) -> None:
+    sent_bytes = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent_bytes
+        yield b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"name": 1}\r\n'
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+        for _ in range(2000):
+            sent_bytes += 1 << 20
+            yield bytes(1 << 20)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    try:
+        answer = house.http.post("/v1/models", content=body(), headers=headers)
+    except httpx.TransportError:
+        pass
+    else:
+        assert answer.status_code in {413, 422}
+    assert sent_bytes < 200 << 20
+    assert house.counts() == {"jobs": 0, "artifacts": 0, "models": 0, "files": 0}
+
+
+def test_weights_pass_through_without_being_held(house: House, tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    with file.open("wb") as target:
+        for _ in range(150):
+            target.write(os.urandom(1 << 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with file.open("rb") as weights:
+        parts: Any = [("request", (None, json.dumps(model_spec(**PARTED)))), ("file", ("w", weights))]
+        answer = house.http.post("/v1/models", files=parts)
+    assert answer.status_code == 202, answer.text
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # kilobytes, the client's own included
+    assert house.claim().request["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_model_over_the_cap(settings: Settings, engine: Engine, store: ArtifactStore, broker: str) -> None:
+    small = settings.model_copy(update={"max_model_bytes": 10_000, "max_body_bytes": 1_000})
+    with running(small, engine, store, broker) as house:
+        refused(posted(house, model_spec(**PARTED), ("file", bytes(10_000))), 413, "body_too_large")
+        assert house.counts()["models"] == 0
+        assert posted(house, model_spec(**PARTED), ("file", bytes(5_000))).status_code == 202
+
+
+def test_factories_are_the_operators(
+    settings: Settings, engine: Engine, store: ArtifactStore, broker: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "attribution.toml"
+    config.write_text('[factories]\nmine = "package.module:function"\n')
+    with running(settings.model_copy(update={"config_file": config}), engine, store, broker) as house:
+        assert house.http.post("/v1/models", json=model_spec(architecture="factory:mine")).status_code == 202
+        answer = house.http.post("/v1/models", json=model_spec("x", architecture="factory:mien"))
+        assert "did you mean 'mine'" in refused(answer, 422, "invalid_request")["/architecture"]
