@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 
 from attribution.errors import NetworkError
 
@@ -27,7 +28,7 @@ class _Tracer(fx.Tracer):
 
 
 def traced(module: nn.Module) -> fx.GraphModule:
-    """The graph of a module's ``forward`` with one input; submodules are shared, not copied.
+    """Returns the graph of a module's ``forward`` with one input; submodules are shared, not copied.
 
     Raises:
         NotTraceable: Control flow that depends on data, or anything else that symbolic tracing refuses.
@@ -36,7 +37,8 @@ def traced(module: nn.Module) -> fx.GraphModule:
     try:
         _fix_defaults(module)
         graph = tracer.trace(module)
-    except Exception as error:  # noqa: BLE001 - tracing runs the user's code on proxies, which may raise anything
+    except Exception as error:
+        # Tracing runs the user's code on proxies, which may raise anything.
         raise NotTraceable(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}") from error
     require_one_input(graph)
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
@@ -59,25 +61,26 @@ def _fix_defaults(module: nn.Module) -> None:
     if len(inspect.signature(kind.forward).parameters) > 2:
         original: Callable[..., Any] = kind.forward
 
-        def forward(self: nn.Module, inputs: torch.Tensor) -> Any:
-            return original(self, inputs)
+        def forward(self: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = original(self, inputs)
+            return outputs
 
         module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
 def operation(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """The name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
+    """Returns the name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
     if node.op == "call_module":
         return type(modules[str(node.target)]).__name__.lower()
     if isinstance(node.target, str):
         return node.target
-    if isinstance(node.target, torch._ops.OpOverload):
-        return str(node.target._schema.name).rpartition("::")[2]
+    if isinstance(node.target, OpOverload):
+        return str(node.target.overloadpacket.__name__)
     return str(getattr(node.target, "__name__", node.target))
 
 
 def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
-    """Nodes that carry what depends on the input's values, in forward order, with their operation."""
+    """Returns nodes that carry what depends on the input's values, in forward order, with their operation."""
     modules = dict(graph_module.named_modules())
     found: dict[fx.Node, str] = {}
     for node in graph_module.graph.nodes:
@@ -91,12 +94,12 @@ def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
 
 
 def is_tuple(name: str) -> bool:
-    """Whether an operation returns several tensors."""
+    """Returns whether an operation returns several tensors."""
     return name.replace("_", "") in _TUPLES or name in _TUPLES
 
 
 def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[fx.Node]:
-    """The nodes that every path from the input to the output runs through.
+    """Returns the nodes that every path from the input to the output runs through.
 
     In topological order a node is one exactly where no edge between nodes on such paths jumps over it.
     """
@@ -117,6 +120,6 @@ def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[f
 
 
 def getitem_source(node: fx.Node) -> fx.Node | None:
-    """The node whose item a node takes, or nothing where it takes none."""
+    """Returns the node whose item a node takes, or nothing where it takes none."""
     source = node.args[0] if node.target is operator.getitem else None
     return source if isinstance(source, fx.Node) else None
