@@ -48,7 +48,8 @@ def _process(part: str, settings: "Settings") -> str | None:
     troubles = [_trouble(process, part, settings) for process in psutil.process_iter() if _is_command(process, part)]
     if not troubles:
         return f"no process `attribution {part}` runs here"
-    return None if None in troubles else troubles[0]
+    wrong = [trouble for trouble in troubles if trouble is not None]
+    return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
 
 
 def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str | None:
