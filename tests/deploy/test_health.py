@@ -100,8 +100,8 @@ def test_a_worker_is_well_while_it_can_take_jobs(environment: dict[str, str], se
         wait_for("worker", environment, 0)
 
         worker.send_signal(signal.SIGSTOP)  # so that it cannot start another
-        for child in psutil.Process(worker.pid).children():
-            child.kill()
+        [child] = [found for found in psutil.Process(worker.pid).children() if "--billiard-fork" in found.cmdline()]
+        child.kill()
         assert "no process for jobs" in wait_for("worker", environment, 1)
         worker.send_signal(signal.SIGCONT)
         wait_for("worker", environment, 0)
