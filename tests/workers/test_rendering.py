@@ -174,7 +174,16 @@ def test_overlays_leave_the_image_where_the_map_is_silent(overlay):
     if overlay == "mask":
         assert (silent, strong) == ([0, 0, 0], list(shown))
     else:
-        assert (silent, strong) == (list(shown), rgb(colors("red_blue", 3)[2]))
+        assert silent == list(shown)
+        assert strong == rgb(colors("red_blue", 11)[9]), "the full colour, not the dark one at the end"
+
+
+def test_weak_values_are_more_transparent_not_paler():
+    options = SMALL.model_copy(update={"overlay": "original", "opacity": 1.0})
+    weak, strong = picture(files(one_row(0.25, -1), options, limit=1.0)["overlay"])[0].astype(int)
+    red, blue = (np.array(rgb(colors("red_blue", 11)[place])) for place in (9, 1))
+    np.testing.assert_allclose(weak, 0.75 * np.array([100, 150, 200]) + 0.25 * red, atol=1)
+    np.testing.assert_array_equal(strong, blue)
 
 
 @pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
