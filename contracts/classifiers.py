@@ -23,14 +23,14 @@ class Preprocessing(Wire):
 
     color: Literal["rgb", "grey"] = "rgb"
     """Three channels or one."""
-    size: Annotated[tuple[int, int], Field(examples=[[224, 224]])]
+    size: Annotated[tuple[StrictInt, StrictInt], Field(examples=[[224, 224]])]
     """Height and width of the network's input."""
-    resize: Annotated[int, Field(ge=1, le=4096)] | None = None
+    resize: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     """Shorter side before the centre crop to `size`; without it the image is resized to `size` directly."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    mean: list[float] = [0.0]
+    mean: list[StrictFloat] = [0.0]
     """Subtracted from values in [0, 1], one a channel or one for all."""
-    std: list[Annotated[float, Field(gt=0)]] = [1.0]
+    std: list[Annotated[float, Field(gt=0, strict=True)]] = [1.0]
     """Divides what is left, one a channel or one for all."""
 
     @property

@@ -58,8 +58,17 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    _forget_framework_errors(found)
     found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
     return found
+
+
+def _forget_framework_errors(description: dict[str, Any]) -> None:
+    # The framework adds its own 422 wherever there are parameters; what those really give is said by each route.
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
 
 
 def render() -> str:
