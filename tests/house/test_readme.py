@@ -119,9 +119,7 @@ def test_its_commands_run_in_their_order(folder: Path, service: str) -> None:
     }
     for block in scripts():
         text = block.text.replace(DOCUMENTED, service)
-        command = (
-            [sys.executable, "-c", text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
-        )
+        shell = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euo", "pipefail", "-c"]
         ran = subprocess.run(
             [*shell, text], cwd=folder, env=environment, capture_output=True, text=True, timeout=ONE_BLOCK_S
         )
