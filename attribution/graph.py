@@ -22,9 +22,34 @@ class NotTraceable(NetworkError):
     """The module has no faithful graph; the message is the reason."""
 
 
+class _Proxy(fx.Proxy):
+    """Records ``y += x`` as the change of ``y`` that it is; the ordinary proxy makes ``y = y + x`` of it."""
+
+    def _record(self, target: Callable[..., Any], *arguments: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", target, (self, *arguments), {})
+
+    def __iadd__(self, other: object) -> fx.Proxy:
+        return self._record(operator.iadd, other)
+
+    def __isub__(self, other: object) -> fx.Proxy:
+        return self._record(operator.isub, other)
+
+    def __imul__(self, other: object) -> fx.Proxy:
+        return self._record(operator.imul, other)
+
+    def __itruediv__(self, other: object) -> fx.Proxy:
+        return self._record(operator.itruediv, other)
+
+    def __setitem__(self, index: object, item: object) -> None:
+        self._record(operator.setitem, index, item)
+
+
 class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(param_shapes_constant=True)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def traced(module: nn.Module) -> fx.GraphModule:
@@ -40,19 +65,9 @@ def traced(module: nn.Module) -> fx.GraphModule:
     except Exception as error:
         # Tracing runs the user's code on proxies, which may raise anything.
         raise NotTraceable(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}") from error
-    require_one_input(graph)
+    if len(graph.find_nodes(op="placeholder")) != 1:
+        raise NotTraceable(f"{type(module).__name__}.forward takes several inputs, expected one")
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
-
-
-def require_one_input(graph: fx.Graph) -> None:
-    """Refuses a graph that does not map one tensor to one tensor.
-
-    Raises:
-        NotTraceable: It has several inputs or returns a tuple, list or dict.
-    """
-    inputs = graph.find_nodes(op="placeholder")
-    if len(inputs) != 1:
-        raise NotTraceable(f"forward takes {len(inputs)} inputs, expected one")
 
 
 def _fix_defaults(module: nn.Module) -> None:

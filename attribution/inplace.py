@@ -16,19 +16,24 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.nn import functional
 
-from attribution.graph import NotTraceable, operation
+from attribution.graph import NotTraceable, operation, tensor_nodes
 
 _Index = int | slice | torch.Tensor | None | tuple[int | slice | torch.Tensor | None, ...]
+
+
+def set_item(values: torch.Tensor, index: _Index, item: torch.Tensor | float) -> torch.Tensor:
+    """Returns ``values`` with ``values[index] = item``, as a new tensor."""
+    changed = values.clone()
+    changed[index] = item
+    return changed
+
 
 _OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
-    operator.ifloordiv: operator.floordiv,
-    operator.ipow: operator.pow,
-    operator.imod: operator.mod,
-    operator.imatmul: operator.matmul,
+    operator.setitem: set_item,
 }
 _METHODS_WITHOUT_EFFECT = frozenset({"requires_grad_", "retain_grad_", "detach_"})
 _SAME_TENSOR = frozenset({"identity", "dropout", "dropout2d", "dropout3d", "alphadropout", "featurealphadropout"})
@@ -37,13 +42,6 @@ _VIEWS = re.compile(
     r"|getitem|chunk|split|unbind|tensor_split|movedim|swapaxes|swapdims|diagonal|unfold|contiguous|to|float|double"
     r"|half|bfloat16|detach|stochastic_depth"
 )
-
-
-def set_item(values: torch.Tensor, index: _Index, item: torch.Tensor | float) -> torch.Tensor:
-    """Returns ``values`` with ``values[index] = item``, as a new tensor."""
-    changed = values.clone()
-    changed[index] = item
-    return changed
 
 
 def fill(values: torch.Tensor, item: float = 0.0) -> torch.Tensor:
@@ -67,7 +65,9 @@ def make_out_of_place(graph_module: fx.GraphModule) -> tuple[str, ...]:
     """
     modules = dict(graph_module.named_modules())
     mutating = [node for node in graph_module.graph.nodes if _replace(node, modules)]
-    for node in mutating:
+    # Sizes and other numbers do not change under those who read them earlier.
+    tensors = tensor_nodes(graph_module)
+    for node in (node for node in mutating if node in tensors):
         _redirect_later_reads(node, modules)
     for module in modules.values():
         if getattr(module, "inplace", None) is True:
@@ -106,8 +106,6 @@ def _replace_method(node: fx.Node) -> bool:
 def _replace_function(node: fx.Node) -> bool:
     if node.target in _OPERATORS:
         node.target = _OPERATORS[node.target]
-    elif node.target is operator.setitem:
-        node.target = set_item
     elif isinstance(node.target, OpOverload):
         return _replace_overload(node, node.target)
     elif (name := str(getattr(node.target, "__name__", ""))).endswith("_") and not name.startswith("_"):
