@@ -23,6 +23,8 @@ from storage.child import dying_with_parent
 
 MAX_SOCKET_PATH = 100
 START_TIMEOUT_S = 10.0
+LOCK_PATIENCE_S = 3.0
+"""How long a tree that is just ending may still hold its folder."""
 
 
 class BrokerUnavailableError(Exception):
@@ -57,9 +59,8 @@ def locked(data_dir: Path) -> Iterator[None]:
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "serve.lock").open("a+") as handle:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + LOCK_PATIENCE_S
         while not _lock(handle):
-            # The children of a tree that was killed need a moment to follow it.
             if time.monotonic() > deadline:
                 raise BrokerUnavailableError(
                     f"{data_dir} is in use by another `attribution serve`: stop that one first"
