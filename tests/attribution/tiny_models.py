@@ -99,7 +99,7 @@ MODELS: dict[str, TinyModel] = {
     "in_place_relu": TinyModel(lambda: nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(inplace=True), head(4))),
     "functional_relu": TinyModel(lambda: FunctionalRelu(functional.relu)),
     "functional_in_place": TinyModel(lambda: FunctionalRelu(lambda x: functional.relu(x, inplace=True))),
-    "method_in_place": TinyModel(lambda: FunctionalRelu(lambda x: x.relu_().add_(0.1))),
+    "method_in_place": TinyModel(lambda: FunctionalRelu(lambda x: x.add_(0.1).relu_())),
     "reused_relu": TinyModel(ReusedRelu),
     "residual": TinyModel(Residual),
     "pre_activation": TinyModel(PreActivation),
