@@ -14,7 +14,7 @@ def table(section: Section) -> Table:
     if has_evidence:
         columns += ["in\nevidence", "its\narea"]
     title = f"{section.exhibit.title}: {ENGINES[section.method].title.lower()}"
-    made = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    made = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in made.columns[2:]:
         column.justify = "right"
     for explained in section.pictures:

@@ -1,6 +1,8 @@
 """Heatmaps: colours mean what the result says they mean."""
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,3 +209,11 @@ def test_grey_images_are_drawn_over():
 def test_the_same_map_gives_the_same_bytes():
     values = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
     assert files(values) == files(values.copy())
+
+
+def test_the_guide_names_every_option_and_every_colour_map():
+    guide = (Path(__file__).parents[2] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
+    for name in [*RenderOptions.model_fields, *COLORMAPS]:
+        assert f"`{name}`" in guide or f'"{name}"' in guide, name
+    for example in re.findall(r"`(\{.*?\})`", guide):
+        RenderOptions.model_validate_json(example)
