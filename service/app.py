@@ -46,6 +46,7 @@ def create_app(
         version=VERSION,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
+        servers=[{"url": "/", "description": "Where this description comes from."}],
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,

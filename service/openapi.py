@@ -50,7 +50,12 @@ def install(app: FastAPI) -> None:
 def describe(app: FastAPI) -> dict[str, Any]:
     """The description of an application."""
     found = get_openapi(
-        title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        servers=app.servers,
+        routes=app.routes,
     )
     _, definitions = models_json_schema(
         [(model, "validation") for model in _UNSEEN], ref_template="#/components/schemas/{model}"
