@@ -1,5 +1,6 @@
 """The private broker: a Redis-compatible server as our own child, where no URL is configured."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -98,11 +99,12 @@ class PrivateBroker:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Starts the server and waits until it answers.
+        """Starts the server, again where it was started before, and waits until it answers.
 
         Raises:
             BrokerUnavailableError: It does not come up; the end of its log says why.
         """
+        self.stop()
         try:
             self._launch()
         except OSError as error:
@@ -132,6 +134,10 @@ class PrivateBroker:
             process = psutil.Process(int(self._pid_file.read_text()))
             if any(str(self._folder) in word or str(self._socket) in word for word in process.cmdline()):
                 process.terminate()
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    process.wait(timeout=START_TIMEOUT_S)
+                    return
+                process.kill()
                 process.wait(timeout=START_TIMEOUT_S)
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return
