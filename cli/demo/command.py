@@ -21,7 +21,7 @@ SERVED_AT = "http://127.0.0.1:8000"
     show_default=True,
     help="Folder for the page and the heatmaps.",
 )
-@click.option("--url", help="Use the service at this address instead of starting one.")
+@click.option("--url", help="Use the service that runs at this address instead of starting one.")
 def demo(out: Path, url: str | None) -> None:
     """Explain real images through the whole service, write a page with the heatmaps, and stop what was started."""
     from rich.console import Console
