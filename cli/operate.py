@@ -39,8 +39,7 @@ def serve(**options: Any) -> None:
     with running_tree(settings) as tree:
         sync_models(tree.url, settings)
         click.echo(f"attribution listens on {tree.url} (API at {tree.url}/docs); Ctrl-C stops it")
-        while not stopped.wait(0.5):
-            tree.supervise()
+        stopped.wait()
         click.echo("stopping: running jobs are finished first")
 
 
