@@ -12,12 +12,14 @@ class TargetClasses(Wire):
     """Chosen classes, by index or by name."""
 
     classes: Annotated[list[ClassIndex | ClassName], Field(min_length=1, max_length=1000)]
+    """Indices of outputs, or names from the model's labels."""
 
 
 class TargetTopK(Wire):
     """The classes with the highest logits of each image."""
 
     top_k: Annotated[int, Field(ge=1, le=1000, strict=True)]
+    """How many classes, the highest first."""
 
 
 Target = Literal["predicted", "all"] | TargetClasses | TargetTopK
@@ -69,6 +71,7 @@ class ImageBaseline(Wire):
 
     kind: Literal["image"] = "image"
     image: ImageRef
+    """Where the path starts for every input."""
 
 
 class BackgroundBaseline(Wire):
@@ -76,6 +79,7 @@ class BackgroundBaseline(Wire):
 
     kind: Literal["background"] = "background"
     images: Annotated[list[ImageRef], Field(min_length=1, max_length=64)]
+    """The images that are averaged."""
 
 
 Baseline = Annotated[
@@ -95,6 +99,7 @@ class SmoothGrad(Wire):
     """Average the map over noisy copies of the input."""
 
     n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
+    """How many noisy copies."""
     noise: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.1
     """Standard deviation of the noise as a share of the range from black to white."""
 

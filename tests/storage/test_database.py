@@ -23,9 +23,9 @@ def counts(engine: Engine) -> list[int]:
 
 
 @pytest.fixture
-def sqlite(migrated_sqlite: Path, tmp_path: Path) -> Path:
+def sqlite(migrated_ledger: Path, tmp_path: Path) -> Path:
     path = tmp_path / "ledger.sqlite"
-    path.write_bytes(migrated_sqlite.read_bytes())
+    path.write_bytes(migrated_ledger.read_bytes())
     return path
 
 
