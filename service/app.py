@@ -54,7 +54,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.gateway = gateway
-    for routes in (artifacts, jobs, images, models, methods, health):
+    for routes in (jobs, artifacts, images, models, methods, health):
         app.include_router(routes.router)
     app.include_router(pages.router)
     problems.install(app)
