@@ -179,7 +179,7 @@ def _result(job: Explanation, drawn: Drawn) -> Result:
             job.context,
             job.claimed,
             method=params.method,
-            version=METHODS[params.method].version,
+            version=params.version,
             parameters=params.model_dump(mode="json"),
             seconds=job.clock.seconds,
         ),

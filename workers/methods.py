@@ -47,8 +47,6 @@ class Method(NamedTuple):
     run: Callable[[Call], Explained]
     outputs: dict[str, OutputKind]
     """How each output is drawn."""
-    version: int = 1
-    """Grows when the same parameters give other numbers; part of the provenance."""
 
 
 def integrated_gradients(call: Call) -> Explained:
