@@ -24,7 +24,7 @@ BUSY_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 5
 """How long a connection to PostgreSQL may take."""
 POLL_S = (0.002, 0.010)
-"""Pause of a writer between two looks at SQLite's lock; its own pauses grow to 0.1 s, and who waits longest waits on."""
+"""Pause of a writer between two looks at SQLite's lock; its own pauses grow to 0.1 s, and who came last goes first."""
 POOL_TIMEOUT_S = 20.0
 """How long a thread waits for a connection that other threads of its process hold."""
 
