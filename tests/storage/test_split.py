@@ -1,5 +1,6 @@
 """Jobs that are split: children are counted in the ledger, and the last one queues the merge."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -210,7 +211,8 @@ def test_a_parent_is_locked_before_its_child(migrated_postgres: str, write) -> N
         with engine.begin() as holder:
             holder.exec_driver_sql(lock.format(parent.job_id))
             writer = thread.submit(write, engine, child)
-            while not holder.execute(waiting).scalar_one():
+            deadline = time.monotonic() + 10
+            while not holder.execute(waiting).scalar_one() and time.monotonic() < deadline:
                 holder.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
             with engine.begin() as other:
                 other.exec_driver_sql(lock.format(child.job_id))
