@@ -47,6 +47,8 @@ class Succeeded:
 
     body: dict[str, Any]
     artifacts: Sequence[StoredArtifact] = ()
+    is_cacheable: bool = True
+    """False where the same request may have a better answer later."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,7 @@ def finish(
             return Finish(accepted=False)
         wake = 1 if ended["status"] == JobStatus.QUEUED else 0
         if isinstance(outcome, Succeeded):
-            row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
-            connection.execute(insert(results), row)
-            enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
+            _enter_result(connection, claimed, outcome)
         if isinstance(outcome, FannedOut) and ended["status"] == JobStatus.RUNNING:
             wake = _enter_children(connection, claimed, outcome.children, now)
         if also is not None:
@@ -131,6 +131,14 @@ def finish(
         if JobStatus(ended["status"]).is_terminal:
             wake += settle(connection, [ended], now)
     return Finish(accepted=True, wake=wake)
+
+
+def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) -> None:
+    row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
+    connection.execute(insert(results), row)
+    enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
+    if not outcome.is_cacheable:
+        connection.execute(update(jobs).where(jobs.c.id == claimed.job_id).values(cache_key=None))
 
 
 def _enter_children(connection: Connection, claimed: Claim, children: Sequence[NewJob], now: float) -> int:

@@ -76,7 +76,8 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
     if url.database in {None, "", ":memory:"}:
         raise ValueError("the ledger must outlive a process: give SQLite a file, not memory")
     try:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if not str(url.database).startswith("file:"):  # SQLite's own kind of address
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerUnavailableError(f"the ledger's folder cannot be made: {error}") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
