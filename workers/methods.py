@@ -67,7 +67,8 @@ def integrated_gradients(call: Call) -> Explained:
     if rows * classes == 1:
         raise InvalidOption(
             f"tolerance with max_steps={params.max_steps} and {len(starts)} baselines keeps {kept >> 20} MiB of "
-            f"gradients, the operator allows {call.kept_bytes >> 20}: lower max_steps, take fewer baselines, or give n_steps"
+            f"gradients, the operator allows {call.kept_bytes >> 20}: lower max_steps, take fewer baselines, or "
+            "give n_steps"
         )
     first, second = _halves(call)
     return _joined(integrated_gradients(first), integrated_gradients(second), along=1 if classes > 1 else 0)
