@@ -78,7 +78,7 @@ class Splitting:
         return len(self._places)
 
     def wanted(self) -> list[Place]:
-        """The places to evaluate next: an even grid, then the middles of the worst intervals."""
+        """Returns the places to evaluate next: an even grid, then the middles of the worst intervals."""
         if not self._places:
             steps = range(FIRST_INTERVALS + 1)
             return [Place(path, step / FIRST_INTERVALS) for path in range(self._n_paths) for step in steps]
@@ -116,22 +116,22 @@ class Splitting:
         self._intervals = kept
 
     def is_done(self) -> bool:
-        """Whether both gaps are small enough, or the budget is spent."""
+        """Returns whether both gaps are small enough, or the budget is spent."""
         if self.n_points >= self._budget:
             return True
         wide = self._allowed(max(self._rule.gap_tolerance, self._rule.tolerance))
         return bool((self.net_gap().abs() <= self._allowed()).all() and (self.absolute_gap() <= wide).all())
 
     def net_gap(self) -> torch.Tensor:
-        """The convergence delta ``(k,)``: the sum of the gaps, averaged over the paths."""
+        """Returns the convergence delta ``(k,)``: the sum of the gaps, averaged over the paths."""
         return torch.stack([interval.gap for interval in self._intervals]).sum(0) / self._n_paths
 
     def absolute_gap(self) -> torch.Tensor:
-        """The sum ``(k,)`` of the absolute gaps, averaged over the paths."""
+        """Returns the sum ``(k,)`` of the absolute gaps, averaged over the paths."""
         return torch.stack([interval.gap for interval in self._intervals]).abs().sum(0) / self._n_paths
 
     def integral(self, path: int) -> torch.Tensor:
-        """The trapezoid sum ``(k, *features)`` of the gradients along one path."""
+        """Returns the trapezoid sum ``(k, *features)`` of the gradients along one path."""
         weights = [0.0] * self.n_points
         for left, right, _ in self._intervals:
             half = (self._places[right].t - self._places[left].t) / 2
@@ -154,7 +154,7 @@ class Splitting:
         return Place(left.path, (left.t + right.t) / 2)
 
     def _allowed(self, tolerance: float | None = None) -> torch.Tensor:
-        """What the net gap ``(k,)`` may be; never 0, for gaps are divided by it."""
+        """Returns what the net gap ``(k,)`` may be; never 0, for gaps are divided by it."""
         share = self._rule.tolerance if tolerance is None else tolerance
         ends = [
             value * (1 if place.t == 1 else -1)

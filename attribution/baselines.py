@@ -2,7 +2,8 @@
 
 ``inputs`` are normalised images ``(batch, channels, height, width)``; ``mean`` and ``std`` are those of the
 normalisation, one for each channel, with pixels between 0 and 1. Every function returns ``(batch or 1, channels,
-height, width)`` of the inputs' dtype, on their device.
+height, width)`` of the inputs' dtype, on their device, and raises :class:`InvalidInput` or :class:`InvalidOption` where
+its arguments do not fit.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from attribution.noise import Generators, row_noise
 
 
 def zero(inputs: torch.Tensor) -> torch.Tensor:
-    """Zero in *normalised* space, that is the mean colour of the training set.
+    """Returns zeros in *normalised* space: the mean colour of the training set.
 
     >>> zero(torch.ones(2, 1, 1, 1)).flatten().tolist()
     [0.0]
@@ -25,10 +26,7 @@ def zero(inputs: torch.Tensor) -> torch.Tensor:
 
 
 def black(inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Pixels of value 0, through the normalisation: ``-mean / std``.
-
-    Raises:
-        InvalidInput: ``mean`` or ``std`` do not have one value a channel, or a ``std`` is not positive.
+    """Returns pixels of value 0, through the normalisation: ``-mean / std``.
 
     >>> black(torch.ones(2, 1, 1, 1), mean=[0.5], std=[0.25]).flatten().tolist()
     [-2.0]
@@ -37,10 +35,7 @@ def black(inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def white(inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """Pixels of value 1, through the normalisation: ``(1 - mean) / std``.
-
-    Raises:
-        InvalidInput: ``mean`` or ``std`` do not have one value a channel, or a ``std`` is not positive.
+    """Returns pixels of value 1, through the normalisation: ``(1 - mean) / std``.
 
     >>> white(torch.ones(2, 1, 1, 1), mean=[0.5], std=[0.25]).flatten().tolist()
     [2.0]
@@ -49,7 +44,7 @@ def white(inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> 
 
 
 def mean(inputs: torch.Tensor) -> torch.Tensor:
-    """Each image's own mean colour.
+    """Returns each image's own mean colour.
 
     >>> mean(torch.tensor([[[[1.0, 3.0]]]])).flatten().tolist()
     [2.0, 2.0]
@@ -67,17 +62,12 @@ def blur(inputs: torch.Tensor, sigma: float = 10.0) -> torch.Tensor:
 
     Returns:
         Images of the inputs' shape; a constant image stays as it is.
-
-    Raises:
-        InvalidOption: ``sigma`` is not a positive number.
     """
     require_number(sigma, "sigma", 1e-3)
     return _blur_last(_blur_last(inputs, sigma).transpose(2, 3), sigma).transpose(2, 3).contiguous()
 
 
-def uniform(
-    inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float], generator: Generators
-) -> torch.Tensor:
+def uniform(inputs: torch.Tensor, mean: Sequence[float], std: Sequence[float], generator: Generators) -> torch.Tensor:
     """Independent pixels, uniform between black and white.
 
     Args:
@@ -88,9 +78,6 @@ def uniform(
 
     Returns:
         Noise of the inputs' shape.
-
-    Raises:
-        InvalidInput: ``mean``, ``std`` or the generators do not fit the inputs.
     """
     low, high = black(inputs, mean, std), white(inputs, mean, std)
     return low + (high - low) * row_noise(torch.rand, inputs, generator)
@@ -107,7 +94,7 @@ def _colour(inputs: torch.Tensor, value: float, mean: Sequence[float], std: Sequ
 
 
 def _blur_last(inputs: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Blurs along the width."""
+    """Returns the inputs blurred along the width."""
     width = inputs.shape[3]
     reach = min(width - 1, max(1, round(3 * sigma)))
     offsets = torch.arange(-reach, reach + 1, dtype=inputs.dtype, device=inputs.device)

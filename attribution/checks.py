@@ -33,7 +33,7 @@ def require_images(inputs: torch.Tensor, name: str, dtype: torch.dtype | None, d
 
 
 def target_table(target: torch.Tensor, batch: int, device: torch.device) -> torch.Tensor:
-    """The target as ``(batch, k)`` on the device.
+    """Returns the target as ``(batch, k)`` on the device.
 
     Raises:
         InvalidTarget: Not an int64 tensor ``(batch,)`` or ``(batch, k)`` of non-negative classes.
@@ -62,7 +62,7 @@ def require_classes(table: torch.Tensor, n_classes: int) -> None:
 
 
 def require_count(value: int, name: str, minimum: int = 1, maximum: int = MAX_STEPS) -> int:
-    """An integer between two bounds; ``True`` and ``3.0`` are none.
+    """Returns an integer between two bounds; ``True`` and ``3.0`` are none.
 
     Raises:
         InvalidOption: Another type or out of range.
@@ -78,7 +78,7 @@ def require_count(value: int, name: str, minimum: int = 1, maximum: int = MAX_ST
 
 
 def require_number(value: float, name: str, minimum: float, maximum: float = math.inf) -> float:
-    """A finite number between two bounds.
+    """Returns a finite number between two bounds.
 
     Raises:
         InvalidOption: Not a number, NaN, infinite or out of range.

@@ -31,7 +31,7 @@ class FrozenCopy(NamedTuple):
 
 
 def frozen_copy(module: nn.Module) -> FrozenCopy:
-    """Copies a module: parameters share storage and ask for no gradient, buffers are copied, hooks stay behind.
+    """Returns a copy: parameters share storage and ask for no gradient, buffers are copied, hooks stay behind.
 
     Hooks that compute a weight (``weight_norm``, ``spectral_norm``) belong to the function and are kept.
 
@@ -61,7 +61,7 @@ def frozen_copy(module: nn.Module) -> FrozenCopy:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
+    """Returns the module inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``."""
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
@@ -72,7 +72,11 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _detached_tensors(part: nn.Module) -> dict[int, Any]:
-    """What each differentiable tensor of one module becomes in the copy, by identity."""
+    """Returns what each differentiable tensor of one module becomes in the copy, by identity.
+
+    Raises:
+        NetworkError: A parameter has no shape yet.
+    """
     memo: dict[int, Any] = {}
     for name, parameter in part.named_parameters(recurse=False):
         if is_lazy(parameter):

@@ -12,7 +12,7 @@ from attribution.straight import Paths, PathSums, end_values
 
 
 def fixed_sums(network: Network, paths: Paths, rule: Rule, chunks: Chunks) -> PathSums:
-    """``(x - x')`` times the rule's sum of gradients, averaged over the baselines.
+    """Returns ``(x - x')`` times the rule's sum of gradients, averaged over the baselines.
 
     Cost:
         One forward and k backward passes a node and path; one forward pass an image and baseline for the ends, where
@@ -38,7 +38,7 @@ def fixed_sums(network: Network, paths: Paths, rule: Rule, chunks: Chunks) -> Pa
 
 
 def has_both_ends(rule: Rule) -> bool:
-    """Whether the rule evaluates the baseline and the input themselves."""
+    """Returns whether the rule evaluates the baseline and the input themselves."""
     return float(rule.nodes[0]) == 0.0 and float(rule.nodes[-1]) == 1.0
 
 

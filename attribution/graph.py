@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 
 from attribution.errors import NetworkError
 
@@ -21,13 +22,38 @@ class NotTraceable(NetworkError):
     """The module has no faithful graph; the message is the reason."""
 
 
+class _Proxy(fx.Proxy):
+    """Records ``y += x`` as the change of ``y`` that it is; the ordinary proxy makes ``y = y + x`` of it."""
+
+    def _record(self, target: Callable[..., Any], *arguments: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", target, (self, *arguments), {})
+
+    def __iadd__(self, other: object) -> fx.Proxy:
+        return self._record(operator.iadd, other)
+
+    def __isub__(self, other: object) -> fx.Proxy:
+        return self._record(operator.isub, other)
+
+    def __imul__(self, other: object) -> fx.Proxy:
+        return self._record(operator.imul, other)
+
+    def __itruediv__(self, other: object) -> fx.Proxy:
+        return self._record(operator.itruediv, other)
+
+    def __setitem__(self, index: object, item: object) -> None:
+        self._record(operator.setitem, index, item)
+
+
 class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(param_shapes_constant=True)
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
 
 def traced(module: nn.Module) -> fx.GraphModule:
-    """The graph of a module's ``forward`` with one input; submodules are shared, not copied.
+    """Returns the graph of a module's ``forward`` with one input; submodules are shared, not copied.
 
     Raises:
         NotTraceable: Control flow that depends on data, or anything else that symbolic tracing refuses.
@@ -36,21 +62,12 @@ def traced(module: nn.Module) -> fx.GraphModule:
     try:
         _fix_defaults(module)
         graph = tracer.trace(module)
-    except Exception as error:  # noqa: BLE001 - tracing runs the user's code on proxies, which may raise anything
+    except Exception as error:
+        # Tracing runs the user's code on proxies, which may raise anything.
         raise NotTraceable(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}") from error
-    require_one_input(graph)
+    if len(graph.find_nodes(op="placeholder")) != 1:
+        raise NotTraceable(f"{type(module).__name__}.forward takes several inputs, expected one")
     return fx.GraphModule(tracer.root, graph, type(module).__name__)
-
-
-def require_one_input(graph: fx.Graph) -> None:
-    """Refuses a graph that does not map one tensor to one tensor.
-
-    Raises:
-        NotTraceable: It has several inputs or returns a tuple, list or dict.
-    """
-    inputs = graph.find_nodes(op="placeholder")
-    if len(inputs) != 1:
-        raise NotTraceable(f"forward takes {len(inputs)} inputs, expected one")
 
 
 def _fix_defaults(module: nn.Module) -> None:
@@ -59,25 +76,26 @@ def _fix_defaults(module: nn.Module) -> None:
     if len(inspect.signature(kind.forward).parameters) > 2:
         original: Callable[..., Any] = kind.forward
 
-        def forward(self: nn.Module, inputs: torch.Tensor) -> Any:
-            return original(self, inputs)
+        def forward(self: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = original(self, inputs)
+            return outputs
 
         module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
 def operation(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """The name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
+    """Returns the name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
     if node.op == "call_module":
         return type(modules[str(node.target)]).__name__.lower()
     if isinstance(node.target, str):
         return node.target
-    if isinstance(node.target, torch._ops.OpOverload):
-        return str(node.target._schema.name).rpartition("::")[2]
+    if isinstance(node.target, OpOverload):
+        return str(node.target.overloadpacket.__name__)
     return str(getattr(node.target, "__name__", node.target))
 
 
 def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
-    """Nodes that carry what depends on the input's values, in forward order, with their operation."""
+    """Returns nodes that carry what depends on the input's values, in forward order, with their operation."""
     modules = dict(graph_module.named_modules())
     found: dict[fx.Node, str] = {}
     for node in graph_module.graph.nodes:
@@ -91,12 +109,12 @@ def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
 
 
 def is_tuple(name: str) -> bool:
-    """Whether an operation returns several tensors."""
+    """Returns whether an operation returns several tensors."""
     return name.replace("_", "") in _TUPLES or name in _TUPLES
 
 
 def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[fx.Node]:
-    """The nodes that every path from the input to the output runs through.
+    """Returns the nodes that every path from the input to the output runs through.
 
     In topological order a node is one exactly where no edge between nodes on such paths jumps over it.
     """
@@ -117,6 +135,6 @@ def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[f
 
 
 def getitem_source(node: fx.Node) -> fx.Node | None:
-    """The node whose item a node takes, or nothing where it takes none."""
+    """Returns the node whose item a node takes, or nothing where it takes none."""
     source = node.args[0] if node.target is operator.getitem else None
     return source if isinstance(source, fx.Node) else None

@@ -7,48 +7,50 @@ the function: such graphs are refused.
 
 import inspect
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.nn import functional
 
-from attribution.graph import NotTraceable, operation
+from attribution.graph import NotTraceable, operation, tensor_nodes
+
+_Index = int | slice | torch.Tensor | None | tuple[int | slice | torch.Tensor | None, ...]
+
+
+def set_item(values: torch.Tensor, index: _Index, item: torch.Tensor | float) -> torch.Tensor:
+    """Returns ``values`` with ``values[index] = item``, as a new tensor."""
+    changed = values.clone()
+    changed[index] = item
+    return changed
+
 
 _OPERATORS: dict[Any, Callable[..., Any]] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
-    operator.ifloordiv: operator.floordiv,
-    operator.ipow: operator.pow,
-    operator.imod: operator.mod,
-    operator.imatmul: operator.matmul,
+    operator.setitem: set_item,
 }
 _METHODS_WITHOUT_EFFECT = frozenset({"requires_grad_", "retain_grad_", "detach_"})
 _SAME_TENSOR = frozenset({"identity", "dropout", "dropout2d", "dropout3d", "alphadropout", "featurealphadropout"})
-_VIEWS = frozenset(
-    "view reshape flatten unflatten permute transpose t squeeze unsqueeze narrow expand expand_as view_as select"
-    " getitem chunk split unbind tensor_split movedim swapaxes swapdims diagonal unfold contiguous to"
-    " float double half bfloat16 type type_as detach ravel reshape_as stochastic_depth".split()
+_VIEWS = re.compile(
+    r"(view|reshape|expand|type)(_as)?|flatten|unflatten|ravel|permute|transpose|t|squeeze|unsqueeze|narrow|select"
+    r"|getitem|chunk|split|unbind|tensor_split|movedim|swapaxes|swapdims|diagonal|unfold|contiguous|to|float|double"
+    r"|half|bfloat16|detach|stochastic_depth"
 )
 
 
-def set_item(values: torch.Tensor, index: Any, item: Any) -> torch.Tensor:
-    """``values`` with ``values[index] = item``, as a new tensor."""
-    changed = values.clone()
-    changed[index] = item
-    return changed
-
-
 def fill(values: torch.Tensor, item: float = 0.0) -> torch.Tensor:
-    """A tensor like ``values`` full of ``item``."""
+    """Returns a tensor like ``values`` full of ``item``."""
     return torch.full_like(values, item)
 
 
 def copied(values: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """``source`` in the shape, dtype and on the device of ``values``."""
+    """Returns ``source`` in the shape, dtype and on the device of ``values``."""
     return source.to(values).expand_as(values)
 
 
@@ -56,14 +58,16 @@ _METHODS: dict[str, Callable[..., torch.Tensor]] = {"zero_": fill, "fill_": fill
 
 
 def make_out_of_place(graph_module: fx.GraphModule) -> tuple[str, ...]:
-    """Rewrites every in-place operation and returns what they were, as ``name`` of the node in the graph.
+    """Rewrites every in-place operation; refuses a graph where one has no counterpart or changes a view read later.
 
-    Raises:
-        NotTraceable: An operation has no counterpart, or changes a view of a tensor that is read later.
+    Returns:
+        The names of the rewritten nodes, in forward order.
     """
     modules = dict(graph_module.named_modules())
     mutating = [node for node in graph_module.graph.nodes if _replace(node, modules)]
-    for node in mutating:
+    # Sizes and other numbers do not change under those who read them earlier.
+    tensors = tensor_nodes(graph_module)
+    for node in (node for node in mutating if node in tensors):
         _redirect_later_reads(node, modules)
     for module in modules.values():
         if getattr(module, "inplace", None) is True:
@@ -74,7 +78,11 @@ def make_out_of_place(graph_module: fx.GraphModule) -> tuple[str, ...]:
 
 
 def _replace(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Makes one node out-of-place; false where it already was."""
+    """Makes one node out-of-place.
+
+    Returns:
+        Whether it was not.
+    """
     if node.op == "call_module":
         return getattr(modules[str(node.target)], "inplace", None) is True
     if node.op == "call_method":
@@ -98,9 +106,7 @@ def _replace_method(node: fx.Node) -> bool:
 def _replace_function(node: fx.Node) -> bool:
     if node.target in _OPERATORS:
         node.target = _OPERATORS[node.target]
-    elif node.target is operator.setitem:
-        node.target = set_item
-    elif isinstance(node.target, torch._ops.OpOverload):
+    elif isinstance(node.target, OpOverload):
         return _replace_overload(node, node.target)
     elif (name := str(getattr(node.target, "__name__", ""))).endswith("_") and not name.startswith("_"):
         node.target = _counterpart(name)
@@ -117,20 +123,24 @@ def _counterpart(name: str) -> Callable[..., Any]:
     raise NotTraceable(f"the in-place function {name} has no counterpart")
 
 
-def _replace_overload(node: fx.Node, target: torch._ops.OpOverload) -> bool:
-    if not target._schema.is_mutable:
+def _replace_overload(node: fx.Node, target: OpOverload) -> bool:
+    name = target.overloadpacket.__name__
+    if not name.endswith("_"):
         return False
-    space, _, name = target._schema.name.partition("::")
-    packet = getattr(getattr(torch.ops, space), name.removesuffix("_"), None)
-    overload = getattr(packet, target._overloadname, None)
-    if not name.endswith("_") or overload is None:
+    packet = getattr(getattr(torch.ops, target.namespace), name[:-1], None)
+    overload = getattr(packet, str(target).rpartition(".")[2], None) or getattr(packet, "default", None)
+    if overload is None:
         raise NotTraceable(f"the in-place operator {target} has no counterpart")
     node.target = overload
     return True
 
 
 def _clear_flag(node: fx.Node) -> bool:
-    """Sets ``inplace=True``, by keyword or by position, to false."""
+    """Sets ``inplace=True``, by keyword or by position, to false.
+
+    Returns:
+        Whether it was set.
+    """
     if not any(value is True for value in (*node.args, *node.kwargs.values())):
         return False
     try:
@@ -145,7 +155,11 @@ def _clear_flag(node: fx.Node) -> bool:
 
 
 def _redirect_later_reads(node: fx.Node, modules: dict[str, nn.Module]) -> None:
-    """Lets everything after a rewritten operation read its result where it read the argument."""
+    """Lets everything after a rewritten operation read its result where it read the argument.
+
+    Raises:
+        NotTraceable: A view of the argument is read later, and would miss the change.
+    """
     order = {other: place for place, other in enumerate(node.graph.nodes)}
     source = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
     if not isinstance(source, fx.Node):
@@ -160,7 +174,7 @@ def _redirect_later_reads(node: fx.Node, modules: dict[str, nn.Module]) -> None:
 
 
 def _aliases(source: fx.Node, modules: dict[str, nn.Module]) -> tuple[set[fx.Node], set[fx.Node]]:
-    """The nodes that are the same tensor as ``source``, and those that share memory with it in another form."""
+    """Returns the nodes that are the same tensor as ``source``, and those that share memory with it in another form."""
     same, views, pending = {source}, set[fx.Node](), [(source, True)]
     while pending:
         node, is_same = pending.pop()
@@ -175,10 +189,10 @@ def _aliases(source: fx.Node, modules: dict[str, nn.Module]) -> tuple[set[fx.Nod
 
 
 def _link(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    """How a node's result relates to its first argument: ``same`` tensor, a ``view`` of it, or neither."""
+    """Returns how a node's result relates to its first argument: ``same`` tensor, a ``view`` of it, or neither."""
     if not node.op.startswith("call_"):
         return ""
     name = operation(node, modules)
     if name.lower() in _SAME_TENSOR:
         return "same"
-    return "view" if name in _VIEWS else ""
+    return "view" if _VIEWS.fullmatch(name) else ""

@@ -9,10 +9,10 @@ from torch import fx, nn
 
 from attribution.graph import cuts, getitem_source, is_tuple, tensor_nodes
 
-_ACTIVATIONS = frozenset(
-    "celu elu gelu glu hardshrink hardsigmoid hardswish hardtanh leakyrelu logsigmoid logsoftmax mish prelu relu"
-    " relu6 rrelu selu sigmoid silu softmax softmax2d softmin softplus softshrink softsign tanh tanhshrink threshold"
-    " clamp clip".split()
+_ACTIVATIONS = re.compile(
+    r"relu|relu6|leakyrelu|prelu|rrelu|elu|celu|selu|gelu|glu|silu|mish|sigmoid|logsigmoid|hardsigmoid|tanh|hardtanh"
+    r"|hardswish|softmax|softmax2d|logsoftmax|softmin|softplus|softsign|hardshrink|softshrink|tanhshrink|threshold"
+    r"|clamp|clip"
 )
 _KINDS = (
     ("attention", r"attention"),
@@ -48,19 +48,19 @@ class Layer(NamedTuple):
 
 
 def layer_kind(name: str) -> str:
-    """What kind of layer an operation or a module's class is.
+    """Returns what kind of layer an operation or a module's class is.
 
     >>> layer_kind("batchnorm2d"), layer_kind("adaptive_avg_pool2d"), layer_kind("leaky_relu"), layer_kind("cumsum")
     ('normalisation', 'pooling', 'activation', 'other')
     """
     plain = name.replace("_", "").lower()
-    if plain in _ACTIVATIONS:
+    if _ACTIVATIONS.fullmatch(plain):
         return "activation"
     return next((kind for kind, pattern in _KINDS if re.search(pattern, plain)), "other")
 
 
 def named_layers(graph_module: fx.GraphModule) -> dict[fx.Node, Layer]:
-    """The layers of a graph in forward order, without shapes."""
+    """Returns the layers of a graph in forward order, without shapes."""
     nodes = tensor_nodes(graph_module)
     on_every_path = cuts(graph_module, nodes)
     calls: Counter[str] = Counter()
@@ -91,7 +91,7 @@ def _path_and_kind(node: fx.Node, name: str, nodes: dict[fx.Node, str]) -> tuple
 
 
 def owner_path(node: fx.Node) -> str:
-    """The path of the module in whose forward a function was called; empty for the network itself."""
+    """Returns the path of the module in whose forward a function was called; empty for the network itself."""
     stack = node.meta.get("nn_module_stack")
     return str(list(stack.values())[-1][0]) if stack else ""
 
@@ -111,7 +111,7 @@ class _Shapes(fx.Interpreter):
 
 
 def layer_shapes(graph_module: fx.GraphModule, probe: torch.Tensor) -> dict[fx.Node, tuple[int, ...]]:
-    """The shape, without the batch, of every tensor in the graph; costs one forward pass of the probe."""
+    """Returns the shape, without the batch, of every tensor in the graph; costs one forward pass of the probe."""
     interpreter = _Shapes(graph_module)
     with torch.no_grad():
         interpreter.run(probe)
@@ -127,7 +127,7 @@ class LinearHead(NamedTuple):
 
 
 def linear_head(graph_module: fx.GraphModule, names: dict[fx.Node, Layer]) -> LinearHead | None:
-    """The linear layer that feeds the output, through nothing but identities and dropouts; else nothing."""
+    """Returns the linear layer that feeds the output, through nothing but identities and dropouts; else nothing."""
     node = graph_module.graph.output_node().args[0]
     while isinstance(node, fx.Node) and node in names and names[node].kind in ("identity", "dropout"):
         node = node.args[0]

@@ -20,7 +20,7 @@ _LARGEST_CHUNK = 512
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out; torch's CPU allocator has no type of its own for it.
+    """Returns whether an exception says that memory ran out; torch's CPU allocator has no type of its own for it.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"))
     True
@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def fitted_chunk(bytes_per_point: int, device: torch.device) -> int:
-    """How many points to run at once, from what the activations of one point take.
+    """Returns how many points to run at once, from what the activations of one point take.
 
     >>> fitted_chunk(64 * 2**20, torch.device("cpu"))
     4
@@ -68,11 +68,7 @@ class Chunks:
         self._progress = progress
 
     def run(self, n_items: int, work: Callable[[int, int], None]) -> None:
-        """Calls ``work(start, stop)`` over ``range(n_items)``; work that ran out of memory is called again, halved.
-
-        Raises:
-            OutOfMemory: One item alone does not fit.
-        """
+        """Calls ``work(start, stop)`` over ``range(n_items)``; work that ran out of memory is called again, halved."""
         start = 0
         while start < n_items:
             stop = min(start + self.size, n_items)

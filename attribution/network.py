@@ -51,9 +51,7 @@ class Network:
     torch.Size([1, 8])
     """
 
-    def __init__(
-        self, module: nn.Module, input_shape: Sequence[int] | None = None, output: Output = "logit"
-    ) -> None:
+    def __init__(self, module: nn.Module, input_shape: Sequence[int] | None = None, output: Output = "logit") -> None:
         """Copies, freezes and traces the module."""
         self.output: Output = output
         require_choice(output, "output", get_args(Output))
@@ -71,17 +69,16 @@ class Network:
             self._n_classes = self._probe(self._example(tuple(input_shape)))
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The explained outputs ``(batch, classes)``: logits, probabilities or log-probabilities."""
+        """Returns the explained outputs ``(batch, classes)``: logits, probabilities or log-probabilities."""
         logits = self.logits(inputs)
         if self.output == "probability":
             return logits.softmax(dim=1)
         return logits.log_softmax(dim=1) if self.output == "log_probability" else logits
 
     def logits(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The raw outputs ``(batch, classes)``; differentiable with respect to the inputs.
+        """Returns the raw outputs ``(batch, classes)``; differentiable with respect to the inputs.
 
-        Raises:
-            NetworkError: The module fails on these inputs, or returns something else than logits.
+        A module that fails on them, or returns something else, ends in a :class:`NetworkError`.
         """
         self.class_count(inputs)
         if self._graph is not None:
@@ -89,13 +86,10 @@ class Network:
         return _require_logits(_outputs(self._plain, inputs.clone()), inputs)
 
     def explaining(self, output: Output) -> "Network":
-        """The same network with another output explained; parameters and graph are shared.
-
-        Raises:
-            InvalidOption: ``output`` is none of the three.
-        """
+        """Returns the same network with another output explained; parameters and graph are shared."""
         other = copy.copy(self)
-        other.output = require_choice(output, "output", get_args(Output))
+        require_choice(output, "output", get_args(Output))
+        other.output = output
         return other
 
     @property
@@ -125,7 +119,7 @@ class Network:
         return self._n_classes if self._n_classes is not None or head is None else head.out_features
 
     def report(self) -> reports.Report:
-        """The pre-flight check: what was found, and which methods apply."""
+        """Returns the pre-flight check: what was found, and which methods apply."""
         return reports.Report(
             traced=self._graph is not None,
             reason=self._reason,
@@ -140,16 +134,12 @@ class Network:
         )
 
     def require_images(self, inputs: torch.Tensor, name: str = "inputs") -> torch.Tensor:
-        """The inputs, detached, where they fit the network.
-
-        Raises:
-            InvalidInput: Wrong number of dimensions, dtype or device, or values that are not finite.
-        """
+        """Returns the inputs, detached; :class:`InvalidInput` where they do not fit the network."""
         require_images(inputs, name, self.dtype, self.device)
         return inputs.detach()
 
     def class_count(self, inputs: torch.Tensor) -> int:
-        """The number of classes; runs the first image once where the layers' shapes are not known yet."""
+        """Returns the number of classes; runs the first image once where the layers' shapes are not known yet."""
         if self._n_classes is None:
             self._n_classes = self._probe(inputs.detach()[:1])
         return self._n_classes
@@ -168,13 +158,17 @@ class Network:
         self._in_place = tuple(names.get(name, name) for name in rewritten)
 
     def _example(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Values that exercise positive and negative parts alike and need no random state."""
+        """Returns values that exercise positive and negative parts alike and need no random state."""
         count = torch.Size(shape).numel()
         ramp = torch.linspace(-2.0, 2.0, count, dtype=self.dtype, device=self.device)
         return torch.sin(1e3 * ramp).reshape(1, *shape)
 
     def _probe(self, probe: torch.Tensor) -> int:
-        """Notes shapes, returns the number of classes, and gives the graph up where it computes something else."""
+        """Notes the shapes, and gives the graph up where it computes something else.
+
+        Returns:
+            The number of classes.
+        """
         with torch.no_grad():
             expected = _require_logits(_outputs(self._plain, probe.clone()), probe)
             if self._graph is not None and not _agree(_outputs(self._graph.forward, probe), expected):
@@ -182,9 +176,7 @@ class Network:
                 self._graph, self._layers, self._in_place = None, {}, ()
         if self._graph is not None:
             shapes = layer_shapes(self._graph, probe)
-            self._layers = {
-                node: layer._replace(shape=shapes.get(node)) for node, layer in self._layers.items()
-            }
+            self._layers = {node: layer._replace(shape=shapes.get(node)) for node, layer in self._layers.items()}
         return expected.shape[1]
 
 

@@ -11,7 +11,7 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 def row_noise(draw: Callable[..., torch.Tensor], inputs: torch.Tensor, generator: Generators) -> torch.Tensor:
-    """Noise of the shape of ``inputs`` from ``torch.rand`` or ``torch.randn``.
+    """Returns noise of the shape of ``inputs`` from ``torch.rand`` or ``torch.randn``.
 
     With one generator for each row, a row's numbers do not depend on the rest of the batch. Numbers are drawn on the
     generator's device in float32 at least, so that one seed means the same on every device.

@@ -16,7 +16,7 @@ class Gradients(NamedTuple):
 
 
 def target_gradients(network: Network, points: torch.Tensor, target: torch.Tensor) -> Gradients:
-    """The outputs of the target classes and their gradients with respect to the points.
+    """Returns the outputs of the target classes and their gradients with respect to the points.
 
     Cost:
         One forward and k backward passes of n points; parameters take no part.
@@ -27,14 +27,13 @@ def target_gradients(network: Network, points: torch.Tensor, target: torch.Tenso
         k = target.shape[1]
         # Rows do not meet in evaluation mode, so the gradient of the sum holds each row's own.
         rows = [
-            torch.autograd.grad(values[:, j].sum(), points, retain_graph=j < k - 1)[0].contiguous()
-            for j in range(k)
+            torch.autograd.grad(values[:, j].sum(), points, retain_graph=j < k - 1)[0].contiguous() for j in range(k)
         ]
     return Gradients(values.detach(), torch.stack(rows, dim=1))
 
 
 def default_chunk(network: Network, inputs: torch.Tensor) -> int:
-    """Points at once, from the shapes of the layers; a guess from the image's size where there is no graph."""
+    """Returns how many points to run at once, from the shapes of the layers, or a guess where there is no graph."""
     network.class_count(inputs)
     sizes = [torch.Size(layer.shape).numel() for layer in network.layers if layer.shape is not None]
     values = sum(sizes) if sizes else 64 * inputs[0].numel()
@@ -42,6 +41,6 @@ def default_chunk(network: Network, inputs: torch.Tensor) -> int:
 
 
 def laid_out(points: torch.Tensor) -> torch.Tensor:
-    """The points with their channels last in memory."""
+    """Returns the points with their channels last in memory."""
     # Convolutions run about a third faster with the channels last, forward and backward.
     return points.contiguous(memory_format=torch.channels_last)

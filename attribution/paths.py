@@ -20,16 +20,13 @@ class Rule(NamedTuple):
 
 
 def quadrature_rule(quadrature: Quadrature, n_steps: int) -> Rule:
-    """The rule of a name with a number of nodes; the weights sum to one.
+    """Returns the rule of a name with a number of nodes; the weights sum to one.
 
     Gauss-Legendre is exact for polynomials up to degree ``2 n_steps - 1``; trapezoid and midpoint are of order 2 in
-    the step, the right end of order 1.
+    the step, the right end of order 1. The trapezoid rule has an interval of two ends at least.
 
-    Raises:
-        InvalidOption: One step for the trapezoid rule.
-
-    >>> quadrature_rule("trapezoid", 3)
-    Rule(nodes=tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64), weights=tensor([0.2500, 0.5000, 0.2500], dtype=torch.float64))
+    >>> [values.tolist() for values in quadrature_rule("trapezoid", 3)]
+    [[0.0, 0.5, 1.0], [0.25, 0.5, 0.25]]
     >>> quadrature_rule("right", 2).nodes.tolist()
     [0.5, 1.0]
     """

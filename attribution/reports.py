@@ -12,7 +12,7 @@ from attribution.layers import Layer, LinearHead, linear_head
 #: Method id -> why it does not apply to a network with this graph, or nothing where it does.
 _OBSTACLES: dict[str, Callable[[fx.GraphModule | None], str | None]] = {
     # It needs outputs and gradients only, and those every network has.
-    "integrated_gradients": lambda graph: None,
+    "integrated_gradients": lambda _: None,
 }
 
 
@@ -37,30 +37,30 @@ class Report(NamedTuple):
 
 
 def reused_modules(layers: Mapping[fx.Node, Layer]) -> tuple[str, ...]:
-    """Paths of modules that are called more than once."""
+    """Returns paths of modules that are called more than once."""
     calls = Counter(str(node.target) for node in layers if node.op == "call_module")
     return tuple(path for path, count in calls.items() if count > 1)
 
 
 def functional_activations(layers: Mapping[fx.Node, Layer]) -> tuple[str, ...]:
-    """Names of activations that are called as functions or tensor methods."""
+    """Returns names of activations that are called as functions or tensor methods."""
     return tuple(
         layer.name for node, layer in layers.items() if layer.kind == "activation" and node.op != "call_module"
     )
 
 
 def applicable_methods(graph_module: fx.GraphModule | None) -> dict[str, str | None]:
-    """Each method id with the reason why it does not apply, or nothing."""
+    """Returns each method id with the reason why it does not apply, or nothing."""
     return {method: obstacle(graph_module) for method, obstacle in _OBSTACLES.items()}
 
 
 def head_of(graph_module: fx.GraphModule | None, layers: dict[fx.Node, Layer]) -> LinearHead | None:
-    """The linear head, where there is a graph to find it in."""
+    """Returns the linear head, where there is a graph to find it in."""
     return None if graph_module is None else linear_head(graph_module, layers)
 
 
 def warnings_of(graph_module: fx.GraphModule | None, n_hooks: int, reason: str | None) -> tuple[str, ...]:
-    """What a user should know before reading explanations of this network."""
+    """Returns what a user should know before reading explanations of this network."""
     found = []
     if reason is not None:
         found.append(f"not traced ({reason}): layers are unknown, only methods that need no graph apply")

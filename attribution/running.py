@@ -30,7 +30,7 @@ class RunningMean:
         self._squares = self._squares + away * (sample - self.mean)
 
     def standard_error(self) -> torch.Tensor | None:
-        """Standard deviation of the mean; nothing below two samples, which show no spread."""
+        """Returns the standard deviation of the mean; nothing below two samples, which show no spread."""
         if self.count < 2:
             return None
         return (self._squares / (self.count - 1) / self.count).sqrt()

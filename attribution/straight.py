@@ -46,22 +46,22 @@ class Paths(NamedTuple):
         return self.inputs.shape[0] * self.n_baselines
 
     def starts(self, paths: torch.Tensor) -> torch.Tensor:
-        """The baselines ``(n, *features)`` of paths by number."""
+        """Returns the baselines ``(n, *features)`` of paths by number."""
         rows = paths // self.n_baselines
         shared = self.baselines.shape[1] == 1
         return self.baselines[paths % self.n_baselines, torch.zeros_like(rows) if shared else rows]
 
     def points(self, paths: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """The points ``x' + t (x - x')``, exact at both ends; ``paths`` int64 and ``t`` float64 are ``(n,)``."""
+        """Returns ``x' + t (x - x')``, exact at both ends; ``paths`` int64 and ``t`` float64 are ``(n,)``."""
         ends = self.inputs[paths // self.n_baselines]
         return torch.lerp(self.starts(paths), ends, t.to(ends).view(-1, *[1] * (ends.dim() - 1)))
 
     def differences(self, paths: torch.Tensor) -> torch.Tensor:
-        """``x - x'`` of paths by number, ``(n, *features)``."""
+        """Returns ``x - x'`` of paths by number, ``(n, *features)``."""
         return self.inputs[paths // self.n_baselines] - self.starts(paths)
 
     def targets(self, paths: torch.Tensor) -> torch.Tensor:
-        """The classes ``(n, k)`` of paths by number."""
+        """Returns the classes ``(n, k)`` of paths by number."""
         return self.target[paths // self.n_baselines]
 
 
@@ -71,7 +71,7 @@ def stacked_baselines(
     baseline: torch.Tensor | Sequence[torch.Tensor] | None,
     background: torch.Tensor | None,
 ) -> torch.Tensor:
-    """Baselines as ``(n_baselines, 1 | batch, *features)``.
+    """Returns the baselines as ``(n_baselines, 1 | batch, *features)``.
 
     Raises:
         InvalidInput: Both or neither are given, or one does not fit the inputs.
@@ -98,7 +98,7 @@ def stacked_baselines(
 
 
 def end_values(network: Network, paths: Paths, chunks: Chunks) -> tuple[torch.Tensor, torch.Tensor]:
-    """``f(x)`` and the mean of ``f(x')`` over the baselines, both ``(batch, k)``; each image is run once."""
+    """Returns ``f(x)`` and the mean of ``f(x')`` over the baselines, both ``(batch, k)``; each image is run once."""
     starts = paths.baselines.flatten(0, 1)
     batch = paths.inputs.shape[0]
     outputs: list[torch.Tensor] = []

@@ -24,7 +24,7 @@ class _Finished(NamedTuple):
 
 
 def tolerant_sums(network: Network, paths: Paths, rule: StopRule, chunks: Chunks) -> PathSums:
-    """``(x - x')`` times the integral of the gradients, each image split until its own gaps are small.
+    """Returns ``(x - x')`` times the integral of the gradients, each image split until its own gaps are small.
 
     Images are worked on together, as many as fill a chunk, and leave as they finish.
 
@@ -77,9 +77,6 @@ def _evaluate(network: Network, paths: Paths, active: dict[int, Splitting], chun
 def _finish(paths: Paths, row: int, splitting: Splitting) -> _Finished:
     numbers = torch.arange(row * paths.n_baselines, (row + 1) * paths.n_baselines, device=paths.inputs.device)
     parts = [
-        splitting.integral(path) * paths.differences(numbers[path : path + 1])
-        for path in range(paths.n_baselines)
+        splitting.integral(path) * paths.differences(numbers[path : path + 1]) for path in range(paths.n_baselines)
     ]
-    return _Finished(
-        torch.stack(parts).mean(0), splitting.net_gap(), splitting.absolute_gap(), splitting.n_points
-    )
+    return _Finished(torch.stack(parts).mean(0), splitting.net_gap(), splitting.absolute_gap(), splitting.n_points)

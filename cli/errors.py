@@ -25,13 +25,15 @@ def tell_errors() -> Iterator[None]:
 _FORESEEN = {
     "BrokerUnavailableError",
     "ConfigError",
-    "ConnectError",
+    "CorruptArtifact",
     "JobFailed",
     "LedgerUnavailableError",
     "ProblemError",
     "SchemaOutdatedError",
     "ServeError",
+    "ServiceUnreachable",
     "StoreUnavailableError",
+    "UnexpectedAnswer",
 }
 """By name, so that no command imports what it does not use."""
 

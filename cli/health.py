@@ -48,13 +48,14 @@ def _process(part: str, settings: "Settings") -> str | None:
     troubles = [_trouble(process, part, settings) for process in psutil.process_iter() if _is_command(process, part)]
     if not troubles:
         return f"no process `attribution {part}` runs here"
-    return None if None in troubles else troubles[0]
+    wrong = [trouble for trouble in troubles if trouble is not None]
+    return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
 
 
 def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str | None:
     broker = settings.broker_url.get_secret_value() if settings.broker_url else ""
     port = server_port(broker if part == "worker" else settings.resolved_database_url)
-    if part == "worker" and not any(_runs_jobs(child) for child in process.children()):
+    if part == "worker" and not any(_runs_jobs(child) for child in _children(process)):
         return "the worker has no process for jobs"
     if port is not None and not _is_connected(process, port):
         return f"the process has no connection to port {port}"
@@ -72,6 +73,15 @@ def _is_command(process: "psutil.Process", part: str) -> bool:
     return any(word == part and before.endswith(("attribution", "cli.main")) for before, word in pairwise(words))
 
 
+def _children(process: "psutil.Process") -> "list[psutil.Process]":
+    import psutil
+
+    try:
+        return process.children()
+    except psutil.Error:
+        return []
+
+
 def _runs_jobs(process: "psutil.Process") -> bool:
     return any("billiard.spawn" in word for word in _words(process))
 
@@ -86,4 +96,10 @@ def _words(process: "psutil.Process") -> list[str]:
 
 
 def _is_connected(process: "psutil.Process", port: int) -> bool:
-    return any(link.status == "ESTABLISHED" and link.raddr.port == port for link in process.net_connections("tcp"))
+    import psutil
+
+    try:
+        links = process.net_connections("tcp")
+    except psutil.Error:  # it has ended, or it is somebody else's
+        return False
+    return any(link.status == psutil.CONN_ESTABLISHED and link.raddr.port == port for link in links)

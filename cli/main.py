@@ -5,6 +5,7 @@ import sys
 import click
 
 from cli import explain, health, models, operate
+from cli.demo.command import demo
 from cli.errors import tell_errors
 
 
@@ -20,6 +21,7 @@ def command() -> None:
 
 for entry in (
     operate.serve,
+    demo,
     models.models,
     explain.explain,
     operate.doctor,

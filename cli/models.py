@@ -1,15 +1,19 @@
 """Commands for the model registry: `attribution models add|list|show|sync`."""
 
+import hashlib
 import json
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options import load_settings, url_option
-from contracts.classifiers import ModelSpec, ModelVersion
-from storage.config import ConfiguredModel, load_config
+from contracts.classifiers import ModelSpec, ModelVersion, Weights
+from contracts.digests import model_digest
+from contracts.states import ModelState
+from storage.config import ConfigError, ConfiguredModel, load_config
 from storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,19 +116,32 @@ def sync(config_file: Path | None, url: str) -> None:
     settings = load_settings(config_file=config_file)
     if settings.config_file is None:
         raise click.UsageError("say --config FILE or set ATTRIBUTION_CONFIG_FILE")
-    for version in sync_models(url, settings):
-        click.echo(f"{version.name}@{version.version} is {version.state.value}")
+    troubles = 0
+    for name, state in sync_models(url, settings):
+        click.echo(f"{name}: {state}")
+        troubles += state != ModelState.READY
+    if troubles:
+        raise click.ClickException(f"{troubles} of the configured models are not ready")
 
 
-def sync_models(url: str, settings: Settings, *, wait: bool = True) -> list[ModelVersion]:
-    """Registers the configured models; those that are there already stay as they are."""
-    from client import Client
+def sync_models(url: str, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Registers the configured models, each by itself, and waits for their checks.
 
-    config = load_config(settings.config_file)
-    if not config.models:
-        return []
+    Yields:
+        `name@version` and how it stands: its state, or why it cannot be had.
+    """
+    from client import Client, ClientError
+
     with Client(url) as client:
-        return [_register_configured(client, entry, wait=wait) for entry in config.models]
+        for entry in load_config(settings.config_file).models:
+            name = f"{entry.spec.name}@{entry.spec.version}"
+            try:
+                version = (
+                    client.wait_for_model(name) if _is_known(client, entry) else _register_configured(client, entry)
+                )
+                yield name, version.state.value if version.error is None else f"refused: {version.error.detail}"
+            except (click.ClickException, ClientError, ConfigError, OSError) as error:
+                yield name, getattr(error, "message", str(error))
 
 
 def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: bool) -> ModelVersion:
@@ -146,8 +163,26 @@ def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: b
     return version
 
 
-def _register_configured(client: "Client", entry: ConfiguredModel, *, wait: bool) -> ModelVersion:
-    return register(client, entry.spec, entry.weights_file.path if entry.weights_file else None, wait=wait)
+def _is_known(client: "Client", entry: ConfiguredModel) -> bool:
+    from client import ProblemError
+
+    try:
+        known = client.model(f"{entry.spec.name}@{entry.spec.version}")
+    except ProblemError:
+        return False
+    return known.state != ModelState.REFUSED and known.sha256 == model_digest(entry.spec)
+
+
+def _register_configured(client: "Client", entry: ConfiguredModel) -> ModelVersion:
+    file = entry.weights_file
+    if file is None:
+        return register(client, entry.spec, None, wait=True)
+    with file.path.open("rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    if found != file.sha256:
+        raise ConfigError(f"{file.path} has sha256 {found}, the configuration says {file.sha256}: one of them is wrong")
+    spec = entry.spec.model_copy(update={"weights": Weights(part="weights")})
+    return register(client, spec, file.path, wait=True)
 
 
 def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:

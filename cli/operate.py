@@ -37,10 +37,10 @@ def serve(**options: Any) -> None:
     settings = load_settings(**options)
     stopped = stop_on_signal()
     with running_tree(settings) as tree:
-        sync_models(tree.url, settings)
+        for name, state in sync_models(tree.url, settings):
+            click.secho(f"model {name}: {state}", fg=None if state == "ready" else "red", err=True)
         click.echo(f"attribution listens on {tree.url} (API at {tree.url}/docs); Ctrl-C stops it")
-        while not stopped.wait(0.5):
-            tree.supervise()
+        stopped.wait()
         click.echo("stopping: running jobs are finished first")
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 DRAIN_S = 60.0
 RESTART_PAUSE_S = 1.0
+SUPERVISE_S = 0.5
 
 
 class ServeError(Exception):
@@ -82,6 +83,25 @@ class Tree:
     url: str
     children: list[Child] = field(default_factory=list)
     broker: PrivateBroker | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    starting: threading.Lock = field(default_factory=threading.Lock)
+
+    def keep(self) -> None:
+        """Supervises until the tree stops."""
+        while not self.stopping.wait(SUPERVISE_S):
+            with self.starting:
+                if not self.stopping.is_set():
+                    self.supervise()
+
+    def stop(self) -> None:
+        """Stops every child; running jobs are finished first."""
+        with self.starting:
+            self.stopping.set()
+        stoppers = [threading.Thread(target=child.stop, args=(DRAIN_S,)) for child in self.children]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()
 
     def supervise(self) -> None:
         """Starts again what ended by itself."""
@@ -89,7 +109,8 @@ class Tree:
             log.warning("broker ended: starting it again")
             self.broker.start()
         for child in self.children:
-            if child.has_ended() and time.monotonic() - child.started_at > RESTART_PAUSE_S:
+            is_due = time.monotonic() - child.started_at > RESTART_PAUSE_S
+            if is_due and child.has_ended():
                 log.warning(
                     "%s ended with %s: starting it again", child.name, child.process and child.process.returncode
                 )
@@ -108,7 +129,6 @@ class Tree:
                     return
             except httpx.TransportError:
                 pass
-            self.supervise()
             time.sleep(0.05)
         raise ServeError(f"the gateway at {self.url} did not become ready within {START_TIMEOUT_S:.0f} s: see the log")
 
@@ -135,14 +155,16 @@ def running_tree(settings: Settings) -> Iterator[Tree]:
         tree.children = _children(settings, listener)
         for child in tree.children:
             child.start(tree.environment)
-        stack.callback(_stop_all, tree.children)
         queue = Queue(celery_app(str(settings.broker_url and settings.broker_url.get_secret_value()), settings))
         stack.callback(queue.close)
         reconciler = Reconciler(engine, queue, settings)
-        thread = threading.Thread(target=reconciler.run, name="reconciler", daemon=True)
-        thread.start()
-        stack.callback(thread.join)
+        for name, loop in (("reconciler", reconciler.run), ("supervisor", tree.keep)):
+            thread = threading.Thread(target=loop, name=name, daemon=True)
+            thread.start()
+            stack.callback(thread.join)
         stack.callback(reconciler.stop)
+        # The children first: the kernel ends what a thread has started once that thread ends.
+        stack.callback(tree.stop)
         tree.wait_until_ready()
         yield tree
 
@@ -185,11 +207,3 @@ def _children(settings: Settings, listener: socket.socket) -> list[Child]:
     command = [sys.executable, "-m", "cli.main"]
     gateway = Child("gateway", [*command, "gateway", "--fd", str(listener.fileno())], (listener.fileno(),))
     return [gateway, *(Child(f"worker {number}", [*command, "worker"]) for number in range(1, settings.workers + 1))]
-
-
-def _stop_all(children: list[Child]) -> None:
-    stoppers = [threading.Thread(target=child.stop, args=(DRAIN_S,)) for child in children]
-    for stopper in stoppers:
-        stopper.start()
-    for stopper in stoppers:
-        stopper.join()

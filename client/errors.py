@@ -30,7 +30,7 @@ class ProblemError(ClientError):
     def __init__(self, problem: Problem, status: int) -> None:
         self.problem = problem
         self.status = status
-        super().__init__(f"{_told(problem)} (HTTP {status})")
+        super().__init__(_told(problem, f", HTTP {status}"))
 
 
 class UnexpectedAnswer(ClientError):
@@ -71,9 +71,11 @@ def error_of(response: httpx.Response) -> ClientError:
         return UnexpectedAnswer.of(response)
 
 
-def _told(problem: Problem) -> str:
-    fields = "".join(f"\n  {error.pointer or '(body)'}: {error.detail}" for error in problem.errors)
-    return f"{problem.title}: {problem.detail} [{problem.code.value}]{fields}"
+def _told(problem: Problem, more: str = "") -> str:
+    """The problem for a person: one line, and one for each wrong field that the first does not tell in full."""
+    untold = [error for error in problem.errors if error.detail not in problem.detail]
+    fields = "".join(f"\n  {error.pointer or '(body)'}: {error.detail}" for error in untold)
+    return f"{problem.title}: {problem.detail} [{problem.code.value}{more}]{fields}"
 
 
 def _attempts(count: int) -> str:

@@ -23,14 +23,15 @@ class Preprocessing(Wire):
 
     color: Literal["rgb", "grey"] = "rgb"
     """Three channels or one."""
-    size: Annotated[tuple[int, int], Field(examples=[[224, 224]])]
+    size: Annotated[tuple[StrictInt, StrictInt], Field(examples=[[224, 224]])]
     """Height and width of the network's input."""
-    resize: Annotated[int, Field(ge=1, le=4096)] | None = None
+    resize: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     """Shorter side before the centre crop to `size`; without it the image is resized to `size` directly."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    mean: list[float] = [0.0]
+    """How the image is resized."""
+    mean: list[StrictFloat] = [0.0]
     """Subtracted from values in [0, 1], one a channel or one for all."""
-    std: list[Annotated[float, Field(gt=0)]] = [1.0]
+    std: list[Annotated[float, Field(gt=0, strict=True)]] = [1.0]
     """Divides what is left, one a channel or one for all."""
 
     @property
@@ -73,6 +74,7 @@ class ModelSpec(Wire):
     """A classifier to register."""
 
     name: Name
+    """What jobs call the model."""
     version: Name = "1"
     """A version never changes once registered."""
     architecture: Architecture
@@ -80,7 +82,9 @@ class ModelSpec(Wire):
     options: Annotated[dict[str, Scalar], Field(max_length=32)] = {}
     """Keywords of the builder: numbers, strings and booleans; never `weights`."""
     weights: Weights
+    """The parameters of the network."""
     preprocessing: Preprocessing
+    """How an image becomes its input."""
     labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
     """Names of the classes in the order of the outputs; empty: classes have no names."""
 

@@ -39,7 +39,7 @@ class JobRequest(Wire):
     """Urgent jobs are taken first."""
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
     """The client's own labels, to find jobs by."""
-    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400, strict=True)] | None = None
     """A job that has not started this many seconds after it was accepted ends as `expired`."""
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """The seed of everything random, together with each image's digest."""

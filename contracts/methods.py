@@ -12,12 +12,14 @@ class TargetClasses(Wire):
     """Chosen classes, by index or by name."""
 
     classes: Annotated[list[ClassIndex | ClassName], Field(min_length=1, max_length=1000)]
+    """Indices of outputs, or names from the model's labels."""
 
 
 class TargetTopK(Wire):
     """The classes with the highest logits of each image."""
 
     top_k: Annotated[int, Field(ge=1, le=1000, strict=True)]
+    """How many classes, the highest first."""
 
 
 Target = Literal["predicted", "all"] | TargetClasses | TargetTopK
@@ -52,7 +54,7 @@ class BlurBaseline(Wire):
     """The image blurred by a Gaussian."""
 
     kind: Literal["blur"] = "blur"
-    sigma: Annotated[float, Field(gt=0, le=200)] = 10.0
+    sigma: Annotated[float, Field(gt=0, le=200, strict=True)] = 10.0
     """Standard deviation of the Gaussian, in pixels of the model's input."""
 
 
@@ -69,6 +71,7 @@ class ImageBaseline(Wire):
 
     kind: Literal["image"] = "image"
     image: ImageRef
+    """Where the path starts for every input."""
 
 
 class BackgroundBaseline(Wire):
@@ -76,6 +79,7 @@ class BackgroundBaseline(Wire):
 
     kind: Literal["background"] = "background"
     images: Annotated[list[ImageRef], Field(min_length=1, max_length=64)]
+    """The images that are averaged."""
 
 
 Baseline = Annotated[
@@ -95,7 +99,8 @@ class SmoothGrad(Wire):
     """Average the map over noisy copies of the input."""
 
     n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
-    noise: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """How many noisy copies."""
+    noise: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.1
     """Standard deviation of the noise as a share of the range from black to white."""
 
 
@@ -117,7 +122,7 @@ class IntegratedGradientsParams(Wire):
     """Points of the quadrature; 50 where neither this nor `tolerance` is given."""
     quadrature: Literal["gauss_legendre", "trapezoid", "midpoint", "right"] | None = None
     """The rule; Gauss-Legendre where neither this nor `tolerance` is given."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    tolerance: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     """Instead of steps and rule: split intervals until the completeness gap is at most this share of the difference."""
     max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
     """The most points that `tolerance` may use for each image and baseline."""
@@ -141,7 +146,7 @@ class SelfTestParams(Wire):
     method: Literal["self_test"]
     action: Literal["nothing", "sleep", "fail", "exit", "segfault", "out_of_memory", "hang", "fan_out"] = "nothing"
     """What the worker does."""
-    seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    seconds: Annotated[float, Field(ge=0, le=3600, strict=True)] = 0.0
     """How long `sleep` sleeps, in steps of 0.05 s between which it can be cancelled."""
     children: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 4
     """How many children `fan_out` makes; each does nothing, and the merge counts them."""

@@ -46,6 +46,7 @@ def create_app(
         version=VERSION,
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
+        servers=[{"url": "/", "description": "Where this description comes from."}],
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -53,7 +54,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.gateway = gateway
-    for routes in (artifacts, jobs, images, models, methods, health):
+    for routes in (jobs, artifacts, images, models, methods, health):
         app.include_router(routes.router)
     app.include_router(pages.router)
     problems.install(app)

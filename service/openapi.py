@@ -50,7 +50,12 @@ def install(app: FastAPI) -> None:
 def describe(app: FastAPI) -> dict[str, Any]:
     """The description of an application."""
     found = get_openapi(
-        title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        servers=app.servers,
+        routes=app.routes,
     )
     _, definitions = models_json_schema(
         [(model, "validation") for model in _UNSEEN], ref_template="#/components/schemas/{model}"
@@ -58,8 +63,17 @@ def describe(app: FastAPI) -> dict[str, Any]:
     schemas = found.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
+    _forget_framework_errors(found)
     found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
     return found
+
+
+def _forget_framework_errors(description: dict[str, Any]) -> None:
+    # The framework adds its own 422 wherever there are parameters; what those really give is said by each route.
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
 
 
 def render() -> str:

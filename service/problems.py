@@ -7,6 +7,7 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from contracts.problems import ErrorCode, FieldError, Problem, problem
 from service.pointers import field_errors
@@ -137,14 +138,26 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    path = request.url.path
-    details = {
-        404: f"there is no route {path}: the routes are listed at /docs",
-        405: f"{request.method} is not allowed on {path}; allowed: {(error.headers or {}).get('Allow', 'see /docs')}",
-    }
-    code = _BY_STATUS.get(error.status_code, ErrorCode.INVALID_REQUEST)
-    detail = details.get(error.status_code, f"{HTTPStatus(error.status_code).phrase}: {error.detail}")
-    return response(ProblemError(code, detail, headers=error.headers), path, error.status_code)
+    path, status = request.url.path, error.status_code
+    headers = dict(error.headers or {})
+    detail = f"{HTTPStatus(status).phrase}: {error.detail}"
+    if status == HTTPStatus.NOT_FOUND:
+        detail = f"there is no route {path}: the routes are listed at /docs"
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+        detail = f"{request.method} is not allowed on {path}; allowed: {headers['Allow']}"
+    code = _BY_STATUS.get(status, ErrorCode.INVALID_REQUEST)
+    return response(ProblemError(code, detail, headers=headers), path, status)
+
+
+def _allowed(request: Request) -> list[str]:
+    # The framework names the methods of the first route that fits the path; there may be several.
+    routes = request.app.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:

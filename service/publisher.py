@@ -1,9 +1,12 @@
 """Wake-ups leave through a thread of their own, so that a broker that is slow or gone delays no answer."""
 
+import logging
 import threading
 from queue import Empty, SimpleQueue
 
 from storage.queue import Queue
+
+log = logging.getLogger(__name__)
 
 _CLOSE_S = 5.0
 
@@ -37,8 +40,15 @@ class Publisher:
 
     def _run(self) -> None:
         while (job_id := self._pending.get()) is not None:
-            if not self._queue.wake(job_id) and self._drop():
+            if not self._published(job_id) and self._drop():
                 return
+
+    def _published(self, job_id: str) -> bool:
+        try:
+            return self._queue.wake(job_id)
+        except Exception:  # the thread must outlive whatever a broker's library raises
+            log.exception("wake-up for %s not published, the reconciler will", job_id)
+            return False
 
     def _drop(self) -> bool:
         """Forgets what is pending, for each attempt at a lost broker takes seconds; true where that was the end."""

@@ -33,8 +33,8 @@ class Staged:
 
     def store(self, store: ArtifactStore) -> None:
         """Writes the bytes; nothing of a request is written before all of it is known to be right."""
-        for content in self.contents.values():
-            store.put(content)
+        for digest, content in self.contents.items():
+            store.put(content, digest)
 
 
 def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:

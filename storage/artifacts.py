@@ -44,9 +44,9 @@ class ArtifactStore:
         # Each remote store raises the errors of its own library.
         self._failures: type[Exception] = OSError if self._is_local else Exception
 
-    def put(self, data: bytes) -> str:
-        """Stores bytes and returns their digest."""
-        digest = hashlib.sha256(data).hexdigest()
+    def put(self, data: bytes, digest: str | None = None) -> str:
+        """Stores bytes and returns their digest, which is not computed again where the caller knows it."""
+        digest = digest or hashlib.sha256(data).hexdigest()
         with self._translated(f"artefact {digest} cannot be stored"):
             if self._exists(digest):
                 return digest

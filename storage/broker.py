@@ -1,5 +1,6 @@
 """The private broker: a Redis-compatible server as our own child, where no URL is configured."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -23,6 +24,8 @@ from storage.child import dying_with_parent
 
 MAX_SOCKET_PATH = 100
 START_TIMEOUT_S = 10.0
+LOCK_PATIENCE_S = 3.0
+"""How long a tree that is just ending may still hold its folder."""
 
 
 class BrokerUnavailableError(Exception):
@@ -57,9 +60,8 @@ def locked(data_dir: Path) -> Iterator[None]:
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "serve.lock").open("a+") as handle:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + LOCK_PATIENCE_S
         while not _lock(handle):
-            # The children of a tree that was killed need a moment to follow it.
             if time.monotonic() > deadline:
                 raise BrokerUnavailableError(
                     f"{data_dir} is in use by another `attribution serve`: stop that one first"
@@ -97,11 +99,12 @@ class PrivateBroker:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Starts the server and waits until it answers.
+        """Starts the server, again where it was started before, and waits until it answers.
 
         Raises:
             BrokerUnavailableError: It does not come up; the end of its log says why.
         """
+        self.stop()
         try:
             self._launch()
         except OSError as error:
@@ -131,6 +134,10 @@ class PrivateBroker:
             process = psutil.Process(int(self._pid_file.read_text()))
             if any(str(self._folder) in word or str(self._socket) in word for word in process.cmdline()):
                 process.terminate()
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    process.wait(timeout=START_TIMEOUT_S)
+                    return
+                process.kill()
                 process.wait(timeout=START_TIMEOUT_S)
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
             return

@@ -70,8 +70,7 @@ def submit(engine: Engine, new: NewJob, *, use_cache: bool = True) -> Submitted:
         with writing(engine) as connection:
             if (known := _same_key(connection, new)) is not None:
                 return known
-            enter(connection, new, use_cache=use_cache)
-            return Submitted(_read(connection, new.tenant, new.id), created=True)
+            return Submitted(job_of(_enter(connection, new, use_cache=use_cache)), created=True)
     except IntegrityError:  # another process entered the same key between our look and our insert
         with reading(engine) as connection:
             if (known := _same_key(connection, new)) is None:
@@ -85,12 +84,16 @@ def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> boo
     Returns:
         Whether it ended at once, for its result is known already.
     """
+    return bool(_enter(connection, new, use_cache=use_cache)["cached"])
+
+
+def _enter(connection: Connection, new: NewJob, *, use_cache: bool) -> RowMapping:
     now = time.time()
     row = new.row(now)
     known = _cached(connection, new) if use_cache and new.cache_key else None
     if known is not None:
         row |= {"status": JobStatus.SUCCEEDED.value, "cached": True, "finished_at": now, "progress_stage": "cached"}
-    connection.execute(insert(jobs), row)
+    entered = connection.execute(_INSERT_JOB, row).mappings().one()
     if new.labels:
         connection.execute(
             insert(job_labels), [{"job_id": new.id, "key": k, "value": v} for k, v in new.labels.items()]
@@ -98,7 +101,7 @@ def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> boo
     enter_artifacts(connection, new.tenant, new.id, "input", new.inputs)
     if known is not None:
         _copy_result(connection, new.id, known)
-    return known is not None
+    return entered
 
 
 def find(engine: Engine, tenant: str, job_id: str) -> Job | None:
@@ -273,6 +276,7 @@ def _decode(cursor: str) -> tuple[float, str]:
 _CURSOR = re.compile(r"(\d{1,15}\.\d{1,15}) ([A-Za-z0-9_-]{1,40})")
 # Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))
+_INSERT_JOB = insert(jobs).returning(*JOB_COLUMNS)
 _SELECT_SAME_KEY = select(jobs.c.id, jobs.c.idempotency_digest).where(
     jobs.c.tenant == bindparam("tenant"), jobs.c.idempotency_key == bindparam("key")
 )

@@ -57,18 +57,18 @@ def normalised(broker_url: str) -> str:
 
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
-    if normalised(broker_url).startswith(("redis", "rediss")):
-        return {
-            "global_keyprefix": KEY_PREFIX,
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "socket_connect_timeout": 2.0,
-            "socket_timeout": 10.0,
-            "health_check_interval": 10,
-            # A publisher learns at once that the broker is away; otherwise each wake-up would wait six seconds for it.
-            "max_retries": 0,
-            "interval_start": 0,
-        }
-    return {}
+    # A publisher learns at once that the broker is away; otherwise each wake-up would wait six seconds for it.
+    at_once = {"max_retries": 0, "interval_start": 0}
+    if not normalised(broker_url).startswith(("redis://", "rediss://", "redis+socket://")):
+        return at_once
+    return at_once | {
+        "global_keyprefix": KEY_PREFIX,
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "socket_connect_timeout": 2.0,
+        # Longer than a blocking read of kombu's (one second), and all that a broker which hangs can cost a request.
+        "socket_timeout": 3.0,
+        "health_check_interval": 10,
+    }
 
 
 class Queue:
@@ -95,15 +95,15 @@ class Queue:
         """Wake-ups that lie in the broker.
 
         Raises:
-            OSError: The broker cannot be reached.
+            ConnectionError: The broker cannot be reached, or answers with an error.
         """
+        connection: Any = self._app.connection_for_read()
         try:
-            with self._app.connection_for_read() as connection:
+            with connection:
                 connection.ensure_connection(max_retries=0)
-                channel: Any = connection.default_channel
-                return int(channel.queue_declare(queue=QUEUE, durable=True).message_count)
-        except BrokerError as error:
-            raise ConnectionError(str(error)) from error
+                return int(connection.default_channel.queue_declare(queue=QUEUE, durable=True).message_count)
+        except (BrokerError, *connection.connection_errors, *connection.channel_errors) as error:
+            raise ConnectionError(f"the broker answered: {error}") from error
 
     def close(self) -> None:
         """Closes every connection."""

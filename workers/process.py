@@ -14,7 +14,7 @@ from storage.settings import Settings
 from workers.context import WorkerContext, open_context
 
 HARD_LIMIT_MARGIN_S = 30.0
-"""A job that ignores its soft time limit is killed this much later."""
+"""A job that ignores its soft time limit is killed so much later, or at twice the limit where that is sooner."""
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -29,7 +29,7 @@ def worker_app(settings: Settings) -> Celery:
     app.conf.update(
         include=["workers.tasks"],
         task_soft_time_limit=settings.job_time_limit_s,
-        task_time_limit=settings.job_time_limit_s + HARD_LIMIT_MARGIN_S,
+        task_time_limit=settings.job_time_limit_s + min(HARD_LIMIT_MARGIN_S, settings.job_time_limit_s),
         worker_proc_alive_timeout=120.0,  # the child connects to the ledger and may import torch before it reports
     )
     return app

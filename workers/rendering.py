@@ -30,7 +30,7 @@ COLORMAPS: dict[Colormap, str] = {
 """Our names, and the maps of the cmap catalogue that they stand for: low values first, the positive sign last."""
 
 _LEVELS = 255  # odd, so that zero has a colour of its own in the middle of a diverging map
-_MIDDLE = _LEVELS // 2
+_VIVID = 0.4  # from the middle of a diverging map: the full colour, before it darkens towards the end
 _LONGEST_SIDE = 4096
 _COMPRESSION = 1  # of PNGs: level 6 takes five times as long to save a fifth of the bytes
 
@@ -48,10 +48,14 @@ class RenderedFile(NamedTuple):
 
 
 class _Drawing(NamedTuple):
-    """A plane scaled for drawing: strengths in [0, 1], a colour for each pixel, and what the colours mean."""
+    """A plane scaled for drawing."""
 
     strength: Plane
+    """In [0, 1], whatever the sign."""
     colors: Pixels
+    """Of the heatmap."""
+    vivid: Pixels
+    """Of the overlay, where strength is opacity."""
     colormap: Colormap
     range: tuple[float, float]
 
@@ -114,13 +118,19 @@ def _drawing(plane: Plane, limit: float, kind: Kind, options: RenderOptions) -> 
     strength = np.abs(scaled)
     name: Colormap
     if kind == "signed" and options.polarity == "both":
-        levels = np.rint(_MIDDLE * (1 + scaled)).astype(np.uint8)
         name, ends = options.signed_colormap, (0.0 - limit, limit)
+        # Over an image a weak value is transparent; were it pale as well, it could not be seen.
+        positions, vivid = 0.5 + scaled / 2, 0.5 + _VIVID * np.sign(scaled)
     else:
-        levels = np.rint((_LEVELS - 1) * strength).astype(np.uint8)
         is_negative = kind == "signed" and options.polarity == "negative"
         name, ends = options.magnitude_colormap, (0.0, 0.0 - limit if is_negative else limit)
-    return _Drawing(strength, _palette(name)[levels], name, ends)
+        positions = vivid = strength
+    return _Drawing(strength, _colored(positions, name), _colored(vivid, name), name, ends)
+
+
+def _colored(positions: Plane, colormap: Colormap) -> Pixels:
+    """The colours at positions in [0, 1] of a map."""
+    return _palette(colormap)[np.rint((_LEVELS - 1) * positions).astype(np.uint8)]
 
 
 @cache
@@ -137,8 +147,8 @@ def _overlay(drawing: _Drawing, image: Image.Image, options: RenderOptions) -> P
     if options.overlay == "mask":
         blended = picture * (1 - options.opacity * (1 - strength))
     else:
-        alpha = options.opacity * np.sqrt(strength)
-        blended = picture * (1 - alpha) + drawing.colors * alpha
+        alpha = options.opacity * strength
+        blended = picture * (1 - alpha) + drawing.vivid * alpha
     return np.rint(blended).astype(np.uint8)
 
 

@@ -7,7 +7,6 @@ import torch
 
 from attribution.adaptive import FIRST_INTERVALS, StopRule
 from attribution.checks import (
-    MAX_STEPS,
     require_choice,
     require_classes,
     require_count,
@@ -120,12 +119,11 @@ def integrated_gradients(
 
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
     >>> _ = torch.nn.init.eye_(linear[1].weight)
-    >>> result = integrated_gradients(
-    ...     Network(linear), torch.tensor([[[[3.0, 5.0]]]]), torch.tensor([1]), baseline=torch.ones(1, 1, 1, 2), n_steps=2
-    ... )
+    >>> inputs, target = torch.tensor([[[[3.0, 5.0]]]]), torch.tensor([1])
+    >>> result = integrated_gradients(Network(linear), inputs, target, baseline=torch.ones(1, 1, 1, 2), n_steps=2)
     >>> result.attributions.tolist(), result.convergence_delta.tolist()
     ([[[[0.0, 4.0]]]], [0.0])
-    """
+    """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
     classes = target_table(target, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, background)
@@ -173,15 +171,13 @@ def _require_noise(n_samples: int, noise: float, generator: Generators | None) -
         raise InvalidOption(f"noise is {noise} without a generator; pass a seeded torch.Generator")
 
 
-def _noisy(
-    inputs: torch.Tensor, n_samples: int, noise: float, generator: Generators | None
-) -> Iterator[torch.Tensor]:
+def _noisy(inputs: torch.Tensor, n_samples: int, noise: float, generator: Generators | None) -> Iterator[torch.Tensor]:
     for _ in range(n_samples):
         yield inputs if generator is None else inputs + noise * row_noise(torch.randn, inputs, generator)
 
 
 def _points(plan: Rule | StopRule, batch: int, baselines: torch.Tensor) -> int:
-    """Points evaluated for one noisy sample of the batch; with a stop rule, at most."""
+    """Returns the points evaluated for one noisy sample of the batch; with a stop rule, at most."""
     n_paths = batch * len(baselines)
     if isinstance(plan, StopRule):
         return n_paths * plan.max_steps

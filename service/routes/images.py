@@ -61,7 +61,7 @@ def _store(gateway: Gateway, tenant: str, body: bytes, boundary: str | None) -> 
     except UnusableImageError as error:
         raise wrong_fields([FieldError(pointer="", detail=str(error))], ErrorCode.INVALID_IMAGE) from error
     stored = header.stored(hashlib.sha256(content).hexdigest(), len(content))
-    gateway.store.put(content)
+    gateway.store.put(content, stored.sha256)
     own(gateway.engine, tenant, stored)
     return UploadedImage(sha256=stored.sha256, size=stored.size, **header._asdict())
 

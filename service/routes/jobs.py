@@ -14,7 +14,7 @@ from contracts.problems import ErrorCode, FieldError
 from contracts.results import Result
 from contracts.states import JobStatus
 from service.bodies import JSON, MULTIPART, media_type, split
-from service.documented import RETRY_AFTER, header, json_or_multipart, problems, reply
+from service.documented import RETRY_AFTER, event_of, header, json_or_multipart, problems, reply
 from service.events import events, until_ended
 from service.examples import JOB_REQUESTS
 from service.gateway import Gateway, Here, Tenant, in_thread
@@ -163,7 +163,7 @@ def result(job_id: str, gateway: Here, tenant: Tenant) -> Response:
 
 _STREAM: dict[str, Any] = {
     "description": "Events whose data is the whole job and whose id is its version; the stream ends with the job.",
-    "content": {EventSourceResponse.media_type: {"schema": {"type": "string"}}},
+    "content": {EventSourceResponse.media_type: {"itemSchema": event_of(Job)}},
 }
 
 

@@ -116,6 +116,15 @@ def test_a_problem_names_every_wrong_field(service, client):
         assert part in told
 
 
+@pytest.mark.parametrize("detail", ["/explanation: unknown method", "one field is wrong"])
+def test_a_wrong_field_is_told_once(service, client, detail):
+    wrong = FieldError(pointer="/explanation", detail="unknown method")
+    service.answers.append(refusal(ErrorCode.INVALID_REQUEST, 422, detail, wrong))
+    with pytest.raises(ProblemError) as caught:
+        client.version()
+    assert str(caught.value).count("/explanation: unknown method") == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [

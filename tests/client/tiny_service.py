@@ -33,6 +33,8 @@ class TinyService:
     def __init__(self) -> None:
         self.jobs: dict[str, list[Job]] = {}
         self.by_key: dict[str, str] = {}
+        self.next_job: str | None = None
+        """What submissions are answered with, instead of new jobs."""
         self.files: dict[str, bytes] = {}
         self.results: dict[str, Result] = {}
         self.models: dict[str, list[ModelVersion]] = {}
@@ -183,7 +185,9 @@ def _app(service: TinyService) -> FastAPI:  # noqa: C901 - each route is a funct
     async def submit(request: Request) -> Response:
         service.bodies.append(await received(request))
         key = request.headers["idempotency-key"]
-        job_id = service.by_key.setdefault(key, service.by_key.get(key) or service.add_job(JobStatus.QUEUED))
+        if key not in service.by_key:
+            service.by_key[key] = service.next_job or service.add_job(JobStatus.QUEUED)
+        job_id = service.by_key[key]
         return _json(service.jobs[job_id][0], 202, location=f"/v1/jobs/{job_id}")
 
     @app.get("/v1/jobs")

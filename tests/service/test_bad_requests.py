@@ -40,6 +40,8 @@ def explained(**parameters: Any) -> dict[str, Any]:
         (explained(n_steps="8"), "/explanation/n_steps", "valid integer"),
         (explained(tolerance=0.1, n_steps=3), "/explanation", "either tolerance, or n_steps"),
         (explained(tolerance=2), "/explanation/tolerance", "less than 1"),
+        (explained(tolerance="0.1"), "/explanation/tolerance", "given: '0.1'"),
+        (GOOD | {"deadline_s": True}, "/deadline_s", "given: True"),
         (explained(target="best"), "/explanation/target", "given: 'best'"),
         (explained(target={"classes": []}), "/explanation/target/classes", "at least 1"),
         (explained(baselines=[{"kind": "grey"}]), "/explanation/baselines/0", "black"),
@@ -231,7 +233,9 @@ def test_unknown_routes_and_wrong_methods(house: House) -> None:
     refused(house.http.post("/v2/jobs", json=GOOD), 404, "not_found")
     wrong = house.http.put("/v1/jobs", json=GOOD)
     refused(wrong, 405, "method_not_allowed")
-    assert "POST" in wrong.headers["Allow"] or "GET" in wrong.headers["Allow"]
+    assert wrong.headers["Allow"] == "GET, POST"
+    job = house.http.request("OPTIONS", "/v1/jobs/job_x")
+    assert job.headers["Allow"] == "GET, DELETE"
 
 
 @pytest.mark.parametrize(

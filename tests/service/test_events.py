@@ -81,7 +81,7 @@ def test_many_listeners_share_one_poller(house: House) -> None:
     seen: list[str] = []
 
     def listen() -> None:
-        with httpx.stream("GET", f"{house.http.base_url}{links['events']}", timeout=20) as response:
+        with house.http.stream("GET", links["events"]) as response:
             for event in parsed(response):
                 seen.append(json.loads(event["data"])["status"])  # noqa: PERF401 - read while it grows
 

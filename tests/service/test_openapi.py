@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
-from schemathesis.checks import load_all_checks
-from schemathesis.core.failures import FailureGroup
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
 
 from contracts.classifiers import ModelSpec
 from contracts.jobs import JobRequest
@@ -20,6 +20,8 @@ from service.explanations import EXPLANATIONS, page
 from tests.service.house import House
 
 load_all_checks()
+# What no description can say (which models exist, which classes they have) is refused all the same.
+NOT_OURS = CHECKS.get_by_names(["positive_data_acceptance"])
 
 
 def test_the_description_in_the_repository_is_the_current_one() -> None:
@@ -66,35 +68,12 @@ def test_examples_are_valid(model: Any, name: str, example: Any) -> None:
     Draft202012Validator(schema).validate(example)
 
 
-def test_no_request_finds_anything_undocumented(standing_house: House) -> None:
-    """Schemathesis makes requests up from the description, right and wrong ones, and compares the answers with it."""
-    schema = schemathesis.openapi.from_dict(json.loads(openapi.FILE.read_text(encoding="utf-8")))
-    schema.config.update(base_url=str(standing_house.http.base_url))
-    # What the description cannot say (which models exist, whose header is a number) is refused by the service.
-    excluded = [check for check in schemathesis.CHECKS.get_all() if check.__name__ in NOT_OURS]
-    for operation in schema.get_all_operations():
-        probe(operation.ok(), excluded)
+schema = schemathesis.openapi.from_path(openapi.FILE)
+schema.config.generation.update(modes=list(GenerationMode))
 
 
-NOT_OURS = {"positive_data_acceptance", "ignored_auth"}
-
-
-def probe(operation: Any, excluded: list[Any]) -> None:
-    strategy = operation.as_strategy() | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
-
-    @settings(
-        max_examples=12,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @schemathesis.hypothesis.given(case=strategy)  # type: ignore[attr-defined]
-    def run(case: Any) -> None:
-        try:
-            case.call_and_validate(excluded_checks=excluded, timeout=20)
-        except FailureGroup as group:
-            raise AssertionError("\n\n".join(str(failure) for failure in group.exceptions)) from group
-
-    run()
+@schema.parametrize()
+@settings(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_no_request_finds_anything_undocumented(case: schemathesis.Case, standing_house: House) -> None:
+    """Requests made up from the description, right and wrong ones, and the answers compared with it."""
+    case.call_and_validate(base_url=str(standing_house.http.base_url), excluded_checks=NOT_OURS, timeout=20)

@@ -49,13 +49,6 @@ def migrated_postgres(fresh_postgres: Callable[[], str]) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "ledger.sqlite"
-    _migrate(f"sqlite:///{path}")
-    return path
-
-
 def _migrate(url: str) -> None:
     engine = open_database(url)
     migrate(engine)
@@ -76,7 +69,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return _emptied(str(request.getfixturevalue("migrated_postgres")))
     path = tmp_path / "ledger.sqlite"
-    shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+    shutil.copy(request.getfixturevalue("migrated_ledger"), path)
     return f"sqlite:///{path}"
 
 

@@ -23,8 +23,8 @@ def spec_of(seed: int = 0, **values: Any) -> tuple[ModelSpec, str]:
     return spec, model_digest(spec)
 
 
-def check_of() -> NewJob:
-    return NewJob(kind=JobKind.CHECK, request={})
+def check_of(**values: Any) -> NewJob:
+    return NewJob(kind=JobKind.CHECK, request={}, **values)
 
 
 def report() -> ModelReport:

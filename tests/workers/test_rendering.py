@@ -1,6 +1,8 @@
 """Heatmaps: colours mean what the result says they mean."""
 
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,7 +176,16 @@ def test_overlays_leave_the_image_where_the_map_is_silent(overlay):
     if overlay == "mask":
         assert (silent, strong) == ([0, 0, 0], list(shown))
     else:
-        assert (silent, strong) == (list(shown), rgb(colors("red_blue", 3)[2]))
+        assert silent == list(shown)
+        assert strong == rgb(colors("red_blue", 11)[9]), "the full colour, not the dark one at the end"
+
+
+def test_weak_values_are_more_transparent_not_paler():
+    options = SMALL.model_copy(update={"overlay": "original", "opacity": 1.0})
+    weak, strong = picture(files(one_row(0.25, -1), options, limit=1.0)["overlay"])[0].astype(int)
+    red, blue = (np.array(rgb(colors("red_blue", 11)[place])) for place in (9, 1))
+    np.testing.assert_allclose(weak, 0.75 * np.array([100, 150, 200]) + 0.25 * red, atol=1)
+    np.testing.assert_array_equal(strong, blue)
 
 
 @pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
@@ -198,3 +209,11 @@ def test_grey_images_are_drawn_over():
 def test_the_same_map_gives_the_same_bytes():
     values = np.random.default_rng(2).normal(size=(3, 16, 16)).astype(np.float32)
     assert files(values) == files(values.copy())
+
+
+def test_the_guide_names_every_option_and_every_colour_map():
+    guide = (Path(__file__).parents[2] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
+    for name in [*RenderOptions.model_fields, *COLORMAPS]:
+        assert f"`{name}`" in guide or f'"{name}"' in guide, name
+    for example in re.findall(r"`(\{.*?\})`", guide):
+        RenderOptions.model_validate_json(example)

@@ -1,0 +1,109 @@
+"""What is shown: pictures, their truth, and the classifier that looks at them."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cli.demo import digits, planted
+from cli.demo.pictures import png
+from contracts.classifiers import ModelSpec
+from contracts.version import VERSION
+
+Progress = Callable[[int, int], None]
+
+
+class Picture(NamedTuple):
+    """One image and what is known of it."""
+
+    name: str
+    """Without suffix, as in `0-seven`."""
+    content: bytes
+    label: str
+    evidence: NDArray[np.bool_] | None
+    """`(height, width)`: the pixels that tell the classes apart, where that is known."""
+
+
+class Exhibit(NamedTuple):
+    """Pictures of one kind, and how their classifier is registered."""
+
+    name: str
+    title: str
+    text: str
+    spec: ModelSpec
+    weights: Path
+    pictures: list[Picture]
+    baseline: dict[str, Any]
+    """What methods that need a baseline compare with, as the service takes it."""
+    reference: str
+    """The same in words."""
+
+
+def digits_exhibit(cache: Path, progress: Progress) -> Exhibit:
+    """One held-out digit of each class; the classifier is trained where the folder does not hold it yet."""
+    weights = cache / f"digits-{VERSION}.safetensors"
+    if not weights.exists():
+        _train_digits(weights, progress)
+    held_out = digits.held_out()
+    labels = digits.SPEC.labels
+    first = [int(np.argmax(held_out.labels == number)) for number in range(len(labels))]
+    return Exhibit(
+        name="digits",
+        title="Handwritten digits",
+        text=(
+            "Real digits that people wrote, held out from training. The classifier, a small convolutional network, "
+            "learned 1,437 others a moment ago or on an earlier run."
+        ),
+        spec=_versioned(digits.SPEC, weights),
+        weights=weights,
+        pictures=[
+            Picture(f"{number}-{label}", png(held_out.images[index]), label, None)
+            for number, (label, index) in enumerate(zip(labels, first, strict=True))
+        ],
+        baseline={"kind": "black"},
+        reference="a black image",
+    )
+
+
+def planted_exhibit(count: int = 6) -> Exhibit:
+    """Pictures whose evidence is known, half of them of each class."""
+    labels = planted.SPEC.labels
+    samples = [planted.sample(planted.HELD_OUT_FROM + index) for index in range(4 * count)]
+    by_class = [[sample for sample in samples if sample.label == number] for number in range(len(labels))]
+    chosen = [by_class[number % len(labels)][number // len(labels)] for number in range(count)]
+    return Exhibit(
+        name="planted",
+        title="Pictures with planted evidence",
+        text=(
+            "Generated pictures that differ in one thing alone: the texture of a disc, striped or chequered. "
+            "So it is known where a good map must look, and each map is scored: the share of its positive "
+            "values that lies inside the disc (outlined below), beside the share of the picture that the disc covers."
+        ),
+        spec=_versioned(planted.SPEC, planted.WEIGHTS),
+        weights=planted.WEIGHTS,
+        pictures=[
+            Picture(f"{number}-{labels[sample.label]}", png(sample.image), labels[sample.label], sample.evidence)
+            for number, sample in enumerate(chosen)
+        ],
+        baseline={"kind": "blur"},
+        reference="the same picture blurred, which has the colours but no texture",
+    )
+
+
+def _versioned(spec: ModelSpec, weights: Path) -> ModelSpec:
+    """The specification with a version named after the weights: other weights never meet a version that is taken."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return spec.model_copy(update={"version": f"demo-{digest[:8]}"})
+
+
+def _train_digits(weights: Path, progress: Progress) -> None:
+    from cli.demo.training import save
+
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = weights.with_suffix(f".{os.getpid()}")
+    save(digits.train(progress=progress).module, unfinished)
+    unfinished.replace(weights)

@@ -1,0 +1,123 @@
+"""The page: one file that opens anywhere, with every picture inside."""
+
+import base64
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from cli.demo.engines import ENGINES, RENDER
+from cli.demo.run import Section
+from cli.demo.table import percent
+from contracts.results import ArtifactRef
+from workers.rendering import Colormap, colors
+
+_OUTLINE_SCALE = 6
+_OUTLINE_WIDTH = 5
+
+
+class Legend(NamedTuple):
+    """A colour bar and the values at its ends."""
+
+    gradient: str
+    """Colours for a CSS gradient."""
+    ends: tuple[float, float]
+
+
+def write_page(sections: list[Section], path: Path, service: str) -> Path:
+    """Writes the page for the sections; `service` is the address in the commands that it shows."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "number": _number, "json": _indented}
+    template = environment.from_string(files("cli.demo").joinpath("page.html").read_text(encoding="utf-8"))
+    rendered = template.render(
+        sections=sections,
+        engines=ENGINES,
+        facts=_facts(sections),
+        command=lambda section: _command(section, path.parent, service),
+        legend=_legend,
+        embedded=_embedded,
+        outlined=_outlined,
+    )
+    path.write_text(rendered, encoding="utf-8")
+    return path
+
+
+def _facts(sections: list[Section]) -> dict[str, Any]:
+    """What the top of the page says about all of it."""
+    shown = [explained for section in sections for explained in section.pictures]
+    errors = [
+        item.completeness.relative for item in shown if item.completeness and item.completeness.relative is not None
+    ]
+    scores = [item.evidence for item in shown if item.evidence]
+    return {
+        "images": len(shown),
+        "right": sum(item.is_right for item in shown),
+        "worst_error": max(errors, default=None),
+        "evidence": np.mean([score.share for score in scores]) if scores else None,
+        "area": np.mean([score.area for score in scores]) if scores else None,
+    }
+
+
+def _legend(reference: ArtifactRef) -> Legend | None:
+    """The colour bar of a heatmap."""
+    if reference.colormap is None or reference.range is None:
+        return None
+    shown = colors(cast("Colormap", reference.colormap), 11)
+    return Legend(", ".join(shown), reference.range)
+
+
+def _command(section: Section, folder: Path, service: str) -> str:
+    """The command that computes the first map of a section again."""
+    first = section.pictures[0]
+    model = section.job.model
+    request = {
+        "model": f"{model.name}@{model.version}" if model else None,
+        "inputs": [{"part": "image"}],
+        "explanation": ENGINES[section.method].explanation(section.method, section.exhibit),
+        "render": RENDER,
+        "seed": section.result.provenance.seed,
+    }
+    lines = [
+        f"curl -sS {service}/v1/jobs -H 'Prefer: wait=30'",
+        f"-F 'request={json.dumps(request)}'",
+        f"-F image=@{first.original.relative_to(folder).as_posix()}",
+    ]
+    return " \\\n  ".join(lines)
+
+
+def _embedded(path: Path) -> str:
+    """A PNG as an address that holds it."""
+    return _address(path.read_bytes())
+
+
+def _outlined(evidence: NDArray[np.bool_]) -> str:
+    """The outline of the evidence, black outside and white inside, as a picture to lie over the others."""
+    mask = Image.fromarray(np.kron(evidence, np.full((_OUTLINE_SCALE, _OUTLINE_SCALE), 255, dtype=np.uint8)))
+    inside = np.asarray(mask) > 0
+    grown = np.asarray(mask.filter(ImageFilter.MaxFilter(_OUTLINE_WIDTH))) > 0
+    shrunk = np.asarray(mask.filter(ImageFilter.MinFilter(_OUTLINE_WIDTH))) > 0
+    outline = np.zeros((*inside.shape, 4), dtype=np.uint8)
+    outline[grown & ~inside] = (0, 0, 0, 255)
+    outline[inside & ~shrunk] = (255, 255, 255, 255)
+    buffer = io.BytesIO()
+    Image.fromarray(outline).save(buffer, format="PNG")
+    return _address(buffer.getvalue())
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _number(value: float) -> str:
+    """Three digits, with the sign of a number on a signed scale."""
+    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def _indented(value: Any) -> str:
+    return json.dumps(value, indent=2)

@@ -1,0 +1,128 @@
+"""The demonstration itself: everything goes over HTTP, as any other client's work does."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+from rich.progress import Progress, TaskID
+
+from cli.demo.engines import ENGINES, RENDER
+from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, planted_exhibit
+from cli.demo.scores import EvidenceScore, evidence_score
+from client import Client
+from contracts.jobs import Job
+from contracts.results import ArtifactRef, Completeness, ImageResult, Result
+
+CHECK_TIMEOUT_S = 120.0
+JOB_TIMEOUT_S = 600.0
+
+
+class Explained(NamedTuple):
+    """A picture and what the service says of it."""
+
+    picture: Picture
+    original: Path
+    image: ImageResult
+    files: dict[str, Path]
+    """By quantity, as in `heatmap`."""
+    evidence: EvidenceScore | None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the classifier chose the true label."""
+        return bool(self.image.prediction) and self.image.prediction[0].name == self.picture.label
+
+    @property
+    def completeness(self) -> Completeness | None:
+        """The error of the map, where the method states one."""
+        return self.image.completeness[0] if self.image.completeness else None
+
+    @property
+    def heatmap(self) -> ArtifactRef | None:
+        """The reference of the heatmap, with its colours and range."""
+        return next((item for item in self.image.artifacts if item.quantity == "heatmap"), None)
+
+
+class Section(NamedTuple):
+    """One method on one exhibit."""
+
+    exhibit: Exhibit
+    method: str
+    job: Job
+    result: Result
+    pictures: list[Explained]
+
+
+def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section]:
+    """Registers the classifiers, explains every exhibit by every method, and writes all files to the folder."""
+    learning = progress.add_task("learning digits", total=None)
+    exhibits = [digits_exhibit(cache, _told(progress, learning)), planted_exhibit()]
+    progress.update(learning, total=1, completed=1)
+    with Client(url) as client:
+        checking = progress.add_task("registering classifiers", total=len(exhibits))
+        for exhibit in exhibits:
+            _register(client, exhibit)
+            progress.advance(checking)
+        return [
+            _section(client, exhibit, method, folder / exhibit.name, progress)
+            for exhibit in exhibits
+            for method in ENGINES
+        ]
+
+
+def _register(client: Client, exhibit: Exhibit) -> None:
+    spec = exhibit.spec
+    client.register_model(spec, weights=exhibit.weights)
+    version = client.wait_for_model(f"{spec.name}@{spec.version}", timeout=CHECK_TIMEOUT_S)
+    if version.error is not None:
+        raise click.ClickException(
+            f"{spec.name}@{spec.version} was refused: {version.error.detail}. "
+            f"Its weights are in {exhibit.weights}: remove the file if it is damaged"
+        )
+
+
+def _section(client: Client, exhibit: Exhibit, method: str, folder: Path, progress: Progress) -> Section:
+    engine = ENGINES[method]
+    originals = _write_originals(exhibit, folder)
+    bar = progress.add_task(f"{engine.title.lower()}: {exhibit.name}", total=None)
+    submitted = client.submit(
+        model=f"{exhibit.spec.name}@{exhibit.spec.version}",
+        images=originals,
+        explanation=engine.explanation(method, exhibit),
+        render=RENDER,
+        labels={"exhibit": exhibit.name},
+        is_fresh=True,
+    )
+    job = client.wait(submitted.id, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
+    result = client.result(job.id)
+    progress.update(bar, total=len(originals), completed=len(originals))
+    shutil.rmtree(folder / method, ignore_errors=True)  # maps of an earlier run, which may show other classes
+    client.download(result, folder / method)
+    pictures = zip(exhibit.pictures, originals, result.images, strict=True)
+    return Section(exhibit, method, job, result, [_explained(*each, folder / method) for each in pictures])
+
+
+def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{picture.name}.png" for picture in exhibit.pictures]
+    for path, picture in zip(paths, exhibit.pictures, strict=True):
+        path.write_bytes(picture.content)
+    return paths
+
+
+def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path) -> Explained:
+    files = {reference.quantity: maps / reference.name for reference in image.artifacts}
+    raw = next((path for path in files.values() if path.suffix == ".npy"), None)
+    score = evidence_score(np.load(raw), picture.evidence) if raw and picture.evidence is not None else None
+    return Explained(picture, original, image, files, score)
+
+
+def _show(progress: Progress, bar: TaskID, job: Job) -> None:
+    progress.update(bar, completed=job.progress.done, total=job.progress.total or None)
+
+
+def _told(progress: Progress, bar: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: progress.update(bar, completed=done, total=total)

@@ -1,0 +1,46 @@
+"""The scores as a table for a terminal."""
+
+from rich import box
+from rich.table import Table
+
+from cli.demo.engines import ENGINES
+from cli.demo.run import Explained, Section
+
+
+def table(section: Section) -> Table:
+    """One row for each image."""
+    columns = ["image", "prediction", "probability", "completeness\nerror", "steps"]
+    has_evidence = any(explained.evidence for explained in section.pictures)
+    if has_evidence:
+        columns += ["in\nevidence", "its\narea"]
+    title = f"{section.exhibit.title}: {ENGINES[section.method].title.lower()}"
+    made = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in made.columns[2:]:
+        column.justify = "right"
+    for explained in section.pictures:
+        made.add_row(*_row(explained), *(_evidence(explained) if has_evidence else []))
+    return made
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share as text."""
+    return "-" if share is None else f"{share:.{decimals}%}".replace("%", " %")
+
+
+def _row(explained: Explained) -> list[str]:
+    name = explained.picture.name
+    if explained.image.error is not None:
+        return [name, f"[red]{explained.image.error.detail}[/red]", "", "", ""]
+    best, error = explained.image.prediction[0], explained.completeness
+    return [
+        name,
+        f"[{'green' if explained.is_right else 'red'}]{best.name}[/]",
+        percent(best.probability),
+        percent(error.relative if error else None, 2),
+        str(error.n_steps) if error else "-",
+    ]
+
+
+def _evidence(explained: Explained) -> list[str]:
+    score = explained.evidence
+    return [percent(score.share), percent(score.area)] if score else ["-", "-"]

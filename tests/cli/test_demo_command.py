@@ -1,0 +1,85 @@
+"""`attribution demo` as a user runs it, on real servers; the classifier of digits is given, for training is slow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attribution.architectures import mnist_cnn
+from cli.demo.training import save
+from contracts.results import Result
+from contracts.version import VERSION
+
+COMMAND = [sys.executable, "-c", "from cli.demo.command import demo; demo()"]
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """What it prints and writes, run in an empty folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    weights = folder / ".attribution" / "demo" / f"digits-{VERSION}.safetensors"
+    weights.parent.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save(mnist_cnn(), weights)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTRIBUTION_")}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    done = subprocess.run(COMMAND, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
+    return done, folder
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_it_succeeds_and_says_where_to_look(outcome):
+    done, folder = outcome
+    assert done.returncode == 0, done.stderr
+    assert (folder / "demo" / "index.html").resolve().as_uri() in done.stdout
+    assert all(name in done.stdout for name in ("0-zero", "9-nine", "0-striped", "5-chequered"))
+
+
+def test_every_image_has_its_maps_and_its_error(outcome):
+    _, folder = outcome
+    for exhibit, count, side in (("digits", 10, 28), ("planted", 6, 64)):
+        maps = folder / "demo" / exhibit / "integrated_gradients"
+        result = Result.model_validate_json((maps / "result.json").read_text())
+        assert (result.counts.images, result.counts.succeeded) == (count, count)
+        for image in result.images:
+            files = {reference.quantity: maps / reference.name for reference in image.artifacts}
+            values = np.load(files["attributions"])
+            assert values.shape[-2:] == (side, side)
+            assert values.sum() == pytest.approx(image.targets[0].sum, abs=1e-4)
+            error = image.completeness[0].relative
+            assert error is not None
+            assert error <= 0.01 or exhibit == "digits", (
+                "logits near zero, as of a classifier never trained, have larger ones"
+            )
+            assert size(files["heatmap"]) == size(files["overlay"]) == (side * (224 // side + (224 % side > 0)),) * 2
+
+
+def test_the_planted_classifier_is_right_and_looks_at_the_evidence(outcome):
+    done, _ = outcome
+    rows = [line.split() for line in done.stdout.splitlines() if "-chequered" in line]
+    assert len(rows) == 3
+    for row in rows:
+        assert row[1] == "chequered"
+        share, area = float(row[-4]), float(row[-2])
+        assert share > 5 * area
+
+
+def test_what_it_started_is_stopped(outcome):
+    _, folder = outcome
+    living = []
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            living += [process] if str(folder).encode() in process.read_bytes() else []
+        except OSError:
+            continue
+    assert living == []

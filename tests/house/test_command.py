@@ -1,0 +1,41 @@
+"""The command line starts what needs no torch where there is none."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.house.tree import ROOT
+
+PROGRAM = """
+import importlib.abc, sys
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "numpy", "safetensors", "attribution", "workers", "cmap"}:
+            raise ModuleNotFoundError(f"{name} is not installed here", name=name)
+
+sys.meta_path.insert(0, Absent())
+from cli.main import main
+main()
+"""
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("words", ["--help", "gateway --help", "explain --help", "models add --help"])
+def test_help_needs_no_torch(words):
+    found = run(*words.split())
+    assert found.returncode == 0, found.stderr
+
+
+def test_a_machine_without_torch_can_migrate_and_is_told_what_it_cannot_do(tmp_path):
+    there = {"ATTRIBUTION_DATA_DIR": str(tmp_path), "PATH": ""}
+    assert run("migrate", **there).returncode == 0
+    assert (tmp_path / "ledger.sqlite").exists()
+    found = run("worker", **there)
+    assert found.returncode != 0
