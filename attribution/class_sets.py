@@ -35,10 +35,17 @@ class ClassSets(NamedTuple):
     mask: torch.Tensor
 
     def centred(self, values: torch.Tensor) -> torch.Tensor:
-        """``P`` times values ``(batch, classes)``: minus their mean over the set, and 0 outside it."""
+        """Returns ``P`` times values ``(batch, classes)``: minus their mean over the set, and 0 outside it."""
         inside = torch.where(self.mask, values, 0)
         mean = inside.sum(1, keepdim=True) / self.mask.sum(1, keepdim=True)
         return torch.where(self.mask, values - mean, 0)
+
+    def by_class(self, values: torch.Tensor) -> torch.Tensor:
+        """Returns values ``(batch, k)`` in the order of the table as ``(batch, classes)``, 0 outside the set."""
+        # Padding lands in a column of its own, which is cut off again.
+        n_classes = self.mask.shape[1]
+        columns = values.new_zeros(len(values), n_classes + 1)
+        return columns.scatter(1, self.table % (n_classes + 1), values)[:, :n_classes]
 
 
 def require_class_sets(classes: Classes, n_classes: int) -> None:
@@ -61,8 +68,15 @@ def require_class_sets(classes: Classes, n_classes: int) -> None:
         _require_indices(classes, n_classes)
 
 
-def class_sets(classes: Classes, logits: torch.Tensor) -> ClassSets:
-    """The sets that a choice means for images with these logits ``(batch, classes)``.
+def largest_set(classes: Classes, n_classes: int) -> int:
+    """Returns the most classes that a choice may mean for an image."""
+    if isinstance(classes, TopK):
+        return classes.n
+    return n_classes if isinstance(classes, str | MinProbability) else len(classes)
+
+
+def class_sets(classes: Classes, outputs: torch.Tensor, output: str = "logit") -> ClassSets:
+    """Returns the sets that a choice means for images with these outputs ``(batch, classes)`` of the kind ``output``.
 
     >>> class_sets(TopK(2), torch.tensor([[0.0, 2.0, 1.0]])).table
     tensor([[1, 2]])
@@ -70,20 +84,20 @@ def class_sets(classes: Classes, logits: torch.Tensor) -> ClassSets:
     tensor([[ 0,  1, -1],
             [ 0,  1,  2]])
     """
-    order = logits.argsort(dim=1, descending=True, stable=True)
+    order = outputs.argsort(dim=1, descending=True, stable=True)
     if isinstance(classes, TopK):
         table = order[:, : classes.n]
     elif isinstance(classes, MinProbability):
-        chosen = logits.float().softmax(dim=1).gather(1, order) > classes.p
+        # The softmax of log-probabilities is that of the outputs.
+        probabilities = outputs if output == "probability" else outputs.float().softmax(dim=1)
+        chosen = probabilities.gather(1, order) > classes.p
         chosen[:, :2] = True
         table = torch.where(chosen, order, -1)[:, : int(chosen.sum(1).max())]
     else:
-        chosen_indices = range(logits.shape[1]) if isinstance(classes, str) else classes
-        table = torch.tensor(list(chosen_indices), device=logits.device).expand(len(logits), -1)
-    mask = torch.zeros_like(logits, dtype=torch.bool)
-    # Padding lands in a column of its own, which is cut off again.
-    mask = torch.cat([mask, mask[:, :1]], dim=1).scatter(1, table % (logits.shape[1] + 1), value=True)[:, :-1]
-    return ClassSets(table, mask)
+        chosen_indices = range(outputs.shape[1]) if isinstance(classes, str) else classes
+        table = torch.tensor(list(chosen_indices), device=outputs.device).expand(len(outputs), -1)
+    unmarked = ClassSets(table, torch.zeros_like(outputs, dtype=torch.bool))
+    return unmarked._replace(mask=unmarked.by_class(torch.ones_like(table, dtype=torch.bool)))
 
 
 def _require_indices(classes: Sequence[int], n_classes: int) -> None:

@@ -24,7 +24,7 @@ class Tangents(NamedTuple):
 
 
 def tangents(function: Function, points: torch.Tensor, directions: torch.Tensor) -> Tangents:
-    """The values at the points and how they change along a direction a point, both ``(n, *features)``.
+    """Returns the values at the points and how they change along a direction a point, both ``(n, *features)``.
 
     Forward mode, or where an operation of the network has none, the derivative of a vector-Jacobian product with
     respect to its vector, which is the same number.
@@ -37,7 +37,7 @@ def tangents(function: Function, points: torch.Tensor, directions: torch.Tensor)
 
     >>> tangents(lambda x: x**2, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
     Tangents(values=tensor([[9.]]), products=tensor([[6.]]))
-    """
+    """  # noqa: DOC501 - memory that runs out and failures of the function go on as they are
     points, directions = points.detach(), directions.detach()
     with plain_attention():
         try:
@@ -51,8 +51,15 @@ def tangents(function: Function, points: torch.Tensor, directions: torch.Tensor)
 def _forward_mode(function: Function, points: torch.Tensor, directions: torch.Tensor) -> Tangents:
     _load_forward_mode()
     with torch.no_grad(), forward_ad.dual_level():
-        values, products = forward_ad.unpack_dual(function(forward_ad.make_dual(points, directions)))
+        values, products = forward_ad.unpack_dual(  # type: ignore[no-untyped-call]  # torch's own
+            function(_dual(points, directions))
+        )
         return Tangents(values, torch.zeros_like(values) if products is None else products)
+
+
+def _dual(points: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    dual: torch.Tensor = forward_ad.make_dual(points, directions)  # type: ignore[no-untyped-call]  # torch's own
+    return dual
 
 
 @cache
@@ -60,7 +67,7 @@ def _load_forward_mode() -> None:
     # The first dual tensor of a process makes torch compile decompositions, with a warning about its own way to do so.
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", FutureWarning)
-        forward_ad.make_dual(torch.zeros(1), torch.zeros(1))
+        _dual(torch.zeros(1), torch.zeros(1))
 
 
 def _twice_backward(function: Function, points: torch.Tensor, directions: torch.Tensor) -> Tangents:
