@@ -9,10 +9,9 @@ from torch.nn import functional
 from attribution.class_sets import Classes, ClassSets, class_sets
 from attribution.class_stream import class_sums, one_hot_directions
 from attribution.directions import spanning_directions, split_directions
-from attribution.effects import NO_EFFECTS, Effects, exact, sketched, truncated
+from attribution.effects import NO_EFFECTS, Effects, Signs, exact, sketched, truncated
 from attribution.row_blocks import row_blocks
 from attribution.rows import Rows, Totals
-from attribution.running import RunningMean
 
 Mode = Literal["exact", "sketch", "importance"]
 Advance = Callable[[int], None]
@@ -104,7 +103,7 @@ def _effects(
     leading = torch.zeros_like(rows.inputs[images], dtype=torch.promote_types(rows.inputs.dtype, torch.float32))
     for block in row_blocks(rows, images, directions.leading, size, advance):
         leading += block.square().sum(1)
-    random = RunningMean()
+    random = Signs()
     for block in row_blocks(rows, images, directions.signs, size, advance):
         for sample in block.square().unbind(1):
             random.add(sample)

@@ -40,41 +40,55 @@ def truncated(leading: torch.Tensor) -> Effects:
     return Effects(leading, leading.sqrt(), None, None, None)
 
 
-def sketched(leading: torch.Tensor, signs: RunningMean) -> Effects:
+class Signs:
+    """Running means over random signs: of the squared rows ``(g, *features)``, and of their sums."""
+
+    def __init__(self) -> None:
+        """Starts empty."""
+        self.maps, self.totals = RunningMean(), RunningMean()
+
+    def add(self, squares: torch.Tensor) -> None:
+        """Takes the squared rows of one more sign in."""
+        self.maps.add(squares)
+        self.totals.add(_total(squares))
+
+
+def sketched(leading: torch.Tensor, signs: Signs) -> Effects:
     r"""Returns unbiased effects from leading directions and at least two random signs, and the ``std`` of least error.
 
-    With pattern :math:`p = L \sum h / \sum L`, :math:`\sum ((p - h)^2 - \mathrm{SE}^2)` is without bias the squared
-    error of ``p``, and :math:`\sum \mathrm{SE}^2` that of ``h``; the weight of ``h`` is the share of the former in
-    both, and the mix has the error :math:`BN / (B + N)`. All sums are relative to the effect, because a small change
-    of the root is the change of the square over twice the root.
+    The pattern :math:`p = L \sum h / \sum L` has without bias the squared error :math:`B = \sum ((p - h)^2 -
+    \mathrm{SE}^2)`; the noise of h is :math:`N = \sum \mathrm{SE}^2`, of which both share the part C that comes from
+    the sum of h. The weight of h is :math:`B / (B + N - C)`. All sums are relative to four times the effect, because a
+    small change of the root is the change of the square over twice the root.
 
     Raises:
         ValueError: Fewer than two signs.
     """
-    deviation = signs.standard_error()
-    if deviation is None:
+    mean, deviation, total_deviation = signs.maps.mean, signs.maps.standard_error(), signs.totals.standard_error()
+    if deviation is None or total_deviation is None:
         raise ValueError("a sketch needs at least two signs to know its error")
-    squared_error = deviation**2
-    pattern = leading * _ratio(_total(signs.mean), _total(leading))
-    scale = 4 * (leading + pattern)
-    bias = _total(_ratio((pattern - signs.mean) ** 2 - squared_error, scale)).clamp(min=0)
-    noise = _total(_ratio(squared_error, scale))
-    individual = leading + signs.mean
-    if not bool(leading.any()):
-        # There is no pattern to lean on.
-        noise = _total(_ratio(squared_error, 4 * individual))
-        return Effects(individual, individual.sqrt(), deviation, *_errors(individual.sqrt(), noise))
-    weight = _ratio(bias, bias + noise)
-    std = (leading + weight * signs.mean + (1 - weight) * pattern).sqrt()
-    return Effects(individual, std, deviation, *_errors(std, weight * noise))
+    has_pattern = bool(leading.any())
+    pattern = leading * _ratio(signs.totals.mean, _total(leading)) if has_pattern else mean
+    middle = (pattern + mean) / 2
+    shared = _relative((middle * _ratio(total_deviation, signs.totals.mean)) ** 2, leading + middle)
+    noise = (_relative(deviation**2, leading + middle) - shared).clamp(min=0)
+    bias = _relative((pattern - mean) ** 2 - deviation**2, leading + middle).clamp(min=0)
+    weight = _ratio(bias, bias + noise) if has_pattern else torch.ones_like(bias)
+    of_pattern = weight**2 * noise + (1 - weight) ** 2 * bias
+    std = (leading + weight * mean + (1 - weight) * pattern).sqrt()
+    spread = _total((std - std.mean((1, 2, 3), keepdim=True)) ** 2)
+    return Effects(
+        leading + mean,
+        std,
+        deviation,
+        _ratio(of_pattern + shared, _total(std**2)).sqrt().flatten(),
+        1 - _ratio(of_pattern, 2 * spread).clamp(max=1).flatten(),
+    )
 
 
-def _errors(std: torch.Tensor, squared_error: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the relative error of ``std`` in the Euclidean norm, and the correlation that goes with it."""
-    spread = _total((std - std.flatten(1).mean(1).view(-1, 1, 1, 1)) ** 2)
-    squared_error = squared_error.flatten()
-    relative = _ratio(squared_error, _total(std**2).flatten()).sqrt()
-    return relative, 1 - _ratio(squared_error, 2 * spread.flatten()).clamp(max=1)
+def _relative(squared_errors: torch.Tensor, effects: torch.Tensor) -> torch.Tensor:
+    """Returns the squared error of the effects' root, summed over the features."""
+    return _total(_ratio(squared_errors, 4 * effects))
 
 
 def _total(maps: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ class RulePass(fx.Interpreter):
         self.values: dict[fx.Node, torch.Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - torch.fx's signature
-        """Returns runs one operation, by its rule where it has one."""
+        """Returns what one operation gives, by its rule where it has one."""
         result = super().run_node(n)
         kind = self._kinds.get(n)
         rule = None if kind is None else self._rules.get(kind)
