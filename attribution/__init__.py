@@ -4,6 +4,7 @@ from attribution import baselines, errors
 from attribution.class_sets import MinProbability, TopK
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.network import Network
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "MinProbability",
     "MulticlassImportance",
     "Network",
+    "PixelCovariation",
     "TopK",
     "baselines",
     "errors",
     "integrated_gradients",
     "multiclass_importance",
+    "pixel_covariation",
 ]

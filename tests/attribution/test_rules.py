@@ -12,7 +12,7 @@ from torch.nn import functional
 import attribution
 from attribution.relevance import relevance_pass
 from attribution.rescale import rescaled, rescaled_values
-from tests.attribution.methods.slow_rules import relevances, rescale_contributions, steps_of
+from tests.attribution.methods.slow_rules import CHAINS, relevances, rescale_contributions, steps_of
 from tests.attribution.tiny_models import MODELS, N_CLASSES, SHAPE, images, tiny_model
 
 TRACED = [name for name, model in MODELS.items() if model.traced]
@@ -65,30 +65,6 @@ def chain():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Chain().double()
-
-
-def residual_parts(module):
-    plain = copy.deepcopy(module).eval()
-    relu = nn.ReLU()
-    first = [plain.stem, "fork", plain.conv1, plain.bn1, relu, plain.conv2, plain.bn2, "join", relu]
-    return [*first, *plain.head]
-
-
-#: The tiny models as chains of their layers.
-CHAINS = {
-    "plain": lambda module: list(module)[:2] + list(module[2]),
-    "in_place_relu": lambda module: [module[0], nn.ReLU(), *module[2]],
-    "functional_relu": lambda module: [module.conv, nn.ReLU(), *module.head],
-    "functional_in_place": lambda module: [module.conv, nn.ReLU(), *module.head],
-    "reused_relu": lambda module: [module.first, nn.ReLU(), module.second, nn.ReLU(), *module.head],
-    "residual": residual_parts,
-    "batch_norm": lambda module: list(copy.deepcopy(module).eval())[:3] + list(module[3]),
-    "grouped": lambda module: list(module)[:2] + list(module[2]),
-    "adaptive_pool": lambda module: list(module)[:3] + list(module[4]),
-    "max_pool": lambda module: list(module)[:3] + list(module[3]),
-    "in_place_first": lambda module: [nn.ReLU(), module[1], *module[2]],
-    "smooth": lambda module: [module[0], nn.SiLU(), *module[2], nn.Tanh()],
-}
 
 
 @pytest.mark.parametrize("name", [*CHAINS, "chain"])

@@ -24,9 +24,7 @@ def definitions(matrix, chosen):
     """Equations 1 to 3 over the chosen classes: importance and individual effects."""
     rows = [matrix[number].flatten().tolist() for number in chosen]
     n_classes, n_features = len(rows), len(rows[0])
-    centred = [
-        [row[i] - sum(other[i] for other in rows) / n_classes for i in range(n_features)] for row in rows
-    ]
+    centred = [[row[i] - sum(other[i] for other in rows) / n_classes for i in range(n_features)] for row in rows]
     individual, importance = [], []
     for i in range(n_features):
         individual.append(sum(row[i] ** 2 for row in centred))

@@ -4,6 +4,7 @@ A network is a list of steps on one vector: ``("affine", weight, bias)``, ``("el
 ``("maximum", windows)``, and, for a shortcut, ``("fork",)`` and ``("join",)``, which adds what was forked.
 """
 
+import copy
 import itertools
 
 import torch
@@ -92,7 +93,7 @@ def relevances(steps, image, target, epsilon):
             relevance = handed
         elif step[0] == "join":
             total = before + kept
-            stable = total + epsilon * torch.where(total >= 0, 1, -1)
+            stable = total + epsilon * total.sign()
             relevance, aside = relevance * before / stable, relevance * kept / stable
         elif step[0] == "fork":
             relevance, aside = relevance + aside, None
@@ -134,3 +135,27 @@ def _slope(function, here, there):
     at = here.clone().requires_grad_()
     (derivative,) = torch.autograd.grad(function(at).sum(), at)
     return torch.where(here == there, derivative, (function(here) - function(there)) / (here - there))
+
+
+def residual_parts(module):
+    plain = copy.deepcopy(module).eval()
+    relu = nn.ReLU()
+    first = [plain.stem, "fork", plain.conv1, plain.bn1, relu, plain.conv2, plain.bn2, "join", relu]
+    return [*first, *plain.head]
+
+
+#: The tiny models as chains of their layers.
+CHAINS = {
+    "plain": lambda module: list(module)[:2] + list(module[2]),
+    "in_place_relu": lambda module: [module[0], nn.ReLU(), *module[2]],
+    "functional_relu": lambda module: [module.conv, nn.ReLU(), *module.head],
+    "functional_in_place": lambda module: [module.conv, nn.ReLU(), *module.head],
+    "reused_relu": lambda module: [module.first, nn.ReLU(), module.second, nn.ReLU(), *module.head],
+    "residual": residual_parts,
+    "batch_norm": lambda module: list(copy.deepcopy(module).eval())[:3] + list(module[3]),
+    "grouped": lambda module: list(module)[:2] + list(module[2]),
+    "adaptive_pool": lambda module: list(module)[:3] + list(module[4]),
+    "max_pool": lambda module: list(module)[:3] + list(module[3]),
+    "in_place_first": lambda module: [nn.ReLU(), module[1], *module[2]],
+    "smooth": lambda module: [module[0], nn.SiLU(), *module[2], nn.Tanh()],
+}

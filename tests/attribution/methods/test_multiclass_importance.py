@@ -13,6 +13,7 @@ from tests.attribution.methods.slow_multiclass_importance import (
     proposition_4,
     variation,
 )
+from tests.attribution.methods.slow_rules import CHAINS, relevances, rescale_contributions, steps_of
 from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
 
 PLAIN = ("input_x_gradient", "gradient", "saliency")
@@ -93,6 +94,39 @@ def test_equals_the_definitions_with_integrated_gradients(name):
 def _change(module, image, baselines):
     with torch.no_grad():
         return module(image.clone().unsqueeze(0))[0] - module(baselines.clone()).mean(0)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_equals_the_definitions_with_rules_for_layers(name):
+    module, inputs, baselines = tiny_model(name), images(2), images(2, seed=5)
+    by_rescale = explain(module, inputs, attribution="deeplift", background=baselines)
+    by_relevance = explain(module, inputs, attribution="lrp_epsilon", epsilon=0.05)
+    steps = steps_of(CHAINS[name](module), SHAPE)
+    for row in range(2):
+        contributions = [
+            sum(rescale_contributions(steps, inputs[row], one, number) for one in baselines) / 2
+            for number in range(N_CLASSES)
+        ]
+        relevant = [relevances(steps, inputs[row], number, 0.05) for number in range(N_CLASSES)]
+        for found, rows in ((by_rescale, contributions), (by_relevance, relevant)):
+            importance, individual = definitions(torch.stack(rows), range(N_CLASSES))
+            assert_equal(found.importance[row], importance)
+            assert_equal(found.individual[row], individual)
+            assert float(found.attributed_variation[row]) == pytest.approx(variation([one.sum() for one in rows]))
+    assert_equal(by_rescale.importance.flatten(1).sum(1), by_rescale.attributed_variation)
+
+
+@pytest.mark.parametrize("n_classes", [4, 20])
+def test_relevances_of_many_classes_equal_the_definitions(n_classes):
+    # Each class's own denominator shrinks its row: with fewer features than classes the directions must know.
+    module, inputs = many_classes(n_classes), images(1)
+    found = explain(module, inputs, attribution="lrp_epsilon", epsilon=0.5)
+    steps = steps_of(module, SHAPE)
+    rows = [relevances(steps, inputs[0], number, 0.5) for number in range(n_classes)]
+    importance, individual = definitions(torch.stack(rows), range(n_classes))
+    assert_equal(found.importance[0], importance)
+    assert_equal(found.individual[0], individual)
+    assert found.n_rows.tolist() == [min(n_classes - 1, 6)]
 
 
 @pytest.mark.parametrize("classes", [[2, 0], attribution.TopK(2), attribution.MinProbability(0.3)], ids=str)
