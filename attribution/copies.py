@@ -39,6 +39,11 @@ def frozen_copy(module: nn.Module) -> FrozenCopy:
         NetworkError: The module has parameters without a shape yet, or cannot be copied.
     """
     module = unwrapped(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise NetworkError(
+            f"{type(module).__name__} is TorchScript, which cannot be frozen over the same weights; give the nn.Module"
+            " it was made from, or one from torch.export"
+        )
     memo: dict[int, Any] = {}
     n_hooks = 0
     for part in module.modules():

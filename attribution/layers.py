@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 
-from attribution.graph import cuts, getitem_source, is_tuple, tensor_nodes
+from attribution.graph import cuts, getitem_source, is_tuple, operation, tensor_nodes
 
 _ACTIVATIONS = re.compile(
     r"relu|relu6|leakyrelu|prelu|rrelu|elu|celu|selu|gelu|glu|silu|mish|sigmoid|logsigmoid|hardsigmoid|tanh|hardtanh"
@@ -131,9 +131,20 @@ def linear_head(graph_module: fx.GraphModule, names: dict[fx.Node, Layer]) -> Li
     node = graph_module.graph.output_node().args[0]
     while isinstance(node, fx.Node) and node in names and names[node].kind in ("identity", "dropout"):
         node = node.args[0]
-    if not isinstance(node, fx.Node) or node.op != "call_module":
+    if not isinstance(node, fx.Node) or node not in names or names[node].kind != "linear":
         return None
-    module = graph_module.get_submodule(str(node.target))
-    if not isinstance(module, nn.Linear):
+    shape = _weight_shape(graph_module, node)
+    return None if shape is None else LinearHead(names[node].name, shape[1], shape[0])
+
+
+def _weight_shape(graph_module: fx.GraphModule, node: fx.Node) -> tuple[int, int] | None:
+    """Returns ``(out_features, in_features)`` of a linear module, or of a function with a stored weight."""
+    if node.op == "call_module":
+        module = graph_module.get_submodule(str(node.target))
+        return (module.out_features, module.in_features) if isinstance(module, nn.Linear) else None
+    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
+    if operation(node, {}) != "linear" or not isinstance(weight, fx.Node) or weight.op != "get_attr":
         return None
-    return LinearHead(names[node].name, module.in_features, module.out_features)
+    path, _, name = str(weight.target).rpartition(".")
+    rows, columns = getattr(graph_module.get_submodule(path), name).shape
+    return int(rows), int(columns)

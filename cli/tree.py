@@ -8,16 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 from pydantic import SecretStr
 
 from service.reconciler import Reconciler
-from storage.broker import PrivateBroker, locked
+from storage.broker import BrokerUnavailableError, PrivateBroker, locked
 from storage.child import dying_with_parent
+from storage.config import load_config
 from storage.database import open_database
 from storage.migrate import migrate
 from storage.queue import Queue, celery_app
@@ -84,11 +86,12 @@ class Tree:
     children: list[Child] = field(default_factory=list)
     broker: PrivateBroker | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
     starting: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self) -> None:
-        """Supervises until the tree stops."""
-        while not self.stopping.wait(SUPERVISE_S):
+        """Supervises until the tree has stopped: the kernel ends what a thread has started once that thread ends."""
+        while not self.stopped.wait(SUPERVISE_S):
             with self.starting:
                 if not self.stopping.is_set():
                     self.supervise()
@@ -102,19 +105,25 @@ class Tree:
             stopper.start()
         for stopper in stoppers:
             stopper.join()
+        self.stopped.set()
 
     def supervise(self) -> None:
-        """Starts again what ended by itself."""
+        """Starts again what ended by itself; what cannot be started is tried again in the next round."""
         if self.broker is not None and not self.broker.is_running():
             log.warning("broker ended: starting it again")
-            self.broker.start()
+            self._try(self.broker.start)
         for child in self.children:
-            is_due = time.monotonic() - child.started_at > RESTART_PAUSE_S
-            if is_due and child.has_ended():
+            if child.has_ended() and time.monotonic() - child.started_at > RESTART_PAUSE_S:
                 log.warning(
                     "%s ended with %s: starting it again", child.name, child.process and child.process.returncode
                 )
-                child.start(self.environment)
+                self._try(partial(child.start, self.environment))
+
+    def _try(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except (OSError, BrokerUnavailableError) as error:
+            log.warning("not started, trying again: %s", error)
 
     def wait_until_ready(self) -> None:
         """Returns once the gateway answers.
@@ -140,6 +149,7 @@ def running_tree(settings: Settings) -> Iterator[Tree]:
     Raises:
         ServeError: The port is taken, or the gateway does not come up.
     """
+    load_config(settings.config_file)  # a wrong file is told now, not by a gateway that never comes up
     with ExitStack() as stack:
         stack.enter_context(locked(settings.resolved_data_dir))
         listener = stack.enter_context(_listen(settings))
@@ -163,7 +173,6 @@ def running_tree(settings: Settings) -> Iterator[Tree]:
             thread.start()
             stack.callback(thread.join)
         stack.callback(reconciler.stop)
-        # The children first: the kernel ends what a thread has started once that thread ends.
         stack.callback(tree.stop)
         tree.wait_until_ready()
         yield tree

@@ -54,7 +54,7 @@ class BlurBaseline(Wire):
     """The image blurred by a Gaussian."""
 
     kind: Literal["blur"] = "blur"
-    sigma: Annotated[float, Field(gt=0, le=200, strict=True)] = 10.0
+    sigma: Annotated[float, Field(ge=0.1, le=200, strict=True)] = 10.0
     """Standard deviation of the Gaussian, in pixels of the model's input."""
 
 
@@ -96,7 +96,7 @@ Baseline = Annotated[
 
 
 class SmoothGrad(Wire):
-    """Average the map over noisy copies of the input."""
+    """Average the map over noisy copies of the input; the completeness error is that of the copies, averaged."""
 
     n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
     """How many noisy copies."""
@@ -122,7 +122,7 @@ class IntegratedGradientsParams(Wire):
     """Points of the quadrature; 50 where neither this nor `tolerance` is given."""
     quadrature: Literal["gauss_legendre", "trapezoid", "midpoint", "right"] | None = None
     """The rule; Gauss-Legendre where neither this nor `tolerance` is given."""
-    tolerance: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    tolerance: Annotated[float, Field(ge=1e-6, lt=1, strict=True)] | None = None
     """Instead of steps and rule: split intervals until the completeness gap is at most this share of the difference."""
     max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
     """The most points that `tolerance` may use for each image and baseline."""
@@ -133,6 +133,8 @@ class IntegratedGradientsParams(Wire):
     def _require_one_accuracy(self) -> "IntegratedGradientsParams":
         if self.tolerance is not None and (self.n_steps is not None or self.quadrature is not None):
             raise ValueError("tolerance chooses its own points: give either tolerance, or n_steps and quadrature")
+        if self.quadrature == "trapezoid" and self.n_steps == 1:
+            raise ValueError("trapezoid needs at least 2 steps: it evaluates both ends")
         return self
 
 
@@ -148,7 +150,7 @@ class SelfTestParams(Wire):
     """What the worker does."""
     seconds: Annotated[float, Field(ge=0, le=3600, strict=True)] = 0.0
     """How long `sleep` sleeps, in steps of 0.05 s between which it can be cancelled."""
-    children: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 4
+    children: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
     """How many children `fan_out` makes; each does nothing, and the merge counts them."""
     times: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
     """`fail`, `exit`, `segfault`, `out_of_memory` and `hang` only strike on this many first attempts."""

@@ -104,6 +104,10 @@ TITLES: dict[ErrorCode, str] = {
 }
 
 
+MAX_DETAIL = 4000
+"""Characters of a detail: what is named in it may come from a stranger's file."""
+
+
 def problem(
     code: ErrorCode, detail: str, *, retryable: bool = False, errors: list[FieldError] | None = None
 ) -> Problem:
@@ -111,7 +115,7 @@ def problem(
     return Problem(
         type=f"/problems/{code.value}",
         title=TITLES[code],
-        detail=detail,
+        detail=detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]}... ({len(detail)} characters in all)",
         code=code,
         retryable=retryable,
         errors=errors or [],

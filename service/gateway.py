@@ -22,6 +22,8 @@ Returned = TypeVar("Returned")
 
 THREADS = 16
 """Threads for work that blocks: as many as the ledger's pool keeps connections."""
+READ_THREADS = 2
+"""Threads for short reads of the ledger: more of them spend their time in taking the interpreter from each other."""
 UPLOAD_THREADS = 4
 """Threads for uploads that arrive as slowly as their client sends, so that these never take all of the others."""
 
@@ -39,6 +41,7 @@ class Gateway:
     watcher: Watcher
     classifiers: Classifiers
     uploads: CapacityLimiter
+    reads: CapacityLimiter
 
     @classmethod
     def build(cls, settings: Settings, engine: Engine, store: ArtifactStore, queue: Queue) -> "Gateway":
@@ -53,6 +56,7 @@ class Gateway:
             watcher=Watcher(engine),
             classifiers=Classifiers(engine),
             uploads=CapacityLimiter(UPLOAD_THREADS),
+            reads=CapacityLimiter(READ_THREADS),
         )
 
 

@@ -3,7 +3,6 @@
 import logging
 import re
 import uuid
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -11,11 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.problems import ErrorCode
 from service.problems import ProblemError, internal, response
+from service.request_ids import request_id
 
 log = logging.getLogger(__name__)
-
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
-"""The id of the request that the running code answers, for the log."""
 
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MODELS_PATH = "/v1/models"

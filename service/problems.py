@@ -11,6 +11,7 @@ from starlette.routing import Match
 
 from contracts.problems import ErrorCode, FieldError, Problem, problem
 from service.pointers import field_errors
+from service.request_ids import request_id
 from storage.artifacts import StoreUnavailableError
 from storage.database import LedgerUnavailableError
 
@@ -161,7 +162,7 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
-    log.error("%s %s: %s", request.method, request.url.path, error)
+    log.error("request %s: %s %s: %s", request_id.get(), request.method, request.url.path, error)
     if isinstance(error, LedgerUnavailableError):
         code, what = ErrorCode.LEDGER_UNAVAILABLE, "the ledger"
     else:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -21,6 +22,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from storage.child import dying_with_parent
+
+log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 100
 START_TIMEOUT_S = 10.0
@@ -106,10 +109,29 @@ class PrivateBroker:
         """
         self.stop()
         try:
+            self._start_once()
+        except BrokerUnavailableError:
+            # Its file may be damaged. It holds wake-ups alone, and the reconciler publishes those again.
+            if not self._set_file_aside():
+                raise
+            self._start_once()
+
+    def _start_once(self) -> None:
+        try:
             self._launch()
         except OSError as error:
             raise BrokerUnavailableError(f"{self._server} cannot be started: {error}") from error
         self._wait_until_ready()
+
+    def _set_file_aside(self) -> bool:
+        """Whether there was an append-only file; it is kept for whoever wants to know what broke it."""
+        found, aside = self._folder / "appendonlydir", self._folder / "appendonlydir.damaged"
+        if not found.exists():
+            return False
+        shutil.rmtree(aside, ignore_errors=True)
+        found.rename(aside)
+        log.warning("the private broker does not come up with its file, which is set aside as %s", aside)
+        return True
 
     def is_running(self) -> bool:
         """Whether the server is alive."""
@@ -148,12 +170,12 @@ class PrivateBroker:
             _require_own(self._socket.parent)
         self._end_predecessor()
         self._socket.unlink(missing_ok=True)
-        with (self._folder / "broker.log").open("ab") as log:
+        with (self._folder / "broker.log").open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own argument list, no shell
                 self._command(),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 preexec_fn=dying_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it calls the kernel alone
             )
         self._pid_file.write_text(str(self._process.pid))
@@ -183,9 +205,9 @@ class PrivateBroker:
                     time.sleep(0.01)
                 else:
                     return
-        log = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
+        end = (self._folder / "broker.log").read_text(errors="replace")[-2000:]
         self.stop()
-        raise BrokerUnavailableError(f"{self._server} did not come up; its log ends:\n{log}")
+        raise BrokerUnavailableError(f"{self._server} did not come up; its log ends:\n{end}")
 
 
 def socket_path(data_dir: Path) -> Path:

@@ -5,14 +5,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, case, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from contracts.jobs import Progress
 from contracts.problems import Problem
 from contracts.states import JobStatus
 from storage.database import reading, writing
 from storage.jobs import enter
-from storage.records import Claim, NewJob, StoredArtifact, claim_of
+from storage.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
 from storage.statements import ENDED, count_children, enter_artifacts, hold_parents, settle
 from storage.tables import jobs, results
 
@@ -32,6 +47,8 @@ class Succeeded:
 
     body: dict[str, Any]
     artifacts: Sequence[StoredArtifact] = ()
+    is_cacheable: bool = True
+    """False where the same request may have a better answer later."""
 
 
 @dataclass(frozen=True)
@@ -69,33 +86,9 @@ class Finish:
 def claim(engine: Engine, worker: str, *, limit: int, lease_s: float) -> list[Claim]:
     """Takes what policy says is next (priority, then age), with a lease and the next attempt number."""
     now = time.time()
-    in_time = or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now, jobs.c.attempt > 0)
-    # A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
-    following = (
-        select(jobs.c.id)
-        .where(jobs.c.status == JobStatus.QUEUED.value, in_time)
-        .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("following")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    statement = (
-        update(jobs)
-        .where(jobs.c.id.in_(select(following.c.id)), jobs.c.status == JobStatus.QUEUED.value)
-        .values(
-            status=JobStatus.RUNNING.value,
-            attempt=jobs.c.attempt + 1,
-            worker=worker,
-            lease_until=now + lease_s,
-            started_at=func.coalesce(jobs.c.started_at, now),
-            progress_stage="starting",
-            version=jobs.c.version + 1,
-        )
-        .returning(*jobs.c)
-    )
+    taken = {"now": now, "our_worker": worker, "until": now + lease_s, "most": limit}
     with writing(engine) as connection:
-        rows = connection.execute(statement).mappings().all()
+        rows = connection.execute(_CLAIM, taken).mappings().all()
     return [claim_of(row) for row in sorted(rows, key=_policy)]
 
 
@@ -105,17 +98,12 @@ def _policy(row: RowMapping) -> tuple[int, float, str]:
 
 def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress | None = None) -> Renewal:
     """Extends the lease, and shows the progress where there is some."""
-    values: dict[str, Any] = {"lease_until": time.time() + lease_s}
+    statement, values = _RENEW, {**_ours(claimed), "until": time.time() + lease_s}
     if progress is not None:
-        values |= {
-            "progress_done": progress.done,
-            "progress_total": progress.total,
-            "progress_stage": progress.stage,
-            "version": jobs.c.version + 1,
-        }
-    statement = update(jobs).where(_ours(claimed)).values(values).returning(jobs.c.cancel_requested)
+        statement = _RENEW_AND_SHOW
+        values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
     with writing(engine) as connection:
-        row = connection.execute(statement).first()
+        row = connection.execute(statement, values).first()
     return Renewal(is_ours=row is not None, cancel_requested=bool(row and row.cancel_requested))
 
 
@@ -129,15 +117,13 @@ def finish(
     with writing(engine) as connection:
         if claimed.parent_id is not None:
             hold_parents(connection, jobs.c.id == claimed.job_id)
-        statement = update(jobs).where(_ours(claimed)).values(_values(claimed, outcome, now)).returning(*ENDED)
-        ended = connection.execute(statement).mappings().first()
+        statement, values = _ending(claimed, outcome)
+        ended = connection.execute(statement, {**_ours(claimed), **values, "now": now}).mappings().first()
         if ended is None:
             return Finish(accepted=False)
         wake = 1 if ended["status"] == JobStatus.QUEUED else 0
         if isinstance(outcome, Succeeded):
-            row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
-            connection.execute(insert(results), row)
-            enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
+            _enter_result(connection, claimed, outcome)
         if isinstance(outcome, FannedOut) and ended["status"] == JobStatus.RUNNING:
             wake = _enter_children(connection, claimed, outcome.children, now)
         if also is not None:
@@ -145,6 +131,14 @@ def finish(
         if JobStatus(ended["status"]).is_terminal:
             wake += settle(connection, [ended], now)
     return Finish(accepted=True, wake=wake)
+
+
+def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) -> None:
+    row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
+    connection.execute(insert(results), row)
+    enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
+    if not outcome.is_cacheable:
+        connection.execute(update(jobs).where(jobs.c.id == claimed.job_id).values(cache_key=None))
 
 
 def _enter_children(connection: Connection, claimed: Claim, children: Sequence[NewJob], now: float) -> int:
@@ -164,43 +158,115 @@ def bodies_of_children(engine: Engine, claimed: Claim) -> list[dict[str, Any]]:
         return list(connection.scalars(query))
 
 
-def _ours(claimed: Claim) -> ColumnElement[bool]:
-    return and_(
-        jobs.c.id == claimed.job_id,
-        jobs.c.attempt == claimed.attempt,
-        jobs.c.worker == claimed.worker,
-        jobs.c.status == JobStatus.RUNNING.value,
-        # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
-        jobs.c.phase == claimed.phase,
-    )
-
-
-def _values(claimed: Claim, outcome: Outcome, now: float) -> dict[str, Any]:
-    values: dict[str, Any] = {"lease_until": None, "version": jobs.c.version + 1}
-    if isinstance(outcome, FannedOut):
-        total = len(outcome.children)
-        going_on = {"phase": "wait", "children_total": total, "progress_total": total, "progress_stage": "children"}
-        return values | _unless_cancelled(going_on, now)
-    if isinstance(outcome, Failed) and outcome.problem.retryable and claimed.attempt < claimed.max_attempts:
-        again = {"status": JobStatus.QUEUED.value, "queued_at": now, "progress_stage": "queued"}
-        return values | _unless_cancelled(again, now)
-    values["finished_at"] = now
-    if isinstance(outcome, Failed):
-        problem = outcome.problem.model_dump(mode="json", exclude_none=True)
-        return values | {"status": JobStatus.FAILED.value, "error": problem, "progress_stage": "failed"}
-    if isinstance(outcome, Cancelled):
-        return values | {"status": JobStatus.CANCELLED.value, "progress_stage": "cancelled"}
-    return values | {
-        "status": JobStatus.SUCCEEDED.value,
-        "progress_stage": "done",
-        "progress_done": jobs.c.progress_total,
+def _ours(claimed: Claim) -> dict[str, Any]:
+    return {
+        "our_job": claimed.job_id,
+        "our_attempt": claimed.attempt,
+        "our_worker": claimed.worker,
+        "our_phase": claimed.phase,
     }
 
 
-def _unless_cancelled(going_on: dict[str, Any], now: float) -> dict[str, Any]:
+def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dict[str, Any]]:
+    """The statement that ends the attempt, and its values."""
+    match outcome:
+        case Succeeded():
+            return _SUCCEED, {}
+        case Cancelled():
+            return _CANCEL, {}
+        case FannedOut():
+            return _SPLIT, {"total": len(outcome.children)}
+        case Failed() if outcome.problem.retryable and claimed.attempt < claimed.max_attempts:
+            return _TRY_AGAIN, {}
+    return _FAIL, {"problem": outcome.problem.model_dump(mode="json", exclude_none=True)}
+
+
+def _unless_cancelled(going_on: dict[str, Any]) -> dict[str, Any]:
     """The values with which a job goes on, or its end where a cancel came while it ran."""
-    end = {"status": JobStatus.CANCELLED.value, "finished_at": now, "progress_stage": "cancelled"}
+    end = {"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"}
     return {
         name: case((jobs.c.cancel_requested, end.get(name, jobs.c[name])), else_=going_on.get(name, jobs.c[name]))
         for name in going_on | end
     }
+
+
+def _end(values: dict[str, Any]) -> ReturningUpdate[Any]:
+    always = {"lease_until": None, "version": jobs.c.version + 1}
+    return update(jobs).where(_OURS).values(always | values).returning(*ENDED)
+
+
+# Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
+_NOW = bindparam("now", type_=Double)
+_OURS = and_(
+    jobs.c.id == bindparam("our_job"),
+    jobs.c.attempt == bindparam("our_attempt"),
+    jobs.c.worker == bindparam("our_worker"),
+    jobs.c.status == JobStatus.RUNNING.value,
+    # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
+    jobs.c.phase == bindparam("our_phase"),
+)
+
+# A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
+_FOLLOWING = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.status == JobStatus.QUEUED.value,
+        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > _NOW, jobs.c.attempt > 0),
+    )
+    .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("following")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.id.in_(select(_FOLLOWING.c.id)), jobs.c.status == JobStatus.QUEUED.value)
+    .values(
+        status=JobStatus.RUNNING.value,
+        attempt=jobs.c.attempt + 1,
+        worker=bindparam("our_worker"),
+        lease_until=bindparam("until"),
+        started_at=func.coalesce(jobs.c.started_at, _NOW),
+        progress_stage="starting",
+        version=jobs.c.version + 1,
+    )
+    .returning(*CLAIM_COLUMNS)
+)
+
+_RENEW = update(jobs).where(_OURS).values(lease_until=bindparam("until")).returning(jobs.c.cancel_requested)
+_RENEW_AND_SHOW = _RENEW.values(
+    progress_done=bindparam("done"),
+    progress_total=bindparam("total"),
+    progress_stage=bindparam("stage"),
+    version=jobs.c.version + 1,
+)
+
+_SUCCEED = _end(
+    {
+        "status": JobStatus.SUCCEEDED.value,
+        "finished_at": _NOW,
+        "progress_stage": "done",
+        "progress_done": jobs.c.progress_total,
+    }
+)
+_FAIL = _end(
+    {
+        "status": JobStatus.FAILED.value,
+        "finished_at": _NOW,
+        "progress_stage": "failed",
+        "error": bindparam("problem"),
+    }
+)
+_CANCEL = _end({"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"})
+_TRY_AGAIN = _end(_unless_cancelled({"status": JobStatus.QUEUED.value, "queued_at": _NOW, "progress_stage": "queued"}))
+_SPLIT = _end(
+    _unless_cancelled(
+        {
+            "phase": "wait",
+            "children_total": bindparam("total"),
+            "progress_total": bindparam("total"),
+            "progress_stage": "children",
+        }
+    )
+)

@@ -2,7 +2,10 @@
 
 import functools
 import json
+import random
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,8 @@ BUSY_TIMEOUT_S = 15.0
 """How long a statement waits for another's lock."""
 CONNECT_TIMEOUT_S = 5
 """How long a connection to PostgreSQL may take."""
+POLL_S = (0.002, 0.010)
+"""Pause of a writer between two looks at SQLite's lock; its own pauses grow to 0.1 s, and who came last goes first."""
 POOL_TIMEOUT_S = 20.0
 """How long a thread waits for a connection that other threads of its process hold."""
 
@@ -71,7 +76,8 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
     if url.database in {None, "", ":memory:"}:
         raise ValueError("the ledger must outlive a process: give SQLite a file, not memory")
     try:
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if not str(url.database).startswith("file:"):  # SQLite's own kind of address
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerUnavailableError(f"the ledger's folder cannot be made: {error}") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
@@ -90,9 +96,30 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    if not connection.get_execution_options().get("writes"):
+        connection.exec_driver_sql("BEGIN DEFERRED")
+        return
     # A writer takes the lock at once: upgrading a read transaction fails without waiting.
-    mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        while _is_busy(raw) and time.monotonic() < deadline:
+            time.sleep(random.uniform(*POLL_S))  # noqa: S311 - spreads those who wait, and guards nothing
+        if not raw.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # says in the library's words why not
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+
+
+def _is_busy(raw: SqliteConnection) -> bool:
+    """Tries to begin; whether another connection has the lock."""
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    return False
 
 
 @contextmanager

@@ -16,6 +16,27 @@ from storage.tables import DEFAULT_TENANT, jobs
 JOB_COLUMNS = [c for c in jobs.c if c.name not in {"request", "resolved", "trace_context", "idempotency_digest"}]
 """Everything a client may see; the request itself can be large."""
 
+CLAIM_COLUMNS = [
+    jobs.c.id,
+    jobs.c.tenant,
+    jobs.c.kind,
+    jobs.c.phase,
+    jobs.c.attempt,
+    jobs.c.max_attempts,
+    jobs.c.worker,
+    jobs.c.request,
+    jobs.c.resolved,
+    jobs.c.seed,
+    jobs.c.model_name,
+    jobs.c.model_version,
+    jobs.c.model_sha256,
+    jobs.c.parent_id,
+    jobs.c.shard_index,
+    jobs.c.priority,
+    jobs.c.created_at,
+]
+"""What a worker must know, and what the order among claims follows from."""
+
 _PRIORITIES = {priority.rank: priority for priority in Priority}
 
 

@@ -1,10 +1,10 @@
 """Settings, read once from the environment by an entry point and passed down."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import DirectoryPath, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -72,15 +72,19 @@ class Settings(BaseSettings):
     """Parameters and buffers that a worker keeps loaded, in bytes."""
     max_parameters: Annotated[int, Field(gt=0)] = 700_000_000
     """Largest network that may be registered, in parameters."""
-    device: str = "auto"
+    device: Annotated[str, StringConstraints(pattern=r"^(?:auto|cpu|cuda(?::\d+)?)$")] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one CPU worker."""
     preload: bool = True
     """Whether a worker imports torch before its first job."""
+    allow_faults: bool = False
+    """Whether clients may submit self-tests that kill, hang or exhaust a worker: for tests of a service alone."""
+    kept_gradient_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
+    """Memory for the gradients that `tolerance` keeps; what needs more is explained in slices."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Workers that `attribution serve` starts."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
     @field_validator("database_url", "broker_url")

@@ -18,9 +18,10 @@ from workers.baselines import Row
 from workers.context import WorkerContext
 from workers.drawing import Drawn, Map, draw
 from workers.errors import problem_of
-from workers.inputs import Loaded, Refused, load_model, prepare, stacked
+from workers.inputs import Loaded, Refused, load_model, of_image, prepare, stacked
 from workers.methods import METHODS, Call, Explained
 from workers.predictions import class_scores, explained_outputs, target_scores, targets_of
+from workers.problems import WorkProblem
 from workers.provenance import Stopwatch, provenance
 from workers.tracking import Tracker
 
@@ -62,23 +63,28 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     with clock("model"):
         loaded = load_model(context, claimed)
     job = Explanation(context, claimed, tracker, request, loaded, clock)
-    with clock("decode"):
-        rows, job.refused = prepare(context, request, loaded)
     size = context.settings.batch_images
-    for start in range(0, len(rows), size):
-        _explain_batch(job, rows[start : start + size])
+    for start in range(0, len(request.inputs), size):
+        job.report(start, "decoding")
+        with clock("decode"):
+            rows, refused = prepare(context, request, loaded, range(start, min(start + size, len(request.inputs))))
+        job.refused.extend(refused)
+        _explain_batch(job, rows)
     if not job.done:
         return Failed(_nothing_explained(job.refused))
     job.report(len(request.inputs), "drawing")
     with clock("draw"):
         drawn = draw(context.store, [item for done in job.done for item in done.maps], request.render)
-    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored)
+    may_improve = any(item.error.retryable for item in job.refused)
+    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
 
 
 def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
     """Predicts a batch in one pass, then explains those together that take the same number of targets."""
+    if not rows:
+        return
     with job.clock("predict"):
-        logits = job.loaded.network.logits(stacked(rows)).detach()
+        rows, logits = _predicted(job, rows)
     targets = [targets_of(row.target, logits[position]) for position, row in enumerate(rows)]
     groups: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
@@ -89,15 +95,28 @@ def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
         _explain_group(job, chosen, logits[positions], target)
 
 
+def _predicted(job: Explanation, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
+    """The rows whose logits are finite, with those; the others are refused."""
+    logits = job.loaded.network.logits(stacked(rows)).detach()
+    finite = logits.isfinite().all(1).tolist()
+    for row, is_finite in zip(rows, finite, strict=True):
+        if not is_finite:
+            detail = "the network's outputs for this image are not finite: check weights, mean and std of the model"
+            job.refused.append(Refused(row.position, row.given, row.sha256, problem(ErrorCode.INVALID_MODEL, detail)))
+    return [row for row, is_finite in zip(rows, finite, strict=True) if is_finite], logits[finite]
+
+
 def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
     try:
         _explain_rows(job, rows, logits, target)
     except OutOfMemory:
         raise
-    except AttributionError as error:
+    except (AttributionError, WorkProblem, FileNotFoundError) as error:
         if len(rows) == 1:
             row = rows[0]
-            job.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, job.claimed.job_id)))
+            job.refused.append(
+                Refused(row.position, row.given, row.sha256, problem_of(of_image(error, row.sha256), row.sha256))
+            )
             return
         for position, row in enumerate(rows):  # one image must not cost the others theirs
             _explain_group(job, [row], logits[position : position + 1], target[position : position + 1])
@@ -107,7 +126,8 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
     params = job.request.explanation
     method = METHODS[params.method]
     network = job.loaded.network.explaining(getattr(params, "output", "logit"))
-    call = Call(network, rows, stacked(rows), target, params, _progress(job, len(rows)))
+    budget = job.context.settings.kept_gradient_bytes
+    call = Call(network, rows, stacked(rows), target, params, _progress(job, len(rows)), budget)
     with job.clock("explain"):
         explained = method.run(call)
         maps = {name: values.detach().to("cpu", torch.float32) for name, values in explained.maps.items()}
@@ -179,7 +199,7 @@ def _result(job: Explanation, drawn: Drawn) -> Result:
             job.context,
             job.claimed,
             method=params.method,
-            version=METHODS[params.method].version,
+            version=params.version,
             parameters=params.model_dump(mode="json"),
             seconds=job.clock.seconds,
         ),

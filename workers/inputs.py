@@ -1,6 +1,6 @@
 """What a job works on: its network, and its images as tensors, each of which succeeds or fails by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,16 +67,19 @@ def build_network(context: WorkerContext, spec: ModelSpec) -> Network:
     return Network(module, input_shape=(channels, height, width))
 
 
-def prepare(context: WorkerContext, request: JobRequest, loaded: Loaded) -> tuple[list[Row], list[Refused]]:
-    """Decodes and normalises every image; one that cannot be decoded does not touch the others."""
+def prepare(
+    context: WorkerContext, request: JobRequest, loaded: Loaded, positions: Iterable[int]
+) -> tuple[list[Row], list[Refused]]:
+    """Decodes and normalises some of the images; one that cannot be decoded does not touch the others."""
     rows: list[Row] = []
     refused: list[Refused] = []
-    for position, given in enumerate(request.inputs):
+    for position in positions:
+        given = request.inputs[position]
         sha256 = _digest(given)
         try:
             rows.append(_row(context, request, loaded, position, given))
         except (WorkProblem, FileNotFoundError) as error:
-            refused.append(Refused(position, given, sha256, problem_of(_explained(error, sha256), sha256)))
+            refused.append(Refused(position, given, sha256, problem_of(of_image(error, sha256), sha256)))
     return rows, refused
 
 
@@ -112,9 +115,10 @@ def _digest(ref: ImageRef) -> str:
     return ref.image
 
 
-def _explained(error: Exception, sha256: str) -> Exception:
+def of_image(error: Exception, sha256: str) -> Exception:
+    """The error as the client should read it: a file that is gone is an image that cannot be used."""
     if isinstance(error, FileNotFoundError):
-        return InvalidImage(f"image {sha256} is not in the artefact store any more: upload it again")
+        return InvalidImage(f"image {sha256}, or a baseline of it, is not in the artefact store: upload it again")
     return error
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import attribution
+from attribution.errors import InvalidOption, NetworkError
 from contracts.methods import IntegratedGradientsParams
 from contracts.results import Completeness
 from workers.baselines import Row, baselines_of, pixel_range
@@ -28,6 +29,8 @@ class Call(NamedTuple):
     """The method's parameters, of the class that the table says."""
     progress: Callable[[int, int], None]
     """Called between chunks with what is done and the total of this call; raises to stop."""
+    kept_bytes: int
+    """Memory for what a method keeps besides its chunk."""
 
 
 class Explained(NamedTuple):
@@ -47,19 +50,62 @@ class Method(NamedTuple):
     run: Callable[[Call], Explained]
     outputs: dict[str, OutputKind]
     """How each output is drawn."""
-    version: int = 1
-    """Grows when the same parameters give other numbers; part of the provenance."""
 
 
 def integrated_gradients(call: Call) -> Explained:
-    """Adapts `attribution.integrated_gradients` to a job."""
+    """Adapts `attribution.integrated_gradients` to a job; what would keep too many gradients is done in halves.
+
+    Raises:
+        InvalidOption: One image and class alone would.
+    """
     params: IntegratedGradientsParams = call.params
+    starts = baselines_of(call.rows, params.baselines)
+    rows, classes = call.target.shape
+    kept = params.max_steps * len(starts) * call.inputs[0].nbytes if params.tolerance is not None else 0
+    if kept * rows * classes <= call.kept_bytes:
+        return _integrated_gradients(call, params, starts)
+    if rows * classes == 1:
+        raise InvalidOption(
+            f"tolerance with max_steps={params.max_steps} and {len(starts)} baselines keeps {kept >> 20} MiB of "
+            f"gradients, the operator allows {call.kept_bytes >> 20}: lower max_steps, take fewer baselines, or "
+            "give n_steps"
+        )
+    first, second = _halves(call)
+    return _joined(integrated_gradients(first), integrated_gradients(second), along=1 if classes > 1 else 0)
+
+
+def _halves(call: Call) -> list[Call]:
+    """The call split by classes, or by images where there is one class, each with its share of the progress."""
+    rows, classes = call.target.shape
+    progress = call.progress
+    first = call._replace(progress=lambda done, total: progress(done, 2 * total))
+    second = call._replace(progress=lambda done, total: progress(total + done, 2 * total))
+    if classes > 1:
+        targets = call.target.tensor_split(2, dim=1)
+        return [half._replace(target=target) for half, target in zip((first, second), targets, strict=True)]
+    parts = (slice(0, rows // 2), slice(rows // 2, rows))
+    return [
+        half._replace(rows=call.rows[part], inputs=call.inputs[part], target=call.target[part])
+        for half, part in zip((first, second), parts, strict=True)
+    ]
+
+
+def _joined(first: Explained, second: Explained, along: int) -> Explained:
+    maps = {name: torch.cat([values, second.maps[name]], dim=along) for name, values in first.maps.items()}
+    if along:
+        completeness = [ours + theirs for ours, theirs in zip(first.completeness, second.completeness, strict=True)]
+    else:
+        completeness = first.completeness + second.completeness
+    return Explained(maps, completeness, min(first.chunk_size, second.chunk_size))
+
+
+def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts: list[Tensor]) -> Explained:
     smooth = params.smoothgrad
     found = attribution.integrated_gradients(
         call.network,
         call.inputs,
         call.target,
-        baseline=baselines_of(call.rows, params.baselines),
+        baseline=starts,
         n_steps=params.n_steps,
         quadrature=params.quadrature,
         tolerance=params.tolerance,
@@ -69,6 +115,10 @@ def integrated_gradients(call: Call) -> Explained:
         generator=[row.generator("smoothgrad") for row in call.rows] if smooth else None,
         progress=call.progress,
     )
+    if not (found.attributions.isfinite().all() and found.convergence_delta.isfinite().all()):
+        raise NetworkError(
+            "the network's values or gradients between baseline and image are not finite: there is no map"
+        )
     differences = found.attributions.flatten(2).sum(2, dtype=torch.float64) - found.convergence_delta
     return Explained(
         {"attributions": found.attributions},

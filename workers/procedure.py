@@ -30,6 +30,9 @@ KINDS: dict[JobKind, str] = {
 
 FINISH_TRIES = 5
 
+MAX_WAKES = 100
+"""Wake-ups that the end of one job publishes; the reconciler sees to the rest."""
+
 
 def run_jobs(context: WorkerContext, claims: Sequence[Claim]) -> None:
     """Runs claimed jobs to their end; whatever happens to one does not reach the next."""
@@ -49,7 +52,7 @@ def run_job(context: WorkerContext, claimed: Claim) -> None:
     if not done.accepted:
         log.warning("job %s: attempt %d was no longer ours, its result is dropped", claimed.job_id, claimed.attempt)
     elif done.wake:
-        context.queue.wake(claimed.job_id, count=done.wake)
+        context.queue.wake(claimed.job_id, count=min(done.wake, MAX_WAKES))
     log.info(
         "job %s attempt %d: %s in %.3f s",
         claimed.job_id,

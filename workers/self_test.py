@@ -102,7 +102,7 @@ def _succeeded(claimed: Claim, params: SelfTestParams, details: dict[str, int]) 
             model_version=None,
             model_sha256=None,
             method="self_test",
-            method_version=1,
+            method_version=params.version,
             parameters=params.model_dump(mode="json"),
             seed=claimed.seed,
             torch=None,

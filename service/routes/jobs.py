@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
@@ -113,11 +114,11 @@ def list_jobs(
     response_model=Job,
     responses={304: {"description": "The job has not changed since."}, **problems(ErrorCode.NOT_FOUND)},
 )
-def look_up(
+async def look_up(
     job_id: str, gateway: Here, tenant: Tenant, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """The job as it stands; its `ETag` changes whenever it does."""
-    job = require_job(gateway, tenant, job_id)
+    job = await to_thread.run_sync(require_job, gateway, tenant, job_id, limiter=gateway.reads)
     etag = f'"{job.version}"'
     return not_modified(etag) if is_known(if_none_match, etag) else job_reply(job)
 

@@ -193,6 +193,25 @@ def test_parametrisations_wrappers_and_flags_with_defaults():
     torch.testing.assert_close(network(images()), module(images()).detach())
 
 
+def test_exported_modules_have_layers_and_a_head():
+    module = tiny_model("residual").eval()
+    batch = torch.export.Dim("batch", min=1, max=8)
+    exported = torch.export.export(module, (images(),), dynamic_shapes=({0: batch},)).module()
+    network = attribution.Network(exported, SHAPE)
+    torch.testing.assert_close(network(images()), module(images()).detach())
+    report = network.report()
+    assert report.traced
+    assert report.linear_head == ("linear", 144, N_CLASSES)
+    assert "add" in report.in_place
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_torchscript_is_refused_with_what_to_give_instead():
+    scripted = torch.jit.trace(tiny_model("plain").eval(), images())
+    with pytest.raises(NetworkError, match=r"torch\.export"):
+        attribution.Network(scripted)
+
+
 def test_an_exception_on_the_way_leaves_the_module_as_it_was():
     module = tiny_model("plain")
     before = state(module)

@@ -94,8 +94,11 @@ def test_a_taken_port_is_one_line_and_exit_code_1(tmp_path):
     assert "--port" in found.stderr
 
 
-def test_sigterm_finishes_the_running_job_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("restarted", [False, True], ids=["first worker", "worker started again"])
+def test_sigterm_finishes_the_running_job_and_leaves_nothing(tmp_path, restarted: bool):
     with served(tmp_path / "data") as tree:
+        if restarted:
+            kill_worker(tree)
         job_id = tree.submit(action="sleep", seconds=2)
         tree.wait_for(job_id, "running")
         queued = tree.submit()
@@ -108,6 +111,13 @@ def test_sigterm_finishes_the_running_job_and_leaves_nothing(tmp_path):
     engine.dispose()
     assert (job.status, job.attempt) == ("succeeded", 1)
     assert (left.status, left.attempt) in {("queued", 0), ("succeeded", 1)}
+
+
+def kill_worker(tree: Served) -> None:
+    tree.wait_for(tree.submit(), "succeeded")
+    worker = next(process for process in tree.family() if process.cmdline()[-1] == "worker")
+    worker.kill()
+    worker.wait(PATIENCE_S)
 
 
 def test_every_command_explains_itself():

@@ -31,7 +31,7 @@ from storage.records import NewJob
 from storage.settings import Settings
 from storage.tables import jobs, results
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """Nothing here takes so long: a test that waits this long has found something stuck."""
 
 

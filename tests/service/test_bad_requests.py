@@ -1,7 +1,10 @@
 """Bodies that are wrong: each is a problem that names the field, stores nothing and harms nobody."""
 
 import json
+import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +13,7 @@ from sqlalchemy import Engine
 
 from storage.artifacts import ArtifactStore
 from storage.settings import Settings
-from tests.service.house import IG, SELF_TEST, House, picture, refused, running, sent
+from tests.service.house import IG, SELF_TEST, House, model_spec, picture, refused, running, sent
 
 IMAGE = sent()
 GOOD = {"model": "digits", "inputs": [IMAGE], "explanation": IG}
@@ -267,3 +270,24 @@ def test_jobs_that_do_not_exist(house: House, path: str) -> None:
         *(("GET", f"/{at}") for at in ("result", "events", "artifacts.zip")),
     ):
         refused(house.http.request(verb, f"/v1/jobs/{path}{rest}"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "size"), [("/v1/jobs", 3_000_000), ("/v1/images", 3_000_000), ("/v1/models", 30_000_000)]
+)
+def test_a_client_that_leaves_while_it_sends(house: House, path: str, size: int) -> None:
+    head = (
+        b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n'
+        + json.dumps(model_spec("half", weights={"part": "file"})).encode()
+    )
+    head += b'\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    url = house.http.base_url
+    with socket.create_connection((url.host, url.port or 80)) as half:
+        headers = f"Host: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {size}\r\n"
+        half.sendall(f"POST {path} HTTP/1.1\r\n{headers}\r\n".encode() + head + bytes(size // 3))
+    deadline = time.monotonic() + 5
+    incoming = Path(house.settings.resolved_artifact_url) / "incoming"
+    while incoming.exists() and list(incoming.iterdir()):
+        assert time.monotonic() < deadline, "what the client had sent stays behind"
+        time.sleep(0.01)
+    assert house.http.get("/healthz").status_code == 200

@@ -22,7 +22,7 @@ _numbers = count()
 def postgres_server() -> Iterator[str]:
     binaries = postgres.find_binaries()
     if binaries is None:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are neither on PATH nor under /usr/lib/postgresql")
+        pytest.skip("PostgreSQL's initdb is neither on PATH nor under /usr/lib/postgresql")
     with postgres.server(binaries) as url:
         yield url
 

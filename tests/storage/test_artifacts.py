@@ -131,6 +131,28 @@ def test_a_kill_in_the_middle_leaves_nothing_visible(store: ArtifactStore, root:
     assert store.get(sha256(data)) == data
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of open files are read from /proc")
+def test_bytes_are_synced_before_they_are_visible_and_their_folders_after(
+    store: ArtifactStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put(b"the folders are there")
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(root)).split("/incoming/")[0])
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> Path:
+        done.append("rename")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    digest = store.put(b"new")
+    assert done == ["", "", "rename", f"/{digest[:2]}"], "file, folder of the new folder, rename, new folder"
+
+
 def test_what_a_kill_left_is_cleared_once_it_is_old(store: ArtifactStore, root: Path) -> None:
     subprocess.run([sys.executable, "-c", DIE, "reading", str(root)])
     [left] = (root / "incoming").iterdir()

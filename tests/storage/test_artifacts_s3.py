@@ -23,19 +23,26 @@ def endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield monkeypatch
+@pytest.fixture(scope="module")
+def at() -> Iterator[pytest.MonkeyPatch]:
+    """An environment with credentials."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield patch
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-@pytest.fixture
-def bucket(endpoint: str, at: pytest.MonkeyPatch):
+@pytest.fixture(scope="module")
+def store(endpoint: str, at: pytest.MonkeyPatch) -> ArtifactStore:
+    # One for all tests: the library takes a second to make its first client.
     at.setenv("AWS_ENDPOINT_URL", endpoint)
+    return ArtifactStore("s3://artifacts/some/prefix")
+
+
+@pytest.fixture(autouse=True)
+def bucket(endpoint: str, store: ArtifactStore):
     bucket = boto3.resource("s3", endpoint_url=endpoint, region_name="us-east-1").Bucket("artifacts")
     bucket.create()
     yield bucket
@@ -44,8 +51,12 @@ def bucket(endpoint: str, at: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def store(bucket) -> ArtifactStore:
-    return ArtifactStore("s3://artifacts/some/prefix")
+def elsewhere(at: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment, to be changed for a store of its own."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def keys(bucket) -> set[str]:
@@ -112,7 +123,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(store: ArtifactStore, bucket) 
     assert keys(bucket) == set()
 
 
-def test_a_bucket_that_is_not_there(bucket) -> None:
+def test_a_bucket_that_is_not_there() -> None:
     store = ArtifactStore("s3://no-such-bucket/prefix")
     with pytest.raises(StoreUnavailableError, match="bucket does not exist"):
         store.put(b"x")
@@ -122,8 +133,8 @@ def test_a_bucket_that_is_not_there(bucket) -> None:
         store.require_writable()
 
 
-def test_an_endpoint_that_does_not_answer(at: pytest.MonkeyPatch) -> None:
-    at.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+def test_an_endpoint_that_does_not_answer(elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     store, start = ArtifactStore("s3://artifacts"), time.monotonic()
     for use in (lambda: store.put(b"x"), lambda: store.get("0" * 64), lambda: store.has("0" * 64)):
         with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:9"):
@@ -131,11 +142,10 @@ def test_an_endpoint_that_does_not_answer(at: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - start < 15
 
 
-def test_without_credentials(endpoint: str, at: pytest.MonkeyPatch) -> None:
-    at.setenv("AWS_ENDPOINT_URL", endpoint)
-    at.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    at.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    at.delenv("AWS_ACCESS_KEY_ID")
-    at.delenv("AWS_SECRET_ACCESS_KEY")
+def test_without_credentials(elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    elsewhere.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    elsewhere.delenv("AWS_ACCESS_KEY_ID")
+    elsewhere.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StoreUnavailableError, match="credentials"):
         ArtifactStore("s3://artifacts").put(b"x")

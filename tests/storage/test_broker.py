@@ -108,6 +108,20 @@ def test_a_torn_end_of_the_log_is_survived(start, tmp_path: Path) -> None:
         assert connection.lrange("queue", 0, -1) == [b"a", b"b"]
 
 
+def test_a_damaged_file_is_set_aside(start, tmp_path: Path) -> None:
+    one = start(tmp_path)
+    with client(one) as connection:
+        connection.rpush("queue", "a", "b")
+    os.kill(one.pid, signal.SIGKILL)
+    wait_until(lambda: not one.is_running())
+    [log] = (tmp_path / "broker").rglob("*.incr.aof")
+    log.write_bytes(b"\xff" * 200)
+    one.start()
+    with client(one) as connection:
+        assert connection.llen("queue") == 0
+    assert (tmp_path / "broker" / "appendonlydir.damaged").is_dir()
+
+
 def test_stop_is_clean_and_may_be_repeated(start, tmp_path: Path) -> None:
     one = start(tmp_path)
     pid, path = one.pid, Path(one.url.removeprefix("redis+socket://"))
@@ -212,13 +226,21 @@ def test_the_pid_of_somebody_else_is_left_alone(start, tmp_path: Path) -> None:
 
 
 class TestFailures:
-    def test_says_what_the_server_said(self, server: Path, tmp_path: Path) -> None:
-        (tmp_path / "broker" / "appendonlydir").mkdir(parents=True)
-        (tmp_path / "broker" / "appendonlydir" / "appendonly.aof.manifest").write_text("this is no manifest\n")
-        one = PrivateBroker(tmp_path, server)
-        with pytest.raises(BrokerUnavailableError, match=r"(?s)did not come up; its log ends:.*manifest"):
+    def test_says_what_the_server_said(self, tmp_path: Path) -> None:
+        (tmp_path / "server").write_text("#!/bin/sh\necho there is no memory\nexit 1\n")
+        (tmp_path / "server").chmod(0o755)
+        one = PrivateBroker(tmp_path, tmp_path / "server")
+        with pytest.raises(BrokerUnavailableError, match=r"(?s)did not come up; its log ends:.*there is no memory"):
             one.start()
         assert not one.is_running()
+
+    def test_a_damaged_file_is_set_aside(self, start, tmp_path: Path) -> None:
+        manifest = tmp_path / "broker" / "appendonlydir" / "appendonly.aof.manifest"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text("this is no manifest\n")
+        with client(start(tmp_path)) as connection:
+            assert connection.dbsize() == 0
+        assert (tmp_path / "broker" / "appendonlydir.damaged" / manifest.name).read_text() == "this is no manifest\n"
 
     def test_a_server_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(BrokerUnavailableError, match="cannot be started"):

@@ -27,7 +27,7 @@ from storage.tables import results
 from tests.storage.helpers import FINAL, RETRYABLE, TENANT, body, new
 from tests.storage.model import LIVE, ModelJob, ModelLedger
 
-EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "12"))
 
 
 def model_of(asked: NewJob, parent: ModelJob | None = None) -> ModelJob:

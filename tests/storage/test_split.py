@@ -1,12 +1,14 @@
 """Jobs that are split: children are counted in the ledger, and the last one queues the merge."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from contracts.jobs import Children, Progress
 from storage import claims, jobs, recovery
+from storage.database import open_database
 from tests.storage.helpers import (
     FINAL,
     RETRYABLE,
@@ -196,3 +198,24 @@ def test_a_cancel_among_children_that_end_waits_for_nobody_in_a_circle(engine: E
     assert status(engine, parent.job_id) == "cancelled"
     recovery.recover(engine)
     assert {status(engine, child.job_id) for child in children} <= {"cancelled", "succeeded"}
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("write", [succeed, lambda engine, child: jobs.cancel(engine, TENANT, child.job_id)])
+def test_a_parent_is_locked_before_its_child(migrated_postgres: str, write) -> None:
+    engine = open_database(migrated_postgres)
+    parent, (child, _) = split(engine, children=2)
+    lock = "SELECT 1 FROM jobs WHERE id = '{}' FOR UPDATE NOWAIT"
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as thread:
+        with engine.begin() as holder:
+            holder.exec_driver_sql(lock.format(parent.job_id))
+            writer = thread.submit(write, engine, child)
+            deadline = time.monotonic() + 10
+            while not holder.execute(waiting).scalar_one() and time.monotonic() < deadline:
+                holder.exec_driver_sql("SELECT pg_stat_clear_snapshot()")
+            with engine.begin() as other:
+                other.exec_driver_sql(lock.format(child.job_id))
+            assert not writer.done()
+        writer.result(timeout=10)
+    engine.dispose()

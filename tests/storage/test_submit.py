@@ -180,6 +180,13 @@ class TestCache:
         asked = replace(new(cache_key=digest("question")), **values)
         assert jobs.submit(engine, asked).job.status == JobStatus.QUEUED
 
+    def test_an_answer_that_may_get_better_is_not_kept(self, engine: Engine) -> None:
+        first = submit(engine, cache_key=digest("question"))
+        claimed = take(engine)
+        claims.finish(engine, claimed, claims.Succeeded(body(claimed), is_cacheable=False))
+        assert jobs.result_of(engine, TENANT, first) == body(claimed)
+        assert status(engine, submit(engine, cache_key=digest("question"))) == "queued"
+
     def test_a_failure_is_no_answer(self, engine: Engine) -> None:
         submit(engine, cache_key=digest("question"))
         claimed = take(engine)

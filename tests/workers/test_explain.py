@@ -300,3 +300,48 @@ def test_weights_that_are_gone_fail_the_job_with_what_to_do(context, classifier,
     job, _ = explained([digest])
     assert job.error.code == ErrorCode.INVALID_MODEL
     assert "upload them again" in job.error.detail
+
+
+def test_a_broken_baseline_of_one_image_costs_the_others_nothing(context, images, explained):
+    good, other = images(2)
+    broken = context.store.put(context.store.get(other)[:60])
+    job, result = explained(
+        [good, {"image": other, "baseline": {"image": broken}}, {"image": other, "baseline": {"image": "0" * 64}}]
+    )
+    assert job.status == JobStatus.SUCCEEDED
+    assert [image.error and image.error.code for image in result.images] == [None] + 2 * [ErrorCode.INVALID_IMAGE]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_are_that_image_s_error(images, explained, monkeypatch, value):
+    digests = images(3)
+    honest = attribution.Network.logits
+
+    def logits(network, inputs):
+        outputs = honest(network, inputs)
+        return torch.where(torch.arange(len(outputs))[:, None] == 1, value, outputs) if len(outputs) == 3 else outputs
+
+    monkeypatch.setattr(attribution.Network, "logits", logits)
+    job, result = explained(digests)
+    assert job.status == JobStatus.SUCCEEDED
+    assert [image.error is None for image in result.images] == [True, False, True]
+    assert "not finite" in result.images[1].error.detail
+
+
+def test_what_would_keep_too_many_gradients_is_explained_in_halves(context, images, explained, monkeypatch):
+    digests = images(3)
+    options = {"explanation": {"n_steps": None, "tolerance": 0.05, "max_steps": 64, "target": "all"}}
+    _, whole = explained(digests, **options)
+    one = 64 * 3 * SIDE * SIDE * 4
+    for budget in (5 * one, one):
+        smaller = context.settings.model_copy(update={"kept_gradient_bytes": budget})
+        monkeypatch.setattr(context, "settings", smaller)
+        _, halves = explained(digests, **options)
+        assert [len(image.targets) for image in halves.images] == [4, 4, 4]
+        for ours, theirs in zip(halves.images, whole.images, strict=True):
+            assert [item.target for item in ours.completeness] == [item.target for item in theirs.completeness]
+            assert all(item.relative <= 0.05 for item in ours.completeness)
+    monkeypatch.setattr(context, "settings", context.settings.model_copy(update={"kept_gradient_bytes": one - 1}))
+    job, _ = explained(digests, **options)
+    assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
+    assert "lower max_steps" in job.error.detail
