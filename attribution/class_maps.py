@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from attribution.class_sets import Classes, ClassSets, class_sets
 from attribution.class_stream import class_sums, one_hot_directions
-from attribution.directions import spanning_directions, split_directions
+from attribution.directions import SpanningDirections, split_directions
 from attribution.effects import NO_EFFECTS, Effects, Signs, exact, sketched, truncated
 from attribution.row_blocks import row_blocks
 from attribution.rows import Rows, Totals
@@ -20,7 +20,8 @@ Advance = Callable[[int], None]
 class Plan(NamedTuple):
     """How effects are found: ``n_directions`` leading ones and ``n_signs`` random ones, for a sketch.
 
-    ``transform`` is applied to every row, for attributions that are not linear in the output.
+    ``transform`` is applied to every row, for attributions that are not linear in the output; ``spanning`` belongs to
+    one network and attribution.
     """
 
     classes: Classes
@@ -28,6 +29,7 @@ class Plan(NamedTuple):
     n_directions: int
     n_signs: int
     transform: Callable[[torch.Tensor], torch.Tensor] | None
+    spanning: SpanningDirections
 
 
 class ClassMaps(NamedTuple):
@@ -97,7 +99,7 @@ def _effects(
     size: int,
     advance: Advance,
 ) -> tuple[Effects, int]:
-    spanning = spanning_directions(rows.head(totals.outputs), sets)
+    spanning = plan.spanning.of(rows.head(totals.outputs), sets)
     wanted = plan.n_directions if plan.mode == "sketch" else sets.mask.shape[1]
     directions = split_directions(spanning, sets, wanted, signs)
     leading = torch.zeros_like(rows.inputs[images], dtype=torch.promote_types(rows.inputs.dtype, torch.float32))

@@ -20,11 +20,27 @@ class Directions(NamedTuple):
     complete: bool
 
 
-def spanning_directions(head: Head | None, sets: ClassSets) -> list[torch.Tensor]:
-    """Returns directions ``(n, classes)`` of each image in falling order, computed once where all have the same."""
-    shared = (head is None or head.weight.dim() == 2) and bool((sets.table == sets.table[:1]).all())
-    found = [_spanning(head, sets, row) for row in range(1 if shared else len(sets.table))]
-    return found * len(sets.table) if shared else found
+class SpanningDirections:
+    """Directions ``(n, classes)`` of each image in falling order, found once for images that share head and classes."""
+
+    def __init__(self) -> None:
+        """Starts with nothing found."""
+        self._key: tuple[int, ...] | None = None
+        self._found = torch.empty(0)
+
+    def of(self, head: Head | None, sets: ClassSets) -> list[torch.Tensor]:
+        """Returns one tensor an image."""
+        return [self._of_image(head, sets, row) for row in range(len(sets.table))]
+
+    def _of_image(self, head: Head | None, sets: ClassSets, row: int) -> torch.Tensor:
+        chosen = sets.table[row]
+        chosen = chosen[chosen >= 0]
+        if head is not None and head.weight.dim() == 3:
+            return _spanning(head._replace(weight=head.weight[row]), chosen, sets.mask.shape[1])
+        key = tuple(chosen.tolist())
+        if key != self._key:
+            self._key, self._found = key, _spanning(head, chosen, sets.mask.shape[1])
+        return self._found
 
 
 def split_directions(spanning: list[torch.Tensor], sets: ClassSets, n_leading: int, signs: torch.Tensor) -> Directions:
@@ -53,12 +69,10 @@ def random_signs(like: torch.Tensor, n_signs: int, generator: Generators | None)
     return torch.where(row_noise(torch.rand, wanted, generator) < 0.5, -1.0, 1.0).to(wanted)
 
 
-def _spanning(head: Head | None, sets: ClassSets, row: int) -> torch.Tensor:
-    chosen = sets.table[row]
-    chosen = chosen[chosen >= 0]
-    weight = None if head is None else (head.weight if head.weight.dim() == 2 else head.weight[row])[chosen]
+def _spanning(head: Head | None, chosen: torch.Tensor, n_classes: int) -> torch.Tensor:
+    weight = None if head is None else head.weight[chosen]
     directions = leading_directions(weight, len(chosen), spans=head is not None and head.spans).to(chosen.device)
-    found = directions.new_zeros(len(directions), sets.mask.shape[1])
+    found = directions.new_zeros(len(directions), n_classes)
     found[:, chosen] = directions
     return found
 

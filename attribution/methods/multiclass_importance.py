@@ -9,7 +9,7 @@ from attribution.attributions import Attribution, AttributionOptions, attributio
 from attribution.checks import require_choice, require_count, require_number
 from attribution.class_maps import ClassMaps, Mode, Plan, class_maps, joined
 from attribution.class_sets import Classes, largest_set, require_class_sets
-from attribution.directions import random_signs
+from attribution.directions import SpanningDirections, random_signs
 from attribution.errors import InvalidOption
 from attribution.heads import head_weight
 from attribution.memory import Chunks, Progress
@@ -182,7 +182,7 @@ def _plan(
         raise InvalidOption(f'n_directions and n_signs belong to mode="sketch", mode is {mode!r}')
     transform = torch.abs if attribution == "saliency" else None
     if mode != "sketch":
-        return Plan(classes, mode, 0, 0, transform)
+        return Plan(classes, mode, 0, 0, transform, SpanningDirections())
     has_order = head_weight(network) is not None
     leading = (64 if has_order else 0) if n_directions is None else require_count(n_directions, "n_directions", 0)
     random = (8 if leading else 128) if n_signs is None else require_count(n_signs, "n_signs", 0)
@@ -191,7 +191,7 @@ def _plan(
             f"n_directions is {leading} and n_signs {random}: a sketch takes a direction or two signs at least, and"
             " from a single sign no error can be told"
         )
-    return Plan(classes, mode, leading, random, transform)
+    return Plan(classes, mode, leading, random, transform, SpanningDirections())
 
 
 def _most_rows(plan: Plan, n_classes: int) -> int:
