@@ -12,6 +12,9 @@ from attribution.paths import Rule
 from attribution.rows import Totals, output_head, vector_jacobians
 from attribution.tangents import Function, tangents
 
+#: Directions whose sums over the steps are held at once.
+_HELD = 16
+
 
 class Step(NamedTuple):
     """A weighted gradient of ``function`` at ``points`` ``(n, *features)``."""
@@ -51,17 +54,21 @@ class BaselineRows:
         change = outputs - torch.stack(starts).mean(0)
         return Totals(outputs, change, change)
 
-    def along(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Returns ``u^T A``: a forward pass, and a backward pass a direction, for each step of each baseline."""
+    def along(self, images: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yields ``u^T A``: a backward pass a direction, and a forward pass every few, for each step and baseline."""
+        for block in torch.split(directions, _HELD):
+            yield from self._sums(images, block)
+
+    def _sums(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
         ends = self.inputs[images]
         wide = torch.promote_types(ends.dtype, torch.float32)
         total = ends.new_zeros(len(directions), *ends.shape, dtype=wide)
         for starts in self._starts(images):
-            inner = torch.zeros_like(total)
             for step in self._steps(starts, ends):
-                inner += step.weight * vector_jacobians(step.function, step.points, directions)
-            total += inner * (ends - starts).to(wide)
-        return total / len(self._baselines)
+                weighted = (ends - starts).to(wide) * (step.weight / len(self._baselines))
+                for number, gradient in enumerate(vector_jacobians(step.function, step.points, directions)):
+                    total[number] += gradient * weighted
+        return total
 
     def times(self, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Returns ``A v``: a forward-mode product for each step of each baseline."""

@@ -63,7 +63,7 @@ def class_maps(
         return _maps(streamed.importance, effects, sets, totals, sets.mask.sum(1))
     # A constant: what it owes to the image would double the gradient.
     weights = sets.centred(totals.sums.double())
-    importance = rows.along(images, weights.unsqueeze(0))[0]
+    (importance,) = rows.along(images, weights.unsqueeze(0))
     advance(len(images))
     effects, n_rows = NO_EFFECTS, 0
     if plan.mode != "importance":

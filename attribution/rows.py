@@ -4,6 +4,7 @@ Where an attribution is linear in the explained output, :math:`u^T A` is the att
 backward pass, and :math:`A v` one forward-mode product.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import torch
@@ -32,8 +33,8 @@ class Rows(Protocol):
         """Outputs and row sums; the sums up to a number that all classes of an image share."""
         ...
 
-    def along(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """``u^T A`` for directions ``(m, n, classes)``, as ``(m, n, *features)``, float32 at least.
+    def along(self, images: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:
+        """``u^T A`` for directions ``(m, n, classes)``, each ``(n, *features)``, float32 at least.
 
         Cost: a forward pass and m backward passes of n points, times the points of a path.
         """
@@ -64,10 +65,11 @@ class GradientRows:
         found = self._tangents(images, torch.ones_like(self.inputs[images]))
         return Totals(found.values, found.products, found.values)
 
-    def along(self, images: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Returns ``u^T A``: one forward pass, one backward pass a direction."""
-        gradients = vector_jacobians(self._function, self.inputs[images], directions)
-        return gradients * self.inputs[images].to(gradients.dtype) if self._times_input else gradients
+    def along(self, images: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Yields ``u^T A``: one forward pass, one backward pass a direction."""
+        points = self.inputs[images]
+        for gradient in vector_jacobians(self._function, points, directions):
+            yield gradient.mul_(points) if self._times_input else gradient
 
     def times(self, images: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Returns ``A v``: one forward-mode product."""
@@ -92,18 +94,16 @@ def output_head(network: Network, outputs: torch.Tensor) -> Head | None:
     return head._replace(weight=p * (head.weight - (p * head.weight).sum(1, keepdim=True)))
 
 
-def vector_jacobians(function: Function, points: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """Returns gradients ``(m, n, *features)`` of ``u . f`` for directions ``(m, n, classes)``, float32 at least.
+def vector_jacobians(function: Function, points: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yields gradients ``(n, *features)`` of ``u . f`` for directions ``(m, n, classes)``, float32 at least.
 
     Cost:
-        One forward pass and m backward passes of n points.
+        One forward pass, whose activations are kept until the end, and a backward pass a direction.
     """
     wide = torch.promote_types(points.dtype, torch.float32)
-    gradients = points.new_empty(len(directions), *points.shape, dtype=wide)
     with torch.enable_grad():
         points = laid_out(points.detach()).requires_grad_()
         outputs = function(points)
-        for number, direction in enumerate(directions.to(outputs.dtype), 1):
-            kept = number < len(directions)
-            gradients[number - 1] = torch.autograd.grad(outputs, points, direction, retain_graph=kept)[0]
-    return gradients
+    for number, direction in enumerate(directions.to(outputs.dtype), 1):
+        kept = number < len(directions)
+        yield torch.autograd.grad(outputs, points, direction, retain_graph=kept)[0].to(wide)

@@ -130,8 +130,8 @@ def multiclass_importance(
     Cost:
         Importance: one forward-mode product, one forward and one backward pass an image. Effects: a backward pass for
         each direction, exact at most ``min(classes - 1, features of the last layer)``, in a sketch
-        ``n_directions + n_signs``; never more memory than a backward pass of the chunk and 16 maps for each of its
-        points. Integrated gradients: times ``n_steps``.
+        ``n_directions + n_signs``; the memory of a backward pass of the chunk and a few maps. Integrated gradients:
+        times ``n_steps``, and 16 maps a point.
 
     Guarantee:
         Importance and exact effects are exact; with integrated gradients up to the quadrature. In a sketch,

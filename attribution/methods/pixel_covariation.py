@@ -148,7 +148,7 @@ def _placed(rows: Rows, classes: Classes, pixels: Sequence[Pixel], chunks: Chunk
         sets = class_sets(classes, totals.outputs, rows.network.output)
         importance = torch.zeros_like(rows.inputs[start:stop])
         if is_named:
-            importance = rows.along(images[start:stop], sets.centred(totals.sums.double()).unsqueeze(0))[0]
+            (importance,) = rows.along(images[start:stop], sets.centred(totals.sums.double()).unsqueeze(0))
         places.append(_places(importance.flatten(1), pixels, rows.inputs.shape))
         outputs.append(totals.outputs)
 
@@ -181,7 +181,7 @@ def _covariations(rows: Rows, sets: ClassSets, places: torch.Tensor, chunks: Chu
         unit.flatten(1).scatter_(1, places.flatten()[start:stop].unsqueeze(1), 1)
         columns = rows.times(chosen, unit).double()
         weights = ClassSets(sets.table[chosen], sets.mask[chosen]).centred(columns)
-        parts.append(rows.along(chosen, weights.unsqueeze(0))[0])
+        parts.extend(rows.along(chosen, weights.unsqueeze(0)))
 
     chunks.run(len(images), work)
     return torch.cat(parts).view(batch, p, *rows.inputs.shape[1:])
