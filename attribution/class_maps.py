@@ -59,16 +59,16 @@ def class_maps(
     if plan.transform is not None:
         streamed = class_sums(row_blocks(rows, images, one_hot_directions(sets), size, advance), plan.transform, sets)
         totals = totals._replace(sums=streamed.sums)
-        effects = exact(streamed.individual, has_errors=False)
+        effects = exact(streamed.individual)
         return _maps(streamed.importance, effects, sets, totals, sets.mask.sum(1))
     # A constant: what it owes to the image would double the gradient.
     weights = sets.centred(totals.sums.double())
     (importance,) = rows.along(images, weights.unsqueeze(0))
     advance(len(images))
-    effects, n_rows = NO_EFFECTS, 0
+    effects, n_rows = NO_EFFECTS, torch.zeros_like(images)
     if plan.mode != "importance":
         effects, n_rows = _effects(rows, images, sets, totals, plan, signs, size, advance)
-    return _maps(importance, effects, sets, totals, torch.full((len(images),), n_rows, device=images.device))
+    return _maps(importance, effects, sets, totals, n_rows)
 
 
 def joined(groups: Sequence[ClassMaps]) -> ClassMaps:
@@ -98,7 +98,7 @@ def _effects(
     signs: torch.Tensor,
     size: int,
     advance: Advance,
-) -> tuple[Effects, int]:
+) -> tuple[Effects, torch.Tensor]:
     spanning = plan.spanning.of(rows.head(totals.outputs), sets)
     wanted = plan.n_directions if plan.mode == "sketch" else sets.mask.shape[1]
     directions = split_directions(spanning, sets, wanted, signs)
@@ -109,10 +109,11 @@ def _effects(
     for block in row_blocks(rows, images, directions.signs, size, advance):
         for sample in block.square().unbind(1):
             random.add(sample)
-    n_rows = directions.leading.shape[1] + directions.signs.shape[1]
-    if directions.complete:
-        return exact(leading, has_errors=plan.mode == "sketch" and plan.n_signs > 0), n_rows
-    return (sketched(leading, random) if plan.n_signs else truncated(leading)), n_rows
+    if plan.mode == "exact":
+        return exact(leading), directions.n_rows
+    if directions.signs.shape[1]:
+        return sketched(leading, random), directions.n_rows
+    return truncated(leading, directions.complete), directions.n_rows
 
 
 def _maps(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from attribution.class_sets import ClassSets
 from attribution.heads import Head, leading_directions
@@ -10,14 +11,16 @@ from attribution.noise import Generators, row_noise
 
 
 class Directions(NamedTuple):
-    """``leading`` ``(g, n_leading, classes)``, padded with zeros, and ``signs`` ``(g, n_signs, classes)``.
+    """``leading`` ``(g, n_leading, classes)`` and ``signs`` ``(g, n_signs, classes)``, padded with zeros.
 
-    ``complete`` says that the leading ones span the rows of every image, so that nothing is left for signs.
+    ``complete`` ``(g,)`` says whose leading ones span all of its rows, so that nothing is left for signs; ``n_rows``
+    ``(g,)`` counts those of both that are not padding.
     """
 
     leading: torch.Tensor
     signs: torch.Tensor
-    complete: bool
+    complete: torch.Tensor
+    n_rows: torch.Tensor
 
 
 class SpanningDirections:
@@ -46,16 +49,21 @@ class SpanningDirections:
 def split_directions(spanning: list[torch.Tensor], sets: ClassSets, n_leading: int, signs: torch.Tensor) -> Directions:
     """Returns the first ``n_leading`` directions, and random signs ``(g, n_signs, classes)`` projected on the rest.
 
-    With q the projected signs, the mean of ``(q^T A)^2`` is the sum over the directions that were left out.
+    With q the projected signs, the mean of ``(q^T A)^2`` is the sum over the directions that were left out. An image
+    with no more directions than this many passes gets all of them and no signs.
     """
-    longest = max(len(one) for one in spanning)
-    if n_leading + signs.shape[1] >= longest:
-        # As many passes as all of them would take.
-        return Directions(torch.stack([_padded(one, longest) for one in spanning]), signs[:, :0], complete=True)
-    leading = torch.stack([_padded(one, n_leading) for one in spanning])
-    inside = torch.stack([sets.centred(one) for one in signs.unbind(1)], dim=1) if signs.shape[1] else signs
-    rest = inside - (inside @ leading.transpose(1, 2)) @ leading
-    return Directions(leading, rest, complete=False)
+    n_signs = signs.shape[1]
+    is_complete = [len(one) <= n_leading + n_signs for one in spanning]
+    first = [one if whole else one[:n_leading] for one, whole in zip(spanning, is_complete, strict=True)]
+    leading = pad_sequence(first, batch_first=True)
+    complete = torch.tensor(is_complete, device=signs.device)
+    rest = torch.zeros_like(signs)
+    for number in range(n_signs):
+        inside = sets.centred(signs[:, number]).unsqueeze(1)
+        rest[:, number] = (inside - (inside @ leading.transpose(1, 2)) @ leading).squeeze(1)
+    rest = torch.where(complete.view(-1, 1, 1), 0, rest)
+    n_rows = torch.tensor([len(one) for one in first], device=signs.device) + torch.where(complete, 0, n_signs)
+    return Directions(leading, rest[:, : 0 if all(is_complete) else n_signs], complete, n_rows)
 
 
 def random_signs(like: torch.Tensor, n_signs: int, generator: Generators | None) -> torch.Tensor:
@@ -75,8 +83,3 @@ def _spanning(head: Head | None, chosen: torch.Tensor, n_classes: int) -> torch.
     found = directions.new_zeros(len(directions), n_classes)
     found[:, chosen] = directions
     return found
-
-
-def _padded(directions: torch.Tensor, length: int) -> torch.Tensor:
-    first = directions[:length]
-    return torch.cat([first, first.new_zeros(length - len(first), first.shape[1])])

@@ -13,9 +13,10 @@ from attribution.running import RunningMean
 
 
 class Effects(NamedTuple):
-    """``individual`` effects and ``std`` ``(g, *features)``, where they were asked for, and how far off a sketch is.
+    """``individual`` effects and ``std`` ``(g, *features)``, and how far off a sketch is; nothing that was not found.
 
-    ``standard_error`` is that of ``individual``; ``relative_error`` and ``correlation`` ``(g,)`` are those of ``std``.
+    ``standard_error`` is that of ``individual``; ``relative_error`` and ``correlation`` ``(g,)`` are those of ``std``,
+    all of them NaN where nothing is known of what was left out.
     """
 
     individual: torch.Tensor | None
@@ -28,16 +29,17 @@ class Effects(NamedTuple):
 NO_EFFECTS = Effects(None, None, None, None, None)
 
 
-def exact(individual: torch.Tensor, *, has_errors: bool) -> Effects:
-    """Returns effects of all directions, with errors of zero where the others in the batch have some."""
+def exact(individual: torch.Tensor) -> Effects:
+    """Returns effects of all directions."""
     zero = individual.new_zeros(len(individual), dtype=torch.float64)
-    error = torch.zeros_like(individual) if has_errors else None
-    return Effects(individual, individual.sqrt(), error, zero, zero + 1)
+    return Effects(individual, individual.sqrt(), None, zero, zero + 1)
 
 
-def truncated(leading: torch.Tensor) -> Effects:
-    """Returns effects of the leading directions alone: a lower bound whose pattern is close and whose scale is not."""
-    return Effects(leading, leading.sqrt(), None, None, None)
+def truncated(leading: torch.Tensor, complete: torch.Tensor) -> Effects:
+    """Returns effects of the leading directions alone: a lower bound, but of images whose directions are complete."""
+    unknown = torch.where(complete, 0.0, torch.nan).double()
+    error = torch.zeros_like(leading) + unknown.to(leading).view(-1, 1, 1, 1)
+    return Effects(leading, leading.sqrt(), error, unknown, 1 - unknown)
 
 
 class Signs:

@@ -24,14 +24,14 @@ from attribution.silhouettes import silhouette
 class MulticlassImportance(NamedTuple):
     """Maps of the inputs' shape and dtype, in squared units of the output but for ``std`` and ``silhouette``.
 
-    What the mode does not find is nothing.
+    What the mode does not find is nothing; what a sketch without signs cannot know of an image is NaN.
 
     Attributes:
         importance: How much each value tells the classes apart; signed, adds up over values.
         std: Root of the individual effects; from a sketch, the estimate of least error.
         individual: What each value tells on its own, at least 0; from a sketch with signs without bias, so that it
             may be noisy; from one without signs a lower bound.
-        covariation: What it tells together with all others: importance minus individual effects.
+        covariation: What each value tells together with all others: importance minus individual effects.
         silhouette: ``std`` where it stands out of its surroundings.
         classes: ``(batch, k)`` int64, the classes compared, padded with -1.
         class_variation: ``(batch,)`` float64, the squared deviation of the outputs of these classes from their mean.
@@ -39,7 +39,7 @@ class MulticlassImportance(NamedTuple):
             adds up to.
         completeness_delta: ``(batch,)`` float64, the sum of the importance minus what it is for a complete
             attribution: ``class_variation``, or with baselines the variation of the outputs' change from them.
-        standard_error: That of ``individual``; only from a sketch with signs.
+        standard_error: That of ``individual``; only from a sketch.
         relative_error: ``(batch,)`` float64, estimated Euclidean distance of ``std`` from the exact one, over its norm.
         correlation: ``(batch,)`` float64, estimated Pearson correlation of ``std`` with the exact one.
         n_rows: ``(batch,)`` int64, backward passes a point that the effects took.
@@ -222,9 +222,10 @@ def _result(
     effects = maps.effects
     std = _cast(effects.std, dtype)
     covariation = None
-    # What a truncated sum leaves out would show up as co-variation.
     if effects.individual is not None and effects.relative_error is not None:
-        covariation = maps.importance - effects.individual
+        # What a truncated sum leaves out would show up as co-variation: its error is not known.
+        is_whole = ~effects.relative_error.isnan().view(-1, 1, 1, 1)
+        covariation = torch.where(is_whole, maps.importance - effects.individual, torch.nan)
     return MulticlassImportance(
         importance=maps.importance.to(dtype),
         std=std,

@@ -86,7 +86,8 @@ def test_leading_directions_alone_are_a_lower_bound_without_covariation():
     found = effects(module, mode="sketch", n_directions=5, n_signs=0)
     assert bool((found.individual <= exact.individual * (1 + 1e-9)).all())
     assert bool((found.individual < 0.99 * exact.individual).any())
-    assert found.covariation is found.standard_error is found.relative_error is found.correlation is None
+    for name in ("covariation", "standard_error", "relative_error", "correlation"):
+        assert bool(getattr(found, name).isnan().all())
     assert torch.equal(found.importance, exact.importance)
     assert float(found.individual.sum()) > 5 / 16 * float(exact.individual.sum())
 
@@ -100,7 +101,8 @@ def test_enough_directions_are_exact():
         assert found.n_rows.tolist() == [16]
         assert found.relative_error.tolist() == [0.0]
         assert found.correlation.tolist() == [1.0]
-        assert (found.standard_error is None) if n_signs == 0 else not bool(found.standard_error.any())
+        assert not bool(found.standard_error.any())
+        assert torch.equal(found.covariation, exact.covariation)
 
 
 def test_defaults_take_the_head_where_there_is_one():
@@ -159,3 +161,23 @@ def test_one_seed_one_sketch():
     alone = explain(inputs[2:], [torch.Generator().manual_seed(7)])
     assert torch.allclose(alone.std[0], found.std[2], rtol=1e-9)
     assert torch.equal(explain(inputs, None).std, explain(inputs, None).std)
+
+
+@pytest.mark.parametrize("n_signs", [0, 4])
+def test_small_sets_of_classes_are_exact_in_any_company(n_signs):
+    module, inputs = wide(), 4 * images(6)
+    module[-1].weight.data *= 20
+    network = attribution.Network(module)
+    options = {"mode": "sketch", "n_directions": 4, "n_signs": n_signs, "classes": attribution.MinProbability(0.02)}
+    found = attribution.multiclass_importance(network, inputs, **options)
+    sizes = (found.classes >= 0).sum(1)
+    for row in range(6):
+        alone = attribution.multiclass_importance(network, inputs[row : row + 1], **options)
+        spanned = min(int(sizes[row]) - 1, 16)
+        expected = spanned if spanned <= 4 + n_signs else 4 + n_signs
+        assert int(found.n_rows[row]) == int(alone.n_rows) == expected
+        for name in ("std", "individual", "covariation", "standard_error", "relative_error", "correlation"):
+            together = getattr(found, name)[row]
+            assert torch.allclose(together, getattr(alone, name)[0], rtol=1e-7, atol=1e-12, equal_nan=True)
+    assert bool((found.relative_error == 0).any())
+    assert not bool((found.relative_error == 0).all())
