@@ -1,11 +1,17 @@
 """`attribution explain`: images in, heatmaps out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options import url_option
+
+if TYPE_CHECKING:
+    from contracts.results import ImageResult
+
+LARGE_GAP = 0.05
+"""A map that misses more of what it should add up to is marked."""
 
 
 @click.command()
@@ -50,7 +56,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
         client.download(result, out)
     table = Table("image", "prediction", "probability", "class", "completeness error", "steps")
     for image in result.images:
-        table.add_row(*_row(str(images[image.index]), image))
+        for row in _rows(str(images[image.index]), image):
+            table.add_row(*row)
     Console().print(table)
     click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
     if result.counts.failed:
@@ -76,17 +83,21 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
     return explanation
 
 
-def _row(name: str, image: Any) -> list[str]:
+def _rows(name: str, image: "ImageResult") -> list[list[str]]:
+    """One row for each explained class, or the reason why there is none."""
     if image.error is not None:
-        return [name, f"[red]{image.error.detail}[/red]", "", "", "", ""]
-    best, target = image.prediction[0], image.targets[0]
-    gap = image.completeness[0]
-    relative = "-" if gap.relative is None else f"{gap.relative:.2%}"
+        return [[name, f"[red]{image.error.detail}[/red]", "", "", "", ""]]
+    best = image.prediction[0]
+    seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
     return [
-        name,
-        best.name or str(best.index),
-        f"{best.probability:.3f}",
-        target.name or str(target.index),
-        relative,
-        str(gap.n_steps),
+        [*seen, target.name or str(target.index), _gap(gap.relative), str(gap.n_steps)]
+        for target, gap in zip(image.targets, image.completeness, strict=True)
     ]
+
+
+def _gap(relative: float | None) -> str:
+    if relative is None:
+        return "-"
+    return (
+        f"{relative:.2%}" if relative <= LARGE_GAP else f"[yellow]{relative:.2%}, try --param tolerance=0.01[/yellow]"
+    )

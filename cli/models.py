@@ -55,12 +55,12 @@ def models() -> None:
 @click.option("--no-wait", is_flag=True, help="Do not wait for the worker's check.")
 @url_option
 def add(name: str, url: str, weights: Path | None, no_wait: bool, **given: Any) -> None:
-    r"""Register a classifier and wait until a worker has checked it.
+    """Register a classifier and wait until a worker has checked it.
 
     \b
     attribution models add cifar --architecture cifar_resnet20 --weights resnet20.safetensors \\
         --size 32 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
-    """
+    """  # noqa: D301 - the backspace keeps click from wrapping the example
     from client import Client
 
     spec = _spec(name, weights, given)
@@ -74,11 +74,11 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, **given: Any) 
 def list_(url: str) -> None:
     """List every registered version."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from client import Client
 
-    table = Table("model", "state", "architecture", "input", "classes", "registered")
+    table = Table("model", "state", Column("architecture", overflow="fold"), "input", "classes", "registered", box=None)
     with Client(url) as client:
         for version in client.models():
             size = "x".join(map(str, version.preprocessing.size))
@@ -88,7 +88,7 @@ def list_(url: str) -> None:
                 version.architecture,
                 f"{version.preprocessing.color} {size}",
                 str(version.classes or "?"),
-                f"{version.created_at:%Y-%m-%d %H:%M}",
+                f"{version.created_at:%Y-%m-%d}",
             )
     Console().print(table)
 

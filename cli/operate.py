@@ -36,10 +36,10 @@ def serve(**options: Any) -> None:
 
     settings = load_settings(**options)
     stopped = stop_on_signal()
-    with running_tree(settings) as tree:
-        for name, state in sync_models(tree.url, settings):
-            click.secho(f"model {name}: {state}", fg=None if state == "ready" else "red", err=True)
+    with running_tree(settings, stopped) as tree:
         click.echo(f"attribution listens on {tree.url} (API at {tree.url}/docs); Ctrl-C stops it")
+        for name, state in () if stopped.is_set() else sync_models(tree.url, settings):
+            click.secho(f"model {name}: {state}", fg=None if state == "ready" else "red", err=True)
         stopped.wait()
         click.echo("stopping: running jobs are finished first")
 

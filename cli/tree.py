@@ -125,14 +125,16 @@ class Tree:
         except (OSError, BrokerUnavailableError) as error:
             log.warning("not started, trying again: %s", error)
 
-    def wait_until_ready(self) -> None:
-        """Returns once the gateway answers.
+    def wait_until_ready(self, stopped: threading.Event) -> None:
+        """Returns once the gateway answers, or once we are told to stop.
 
         Raises:
             ServeError: It does not within a minute.
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
+            if stopped.is_set():
+                return
             try:
                 if httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK:
                     return
@@ -143,8 +145,8 @@ class Tree:
 
 
 @contextmanager
-def running_tree(settings: Settings) -> Iterator[Tree]:
-    """Starts the tree, yields it once it is ready, and stops all of it at the end of the block.
+def running_tree(settings: Settings, stopped: threading.Event | None = None) -> Iterator[Tree]:
+    """Starts the tree, yields it once it is ready (or `stopped` is set), and stops all of it at the end of the block.
 
     Raises:
         ServeError: The port is taken, or the gateway does not come up.
@@ -174,7 +176,7 @@ def running_tree(settings: Settings) -> Iterator[Tree]:
             stack.callback(thread.join)
         stack.callback(reconciler.stop)
         stack.callback(tree.stop)
-        tree.wait_until_ready()
+        tree.wait_until_ready(stopped or threading.Event())
         yield tree
 
 

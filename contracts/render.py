@@ -19,11 +19,11 @@ class RenderOptions(Wire):
     """Diverging map, centred on zero, of signed values."""
     magnitude_colormap: MagnitudeColormap = "viridis"
     """Sequential map of magnitudes, and of a signed map drawn with one polarity."""
-    clip_percentile: Annotated[float, Field(gt=50, le=100, strict=True)] = 99.0
+    clip_percentile: Annotated[float, Field(gt=50, le=100, strict=True)] = 98.0
     """Values beyond this percentile of the absolute values are drawn at the end of the scale."""
     overlay: Literal["none", "original", "grey", "mask"] = "grey"
     """A second PNG: over the original, over its grey version, or the image shown only where the map is strong."""
-    opacity: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.7
+    opacity: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.9
     """How opaque the heatmap lies over the image at the end of its scale; it fades to nothing at zero."""
     scale: Literal["job", "image"] = "job"
     """One scale for every map of the job, so that they can be compared, or one for each."""

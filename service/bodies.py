@@ -1,22 +1,22 @@
 """Reading bodies: JSON alone, or multipart with the JSON in the part `request` and files beside it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import anyio.from_thread
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from contracts.problems import ErrorCode, FieldError
 from service.multipart import MultipartReader
-from service.pointers import field_errors
-from service.problems import ProblemError, wrong_fields
+from service.pointers import field_errors, listed
+from service.problems import MAX_ERRORS, ProblemError, wrong_fields
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 REQUEST_PART = "request"
+MAX_VALUES = 150_000
+"""Commas in a JSON document: above the longest list of labels, below what is costly to report."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -48,41 +48,41 @@ def split(content: bytes, content_type: str) -> Body:
     """The document and the files of a body of one of the two media types."""
     if not content_type.lower().startswith(MULTIPART):
         return Body(content)
-    parts: dict[str, bytes] = {}
-    for part in MultipartReader([content], content_type):
-        if part.name in parts:
-            raise wrong_fields([FieldError(pointer="", detail=f"two parts are named {part.name!r}: names must differ")])
-        parts[part.name] = part.read()
+    parts = parts_of(content, content_type)
     document = parts.pop(REQUEST_PART, None)
     if document is None:
         raise wrong_fields([_no_document(list(parts))])
     return Body(document, parts)
 
 
+def parts_of(content: bytes, content_type: str) -> dict[str, bytes]:
+    """The parts of a multipart body by their names."""
+    parts: dict[str, bytes] = {}
+    for part in MultipartReader([content], content_type):
+        if part.name in parts:
+            raise wrong_fields([FieldError(pointer="", detail=f"two parts are named {part.name!r}: names must differ")])
+        parts[part.name] = part.read()
+    return parts
+
+
 def parse(model: type[Model], document: bytes) -> Model:
-    """The document as a message of the contract; every wrong field is named."""
+    """The document as a message of the contract; wrong fields are named."""
+    # Base64 has no commas, so that they count the values however large the images are.
+    if (commas := document.count(b",")) > MAX_VALUES:
+        detail = f"the JSON has {commas} commas, at most {MAX_VALUES} are accepted: send fewer values"
+        raise wrong_fields([FieldError(pointer="", detail=detail)])
     try:
         return model.model_validate_json(document)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False)
+        count = error.error_count()
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
     if found[0]["type"] == "json_invalid":
         raise ProblemError(ErrorCode.INVALID_JSON, f"{found[0]['msg']}; expected one JSON object in UTF-8")
-    raise wrong_fields(field_errors(found, from_json(document)))
-
-
-def pulled(request: Request) -> Iterator[bytes]:
-    """The chunks of a body for code that runs in a thread, each fetched when it is wanted."""
-    stream = request.stream()
-    while True:
-        try:
-            chunk = anyio.from_thread.run(stream.__anext__)
-        except StopAsyncIteration:
-            return
-        yield chunk
+    raise wrong_fields(field_errors(found, from_json(document)), unnamed=count - len(found))
 
 
 def _no_document(names: list[str]) -> FieldError:
-    given = f"given: {', '.join(map(repr, names))}" if names else "none was given"
+    given = f"given: {listed(names)}" if names else "none was given"
     return FieldError(pointer="", detail=f"a multipart body needs the part {REQUEST_PART!r} with the JSON; {given}")
 
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from service.classifiers import Classifiers
+from service.intake import Intake
 from service.publisher import Publisher
 from service.watch import Watcher
 from storage.artifacts import ArtifactStore
@@ -40,7 +41,7 @@ class Gateway:
     publisher: Publisher
     watcher: Watcher
     classifiers: Classifiers
-    uploads: CapacityLimiter
+    uploads: Intake
     reads: CapacityLimiter
 
     @classmethod
@@ -55,7 +56,7 @@ class Gateway:
             publisher=Publisher(queue),
             watcher=Watcher(engine),
             classifiers=Classifiers(engine),
-            uploads=CapacityLimiter(UPLOAD_THREADS),
+            uploads=Intake(UPLOAD_THREADS),
             reads=CapacityLimiter(READ_THREADS),
         )
 

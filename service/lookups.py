@@ -1,12 +1,16 @@
 """A tenant's jobs and results, or the problem that says why there is none."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path
 
 from contracts.jobs import Job
 from contracts.problems import ErrorCode
 from service.gateway import Gateway
 from service.problems import ProblemError, not_found
 from storage import jobs as ledger
+
+JobId = Annotated[str, Path(pattern=r"^job_[0-9a-f]{32}$")]
 
 
 def require_job(gateway: Gateway, tenant: str, job_id: str) -> Job:

@@ -49,7 +49,7 @@ class Guard:
             log.info("the client left while it sent its body", extra={"request_id": identity})
         except Exception:
             log.exception(
-                "request %s failed: %s %s", identity, scope["method"], scope["path"], extra={"request_id": identity}
+                "request %s failed: %s %r", identity, scope["method"], scope["path"], extra={"request_id": identity}
             )
             if started:
                 raise

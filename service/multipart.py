@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_PARTS = 1024
+MAX_NAME = 200
+_PIECE = 64 * 1024
 
 
 class Part:
@@ -24,6 +26,8 @@ class Part:
         if not options.get(b"name"):
             raise _malformed("every part needs a name: Content-Disposition: form-data; name=...")
         self.name = options[b"name"].decode("utf-8", "replace")
+        if len(self.name) > MAX_NAME:
+            raise _malformed(f"a part's name has {len(self.name)} characters, at most {MAX_NAME} are accepted")
         self.is_file = b"filename" in options
         self._reader = reader
 
@@ -41,7 +45,8 @@ class MultipartReader:
         _, options = parse_options_header(content_type)
         if not options.get(b"boundary"):
             raise _malformed("Content-Type lacks the boundary")
-        self._chunks = iter(chunks)
+        self._chunks = _pieces(chunks)
+        self._begun = 0
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = bytearray(), bytearray()
         self._opened: deque[dict[bytes, bytes]] = deque()
@@ -53,7 +58,7 @@ class MultipartReader:
             raise _malformed(str(error)) from error
 
     def __iter__(self) -> Iterator[Part]:
-        for _ in range(MAX_PARTS):
+        while True:
             while not self._opened:
                 if self._ended or not self._feed():
                     return
@@ -61,7 +66,6 @@ class MultipartReader:
             while self.data(1 << 20):
                 pass  # what the caller did not want of this part
             self._data.popleft()
-        raise _malformed(f"the body has more than {MAX_PARTS} parts")
 
     def data(self, size: int) -> bytes:
         """The next bytes of the part that is open; empty at its end."""
@@ -103,6 +107,9 @@ class MultipartReader:
 
     def _on_begin(self) -> None:
         self._headers = {}
+        self._begun += 1
+        if self._begun > MAX_PARTS:
+            raise _malformed(f"the body has more than {MAX_PARTS} parts")
 
     def _on_header(self) -> None:
         self._headers[bytes(self._field).lower()] = bytes(self._value)
@@ -111,6 +118,13 @@ class MultipartReader:
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    # What the parser finds in one piece is held at once.
+    for chunk in chunks:
+        for start in range(0, len(chunk), _PIECE):
+            yield chunk[start : start + _PIECE]
 
 
 def _malformed(what: str) -> ProblemError:

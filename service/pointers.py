@@ -6,6 +6,8 @@ from typing import Any
 from contracts.problems import FieldError
 
 _SHOWN = 120
+_NAMES = 10
+_NAME = 80
 
 
 def field_errors(errors: Iterable[Mapping[str, Any]], document: object = None) -> list[FieldError]:
@@ -18,13 +20,13 @@ def field_errors(errors: Iterable[Mapping[str, Any]], document: object = None) -
     details: dict[str, list[str]] = {}
     given: dict[str, str] = {}
     for error in errors:
-        location = error["loc"] if document is None else _in_document(error, document)
+        location, value = (error["loc"], error.get("input")) if document is None else _in_document(error, document)
         pointer = to_pointer(location)
         message = str(error["msg"]).removeprefix("Value error, ")
         if message not in details.setdefault(pointer, []):
             details[pointer].append(message)
         if error["type"] not in {"missing", "value_error"}:
-            given[pointer] = _shown(error.get("input"))
+            given[pointer] = _shown(value)
     return [
         FieldError(
             pointer=pointer, detail=" or: ".join(found) + (f" (given: {given[pointer]})" if pointer in given else "")
@@ -47,7 +49,14 @@ def at(document: Any, pointer: str) -> Any:  # noqa: ANN401 - a JSON document ho
     return node
 
 
-def _in_document(error: Mapping[str, Any], document: object) -> list[str | int]:
+def listed(names: Iterable[str]) -> str:
+    """Names that a client gave, the first of them, each cut where it is long."""
+    found = list(names)
+    text = ", ".join(repr(name if len(name) <= _NAME else f"{name[:_NAME]}...") for name in found[:_NAMES])
+    return text if len(found) <= _NAMES else f"{text} and {len(found) - _NAMES} more"
+
+
+def _in_document(error: Mapping[str, Any], document: object) -> tuple[list[str | int], object]:
     # Pydantic names the members of unions too; those are no keys of the document, so they are left out.
     location: Sequence[str | int] = error["loc"]
     node, path = document, list[str | int]()
@@ -57,7 +66,7 @@ def _in_document(error: Mapping[str, Any], document: object) -> list[str | int]:
             path.append(step)
         elif error["type"] == "missing" and position == len(location) - 1:
             path.append(step)
-    return path
+    return path, node
 
 
 def _holds(node: object, step: str | int) -> bool:

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "1"
+MAX_ERRORS = 100
+"""Wrong fields that one answer names; what is beyond them is counted."""
+_MAX_TEXT = 1000
 
 STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_JSON: 400,
@@ -76,21 +79,38 @@ class ProblemError(Exception):
         errors: Sequence[FieldError] = (),
         retryable: bool | None = None,
         headers: Mapping[str, str] | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(detail)
+        self.status = status
         may_retry = code in _RETRYABLE if retryable is None else retryable
         self.problem = problem(code, detail, errors=list(errors), retryable=may_retry)
         self.headers = {"Retry-After": RETRY_AFTER_S, **(headers or {})} if may_retry else dict(headers or {})
 
 
-def wrong_fields(errors: Sequence[FieldError], code: ErrorCode = ErrorCode.INVALID_REQUEST) -> ProblemError:
-    """The problem of a request with wrong fields."""
-    where = ", ".join(error.pointer or "the body" for error in errors[:5])
-    more = f" and {len(errors) - 5} more" if len(errors) > 5 else ""
-    detail = (
-        f"{where}{more}: {errors[0].detail}" if len(errors) == 1 else f"{len(errors)} fields are wrong: {where}{more}"
-    )
-    return ProblemError(code, detail, errors=errors)
+def wrong_fields(
+    errors: Sequence[FieldError], code: ErrorCode = ErrorCode.INVALID_REQUEST, *, unnamed: int = 0
+) -> ProblemError:
+    """The problem of a request with wrong fields.
+
+    Args:
+        errors: The wrong fields.
+        code: What is wrong with them.
+        unnamed: How many errors there are beside these.
+    """
+    shown = [FieldError(pointer=_cut(error.pointer), detail=_cut(error.detail)) for error in errors[:MAX_ERRORS]]
+    count = len(errors) + unnamed
+    where = ", ".join(error.pointer or "the body" for error in shown[:5])
+    more = f" and {count - 5} more" if count > 5 else ""
+    detail = f"{where}{more}: {shown[0].detail}" if count == 1 else f"{count} fields are wrong: {where}{more}"
+    if count > len(shown):
+        rest = f"{count - len(shown)} more errors are not listed: correct these first"
+        shown.append(FieldError(pointer="", detail=rest))
+    return ProblemError(code, detail, errors=shown)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
 def not_found(what: str) -> ProblemError:
@@ -100,7 +120,7 @@ def not_found(what: str) -> ProblemError:
 
 def response(error: ProblemError, path: str, status: int | None = None) -> Response:
     """The HTTP response that carries a problem."""
-    answered = status or STATUS[error.problem.code]
+    answered = status or error.status or STATUS[error.problem.code]
     body = error.problem.model_copy(update={"status": answered, "instance": path})
     return Response(_dump(body), status_code=answered, headers=error.headers, media_type=MEDIA_TYPE)
 
@@ -156,13 +176,13 @@ def _allowed(request: Request) -> list[str]:
     routes = request.app.routes
     return [
         method
-        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
-    log.error("request %s: %s %s: %s", request_id.get(), request.method, request.url.path, error)
+    log.error("request %s: %s %r: %s", request_id.get(), request.method, request.url.path, error)
     if isinstance(error, LedgerUnavailableError):
         code, what = ErrorCode.LEDGER_UNAVAILABLE, "the ledger"
     else:

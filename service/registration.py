@@ -17,6 +17,7 @@ from storage.records import NewJob, StoredArtifact
 
 _WEIGHTS_TYPE = "application/octet-stream"
 _FACTORY = "factory:"
+_MAX_DOCUMENT = 1024 * 1024
 
 
 def register_model(
@@ -30,7 +31,7 @@ def register_model(
     if content_type.lower().startswith(MULTIPART):
         spec, weights = _with_parts(gateway, chunks, content_type)
     else:
-        spec, weights = parse(ModelSpec, b"".join(chunks)), None
+        spec, weights = parse(ModelSpec, _document(chunks)), None
         _require_usable(gateway, spec, has_parts=False)
     if weights is None and spec.weights.sha256 is not None:
         weights = _known(gateway, tenant, spec.weights.sha256)
@@ -59,12 +60,22 @@ def _with_parts(
         # The specification decides whether gigabytes of weights are worth receiving.
         given = "no part" if first is None else f"the part {first.name!r}"
         raise _wrong("", f"the body begins with {given}; the part {REQUEST_PART!r} with the JSON comes first")
-    spec = parse(ModelSpec, first.read())
+    spec = parse(ModelSpec, _document(iter(lambda: first.read(1 << 16), b"")))
     _require_usable(gateway, spec, has_parts=True)
     weights = _received(gateway, parts, spec.weights.part)
     if weights is None:
         return spec, None
     return spec.model_copy(update={"weights": Weights(sha256=weights.sha256)}), weights
+
+
+def _document(chunks: Iterable[bytes]) -> bytes:
+    document = bytearray()
+    for chunk in chunks:
+        document += chunk
+        if len(document) > _MAX_DOCUMENT:
+            detail = f"the JSON has more than {_MAX_DOCUMENT} bytes: weights come as a part of a multipart body"
+            raise ProblemError(ErrorCode.BODY_TOO_LARGE, detail)
+    return bytes(document)
 
 
 def _received(gateway: Gateway, parts: Iterator[Part], expected: str | None) -> StoredArtifact | None:

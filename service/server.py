@@ -22,4 +22,5 @@ class GatewayServer(uvicorn.Server):
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Lets go of everybody who waits, then ends as uvicorn does."""
         self._gateway.watcher.close()
+        self._gateway.uploads.close()
         await super().shutdown(list(sockets) if sockets else None)

@@ -10,7 +10,7 @@ from contracts.images import ImageRef
 from contracts.jobs import JobRequest
 from contracts.methods import BackgroundBaseline, ImageBaseline, SelfTestParams
 from contracts.problems import ErrorCode, FieldError
-from service.pointers import to_pointer
+from service.pointers import listed, to_pointer
 from service.uploads import UnusableImageError, read_header
 from storage.artifacts import ArtifactStore
 from storage.records import StoredArtifact
@@ -94,7 +94,7 @@ def _stage_part(staged: Staged, pointer: str, name: str, files: dict[str, bytes]
     if name in files:
         _stage_bytes(staged, pointer, f"{pointer}/part", files[name], max_pixels)
         return
-    given = f"its parts are {', '.join(map(repr, files))}" if files else "it has no file parts"
+    given = f"its parts are {listed(files)}" if files else "it has no file parts"
     staged.blame(ErrorCode.INVALID_REQUEST, f"{pointer}/part", f"the body has no part named {name!r}; {given}")
 
 

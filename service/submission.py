@@ -18,6 +18,7 @@ from storage.jobs import IdempotencyMismatchError, Submitted, submit
 from storage.owned import owned_among
 from storage.records import NewJob
 
+_FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
 _NO_PART_OF_THE_ANSWER = ("priority", "labels", "deadline_s")
 
 
@@ -28,6 +29,7 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
         ProblemError: Something is wrong with the request; nothing was stored.
     """
     request = parse(JobRequest, body.document)
+    _require_harmless(gateway, request)
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
     staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
@@ -50,6 +52,15 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     if found.created and not found.job.status.is_terminal:
         gateway.publisher.wake(found.job.id)
     return found
+
+
+def _require_harmless(gateway: Gateway, request: JobRequest) -> None:
+    explanation = request.explanation
+    if not isinstance(explanation, SelfTestParams) or explanation.action not in _FAULTS:
+        return
+    if not gateway.settings.allow_faults:
+        detail = f"{explanation.action} harms a worker: the operator must set ATTRIBUTION_ALLOW_FAULTS=true to allow it"
+        raise wrong_fields([FieldError(pointer="/explanation/action", detail=detail)])
 
 
 def _classifier(gateway: Gateway, tenant: str, request: JobRequest) -> Classifier | None:

@@ -48,6 +48,8 @@ def open_database(url: str, *, pool_size: int = 16) -> Engine:
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_timeout": POOL_TIMEOUT_S,
+        # The connection that was used last still has its pages and statements at hand.
+        "pool_use_lifo": True,
         # NaN is no JSON: PostgreSQL refuses it where SQLite would keep it.
         "json_serializer": functools.partial(json.dumps, allow_nan=False, separators=(",", ":")),
     }

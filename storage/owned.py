@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection
 
-from sqlalchemy import Engine, and_, select
+from sqlalchemy import Engine, and_, select, update
 
 from storage.database import reading, writing
 from storage.records import StoredArtifact
@@ -23,6 +23,12 @@ def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
     }
     with writing(engine) as connection:
         insert_missing(connection, artifacts, [row])
+        if stored.media_type.startswith("image/"):
+            # The same bytes may have come as something else, say as weights, when nobody looked whether they are one.
+            mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == stored.sha256)
+            other = and_(mine, artifacts.c.media_type != stored.media_type)
+            found = {"media_type": stored.media_type, "details": stored.details}
+            connection.execute(update(artifacts).where(other).values(found))
 
 
 def owned(engine: Engine, tenant: str, digest: str) -> StoredArtifact | None:

@@ -53,6 +53,10 @@ def run_job(context: WorkerContext, claimed: Claim) -> None:
         log.warning("job %s: attempt %d was no longer ours, its result is dropped", claimed.job_id, claimed.attempt)
     elif done.wake:
         context.queue.wake(claimed.job_id, count=min(done.wake, MAX_WAKES))
+    if isinstance(outcome, Failed):
+        log.warning(
+            "job %s attempt %d: %s: %s", claimed.job_id, claimed.attempt, outcome.problem.code, outcome.problem.detail
+        )
     log.info(
         "job %s attempt %d: %s in %.3f s",
         claimed.job_id,

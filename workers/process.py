@@ -40,7 +40,8 @@ def run_worker(settings: Settings) -> None:
     app = worker_app(settings)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
-    logging.getLogger("celery.utils.log").setLevel(logging.WARNING)
+    for chatty in ("celery.utils.log", "celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # the ledger and our own lines say how a job ended
     worker = app.Worker(
         loglevel=settings.log_level, without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True
     )

@@ -12,7 +12,7 @@ from contracts.results import Result
 from service.archive import archive, artifacts_of
 from service.documented import BINARY, problems
 from service.gateway import Gateway, Here, Tenant
-from service.lookups import require_result
+from service.lookups import JobId, require_result
 from service.problems import not_found
 from service.ranges import requested_range
 from service.replies import is_known, not_modified
@@ -26,6 +26,7 @@ _SHOWN_IN_PLACE = ("image/png", "image/jpeg", "image/webp")
 _ANY = {"*/*": {"schema": BINARY}}
 
 
+@router.head("/v1/artifacts/{sha256}", response_model=None, include_in_schema=False)
 @router.get(
     "/v1/artifacts/{sha256}",
     summary="Fetch an artefact",
@@ -84,7 +85,7 @@ def fetch(
         ),
     },
 )
-def fetch_all(job_id: str, gateway: Here, tenant: Tenant) -> Response:
+def fetch_all(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
     """All files of the result in one archive."""
     body = require_result(gateway, tenant, job_id)
     _require_present(gateway, body)

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 router = APIRouter(tags=["service"])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is it alive?", response_model=Health)
 async def health() -> Response:
     """Answers as long as the process does."""

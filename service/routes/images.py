@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 
 from contracts.images import UploadedImage
 from contracts.problems import ErrorCode, FieldError
-from service.bodies import MULTIPART, media_type
+from service.bodies import MULTIPART, media_type, parts_of
 from service.documented import BINARY, problems, reply
 from service.gateway import Gateway, Here, Tenant, in_thread
-from service.multipart import MultipartReader
+from service.pointers import listed
 from service.problems import wrong_fields
 from service.replies import json_reply
 from service.uploads import MEDIA_TYPES, UnusableImageError, read_header
@@ -67,8 +67,8 @@ def _store(gateway: Gateway, tenant: str, body: bytes, boundary: str | None) -> 
 
 
 def _only_part(body: bytes, boundary: str) -> bytes:
-    parts = {part.name: part.read() for part in MultipartReader([body], boundary)}
+    parts = parts_of(body, boundary)
     if len(parts) != 1:
-        detail = f"expected one part with the image, given {', '.join(map(repr, parts)) or 'none'}"
+        detail = f"expected one part with the image, given {listed(parts) or 'none'}"
         raise wrong_fields([FieldError(pointer="", detail=detail)])
     return next(iter(parts.values()))

@@ -19,7 +19,7 @@ from service.documented import RETRY_AFTER, event_of, header, json_or_multipart,
 from service.events import events, until_ended
 from service.examples import JOB_REQUESTS
 from service.gateway import Gateway, Here, Tenant, in_thread
-from service.lookups import require_job, require_result
+from service.lookups import JobId, require_job, require_result
 from service.preferences import MAX_WAIT_S, idempotency_key, wait_seconds, wants_fresh
 from service.problems import ProblemError, not_found, wrong_fields
 from service.replies import is_known, job_reply, json_reply, not_modified
@@ -115,7 +115,7 @@ def list_jobs(
     responses={304: {"description": "The job has not changed since."}, **problems(ErrorCode.NOT_FOUND)},
 )
 async def look_up(
-    job_id: str, gateway: Here, tenant: Tenant, if_none_match: Annotated[str | None, Header()] = None
+    job_id: JobId, gateway: Here, tenant: Tenant, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """The job as it stands; its `ETag` changes whenever it does."""
     job = await to_thread.run_sync(require_job, gateway, tenant, job_id, limiter=gateway.reads)
@@ -129,7 +129,7 @@ async def look_up(
     status_code=204,
     responses=problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
 )
-def delete(job_id: str, gateway: Here, tenant: Tenant) -> Response:
+def delete(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
     """Forget an ended job and its result."""
     try:
         if not ledger.remove(gateway.engine, tenant, job_id):
@@ -140,7 +140,7 @@ def delete(job_id: str, gateway: Here, tenant: Tenant) -> Response:
 
 
 @router.post("/{job_id}/cancel", summary="Cancel a job", response_model=Job, responses=problems(ErrorCode.NOT_FOUND))
-def cancel(job_id: str, gateway: Here, tenant: Tenant) -> Response:
+def cancel(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
     """End a queued job at once and a running one at its next step; an ended job stays as it is."""
     job = ledger.cancel(gateway.engine, tenant, job_id)
     if job is None:
@@ -157,7 +157,7 @@ def cancel(job_id: str, gateway: Here, tenant: Tenant) -> Response:
         **problems(ErrorCode.NOT_FOUND, ErrorCode.RESULT_NOT_READY, ErrorCode.JOB_ENDED_WITHOUT_RESULT),
     },
 )
-def result(job_id: str, gateway: Here, tenant: Tenant) -> Response:
+def result(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
     """The scores, the quality figures and where the maps are."""
     return Response(to_json(require_result(gateway, tenant, job_id)), media_type=JSON)
 
@@ -180,7 +180,7 @@ _STREAM: dict[str, Any] = {
     },
 )
 async def follow(
-    job_id: str,
+    job_id: JobId,
     gateway: Here,
     tenant: Tenant,
     last_event_id: Annotated[str | None, Header(description="The version that you have seen.")] = None,

@@ -9,7 +9,7 @@ from contracts.base import Name
 from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode
 from contracts.states import ModelState
-from service.bodies import JSON, MULTIPART, media_type, pulled
+from service.bodies import JSON, MULTIPART, media_type
 from service.classifiers import not_ready
 from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
 from service.examples import MODEL_SPECS
@@ -47,12 +47,12 @@ _LOCATION = {"Location": {"description": "The version.", "schema": {"type": "str
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """A classifier by its architecture, weights and preprocessing; a version never changes."""
     media_type(request, JSON, MULTIPART)
-    content_type, chunks = request.headers["content-type"], pulled(request)
+    content_type, chunks = request.headers["content-type"], gateway.uploads.chunks(request)
 
     def entered() -> tuple[ModelVersion, bool]:
         return register_model(gateway, tenant, chunks, content_type)
 
-    version, is_new = await to_thread.run_sync(entered, limiter=gateway.uploads)
+    version, is_new = await to_thread.run_sync(entered, limiter=gateway.uploads.limiter)
     headers = {"Location": f"/v1/models/{version.name}/versions/{version.version}"}
     if is_new:
         headers["Retry-After"] = RETRY_AFTER_S

@@ -4,7 +4,12 @@ import signal
 
 from tests.e2e.served import served, still_alive
 
-SETTINGS = {"ATTRIBUTION_LEASE_S": "2", "ATTRIBUTION_RECONCILE_S": "0.3", "ATTRIBUTION_REPUBLISH_GRACE_S": "1"}
+SETTINGS = {
+    "ATTRIBUTION_ALLOW_FAULTS": "true",
+    "ATTRIBUTION_LEASE_S": "2",
+    "ATTRIBUTION_RECONCILE_S": "0.3",
+    "ATTRIBUTION_REPUBLISH_GRACE_S": "1",
+}
 
 
 def test_a_killed_tree_leaves_no_process_and_no_job(tmp_path, size):

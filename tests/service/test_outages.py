@@ -106,7 +106,7 @@ def test_no_ledger(settings: Settings, engine: Engine, store: ArtifactStore, bro
             file.unlink()
         (folder / "ledger.sqlite").mkdir()
         refused(house.submit(**QUESTION), 503, "ledger_unavailable")
-        refused(house.http.get("/v1/jobs/job_x"), 503, "ledger_unavailable")
+        refused(house.http.get(f"/v1/jobs/job_{'0' * 32}"), 503, "ledger_unavailable")
         ready = house.http.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
         assert not ready.json()["ledger"]["ok"]
