@@ -4,8 +4,8 @@ from attribution import baselines, errors
 from attribution.class_sets import MinProbability, TopK
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
-from attribution.methods.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.network import Network
+from attribution.pixel_covariation import PixelCovariation, pixel_covariation
 
 __all__ = [
     "IntegratedGradients",
