@@ -177,8 +177,8 @@ def _covariations(rows: Rows, sets: ClassSets, places: torch.Tensor, chunks: Chu
 
     def work(start: int, stop: int) -> None:
         chosen = images[start:stop]
-        unit = torch.zeros_like(rows.inputs[chosen])
-        unit.flatten(1).scatter_(1, places.flatten()[start:stop].unsqueeze(1), 1)
+        flat = rows.inputs.new_zeros(len(chosen), rows.inputs[0].numel())
+        unit = flat.scatter(1, places.flatten()[start:stop].unsqueeze(1), 1).view(-1, *rows.inputs.shape[1:])
         columns = rows.times(chosen, unit).double()
         weights = ClassSets(sets.table[chosen], sets.mask[chosen]).centred(columns)
         parts.extend(rows.along(chosen, weights.unsqueeze(0)))

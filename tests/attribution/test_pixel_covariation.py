@@ -74,6 +74,13 @@ def test_rows_and_chunks_are_independent():
         assert torch.equal(together.pixels[row], alone.pixels[0])
 
 
+def test_memory_layout_makes_no_difference():
+    module, inputs = tiny_model("residual"), images()
+    expected, found = explain(module), explain(module, inputs=inputs.to(memory_format=torch.channels_last))
+    assert torch.allclose(found.covariation, expected.covariation, rtol=1e-9)
+    assert torch.equal(found.pixels, expected.pixels)
+
+
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [

@@ -6,6 +6,7 @@ import warnings
 import captum.attr
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional
 
@@ -229,3 +230,27 @@ def test_multipliers_of_layers_add_up_at_every_cut():
     for name, multiplier in zip(cuts, multipliers, strict=True):
         share = (multiplier * (values[name] - before[name])).flatten(1).sum(1).detach()
         assert_equal(share, change)
+
+
+# Networks of the field.
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v3_small"])
+def test_rescale_is_complete_on_networks_of_the_field(name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = getattr(torchvision.models, name)(num_classes=N_CLASSES).double().eval()
+    inputs, references = torch.randn(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    change = outputs(module, inputs) - outputs(module, references)
+    sums = contributions(module, inputs, references).flatten(1).sum(1)
+    assert float(sums) == pytest.approx(float(change[0, 1]), rel=1e-6)
+
+
+def test_relevance_runs_through_every_layer_of_a_resnet():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = torchvision.models.resnet18(num_classes=N_CLASSES).double().eval()
+    nn.init.zeros_(module.fc.bias)
+    inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # As initialised, its batch norms have no bias either.
+    assert float(relevance(module, inputs, epsilon=1e-12).sum()) == pytest.approx(float(outputs(module, inputs)[0, 1]))

@@ -344,6 +344,17 @@ def test_module_and_inputs_stay_as_they_were():
     assert not inputs.requires_grad
 
 
+@pytest.mark.parametrize("attribution_name", ["input_x_gradient", "saliency", "deeplift"])
+def test_memory_layout_makes_no_difference(attribution_name):
+    module, inputs = tiny_model("max_pool"), images()
+    options = {"attribution": attribution_name}
+    if attribution_name == "deeplift":
+        options["baseline"] = images(1, seed=5)
+    expected, found = explain(module, **options), explain(module, inputs.mT.contiguous().mT, **options)
+    for name in MAPS:
+        assert_equal(getattr(found, name), getattr(expected, name), 1e-9)
+
+
 def test_works_in_inference_mode():
     module = tiny_model("plain")
     expected = explain(module).std
