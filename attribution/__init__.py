@@ -1,7 +1,22 @@
 """Explanations of image classifiers: PyTorch in, tensors out."""
 
 from attribution import baselines, errors
+from attribution.class_sets import MinProbability, TopK
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
+from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
 from attribution.network import Network
+from attribution.pixel_covariation import PixelCovariation, pixel_covariation
 
-__all__ = ["IntegratedGradients", "Network", "baselines", "errors", "integrated_gradients"]
+__all__ = [
+    "IntegratedGradients",
+    "MinProbability",
+    "MulticlassImportance",
+    "Network",
+    "PixelCovariation",
+    "TopK",
+    "baselines",
+    "errors",
+    "integrated_gradients",
+    "multiclass_importance",
+    "pixel_covariation",
+]

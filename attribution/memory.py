@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
@@ -10,6 +11,8 @@ from attribution.errors import OutOfMemory
 
 #: Called between chunks with the work done and all of it; may raise to stop.
 Progress = Callable[[int, int], None]
+
+T = TypeVar("T")
 
 _MESSAGES = ("not enough memory", "can't allocate memory", "out of memory", "failed to allocate")
 
@@ -77,6 +80,23 @@ class Chunks:
                 continue
             self.advance(stop - start)
             start = stop
+
+    def fitted(self, work: Callable[[int], T]) -> T:
+        """Returns what ``work(size)`` returns for the present size, or for the first half of it that fits.
+
+        Raises:
+            OutOfMemory: A size of 1 does not fit.
+        """  # noqa: DOC501, DOC502 - what the work raises goes on as it is, and the halving raises
+        while True:
+            done = self.done
+            try:
+                return work(self.size)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # What the failed attempt has counted is done again.
+            self.done = done
+            self._halve(self.size)
 
     def advance(self, n_items: int) -> None:
         """Counts items as done and tells the progress."""
