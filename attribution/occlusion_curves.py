@@ -10,7 +10,7 @@ from attribution.errors import InvalidInput, InvalidTarget
 from attribution.memory import Chunks, Progress
 from attribution.network import Network
 from attribution.noise import Generators, row_noise
-from attribution.passes import default_chunk, laid_out
+from attribution.passes import default_chunk, laid_out, target_gradients
 from attribution.straight import stacked_baselines
 
 
@@ -143,6 +143,25 @@ def occlusion_curves(
 def random_maps(inputs: torch.Tensor, generator: Generators) -> torch.Tensor:
     """Returns maps ``(batch, 1, height, width)`` that put the pixels in random order, to compare others with."""
     return row_noise(torch.rand, inputs[:, :1], generator)
+
+
+def input_x_gradient_maps(network: Network, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns input times gradient of each image's class ``(batch, channels, height, width)``, to compare others with.
+
+    Cost:
+        One forward and one backward pass an image.
+    """
+    inputs = network.require_images(inputs)
+    table = target_table(target, len(inputs), inputs.device)
+    parts: list[torch.Tensor] = []
+
+    def work(start: int, stop: int) -> None:
+        found = target_gradients(network, inputs[start:stop], table[start:stop])
+        parts.append(inputs[start:stop] * found.gradients[:, 0])
+
+    with torch.inference_mode(False):
+        Chunks(default_chunk(network, inputs), len(inputs)).run(len(inputs), work)
+    return torch.cat(parts)
 
 
 def _require_maps(maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from attribution.layers import Layer, LinearHead, linear_head
 _OBSTACLES: dict[str, Callable[[fx.GraphModule | None], str | None]] = {
     # It needs outputs and gradients only, and those every network has.
     "integrated_gradients": lambda _: None,
+    # Its default does too; DeepLIFT and epsilon-LRP name the layer that they have no rule for.
+    "multiclass_importance": lambda _: None,
 }
 
 

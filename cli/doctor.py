@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from contracts.jobs import JobRequest
-from contracts.methods import SelfTestParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.states import JobKind
 from storage.artifacts import ArtifactStore
 from storage.broker import find_server

@@ -8,7 +8,7 @@ import click
 from cli.options import url_option
 
 if TYPE_CHECKING:
-    from contracts.results import ImageResult
+    from contracts.results import CellResult, ImageResult, Result
 
 LARGE_GAP = 0.05
 """A map that misses more of what it should add up to is marked."""
@@ -16,13 +16,23 @@ LARGE_GAP = 0.05
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, help="NAME or NAME@VERSION.")
+@click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
 @click.option("--method", default="integrated_gradients", show_default=True, help="See GET /v1/methods.")
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
 )
 @click.option("--top-k", type=click.IntRange(1), help="Explain the k most probable classes instead.")
 @click.option("--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method; repeatable.")
+@click.option(
+    "--also",
+    "others",
+    multiple=True,
+    metavar="JSON",
+    help='Parameters of one more explanation, shown side by side: \'{"attribution": "deeplift"}\'; repeatable.',
+)
+@click.option(
+    "--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--out",
@@ -41,9 +51,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
     from client import Client
 
     with Client(url) as client:
-        job = client.submit(
-            model=given["model"], images=list(images), explanation=_explanation(given), seed=given["seed"]
-        )
+        job = client.submit(_request(given), images=list(images))
         with Progress(transient=True) as bar:
             task = bar.add_task("queued")
             client.wait(
@@ -54,10 +62,13 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
             )
         result = client.result(job.id)
         client.download(result, out)
-    table = Table("image", "prediction", "probability", "class", "completeness error", "steps")
-    for image in result.images:
+    table = Table("explanation", "image", "prediction", "probability", "class", "error", "steps")
+    for label, image in _explained(result):
         for row in _rows(str(images[image.index]), image):
-            table.add_row(*row)
+            table.add_row(label, *row)
+    for cell in result.cells:
+        if cell.error is not None:
+            table.add_row(_label(cell), f"[red]{cell.error.detail}[/red]")
     Console().print(table)
     click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
     if result.counts.failed:
@@ -83,16 +94,52 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
     return explanation
 
 
+def _request(given: dict[str, Any]) -> dict[str, Any]:
+    """The request without its images."""
+    import json
+
+    first, models = _explanation(given), list(given["models"])
+    request: dict[str, Any] = {"seed": given["seed"]}
+    request |= {"models": models} if len(models) > 1 else {"model": models[0]}
+    if given["occlusion"]:
+        request["quality"] = {"occlusion": {}}
+    try:
+        others = [json.loads(text) for text in given["others"]]
+    except ValueError as error:
+        raise click.UsageError(f"--also: {error}; expected a JSON object") from error
+    if not all(isinstance(other, dict) for other in others):
+        raise click.UsageError('--also: expected JSON objects such as {"attribution": "deeplift"}')
+    # Another method starts anew; the same one changes what is told.
+    alike = [other if other.get("method", first["method"]) != first["method"] else first | other for other in others]
+    return request | ({"explanations": [first, *alike]} if others else {"explanation": first})
+
+
+def _explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
+    """Every explained image, with what explained it."""
+    single = [(result.provenance.method, image) for image in result.images]
+    return single + [(_label(cell), image) for cell in result.cells for image in cell.images]
+
+
+def _label(cell: "CellResult") -> str:
+    return f"{cell.model.name}@{cell.model.version}, {cell.method} {cell.explanation}"
+
+
 def _rows(name: str, image: "ImageResult") -> list[list[str]]:
     """One row for each explained class, or the reason why there is none."""
     if image.error is not None:
         return [[name, f"[red]{image.error.detail}[/red]", "", "", "", ""]]
     best = image.prediction[0]
     seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
+    if (variation := image.class_variation) is not None:
+        return [[*seen, f"{len(variation.classes)} compared", _share(variation.relative_error), str(variation.n_rows)]]
     return [
         [*seen, target.name or str(target.index), _gap(gap.relative), str(gap.n_steps)]
         for target, gap in zip(image.targets, image.completeness, strict=True)
     ]
+
+
+def _share(error: float | None) -> str:
+    return "-" if error is None else f"{error:.2%}"
 
 
 def _gap(relative: float | None) -> str:

@@ -153,12 +153,12 @@ class Client:
 
     def download(self, result: Result, folder: Path | str) -> list[Path]:
         """Writes every file of a result, and the result itself as `result.json`, to a folder."""
-        references = [*result.artifacts, *(item for image in result.images for item in image.artifacts)]
+        files = result.files()
         target = Path(folder)
-        written = [target / _file_name(reference) for reference in references]
+        written = [target / _file_name(name) for name, _ in files]
         target.mkdir(parents=True, exist_ok=True)
         (target / "result.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
-        for path, reference in zip(written, references, strict=True):
+        for path, (_, reference) in zip(written, files, strict=True):
             path.write_bytes(self.artifact(reference))
         return written
 
@@ -223,8 +223,7 @@ def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:
     return named or "weights"
 
 
-def _file_name(reference: ArtifactRef) -> str:
-    name = reference.name
+def _file_name(name: str) -> str:
     if name in {"", ".", ".."} or "/" in name or "\\" in name:
         raise CorruptArtifact(f"{name!r} is no plain file name: it could be written outside the folder")
     return name

@@ -5,12 +5,19 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from contracts.base import LabelKey, LabelValue, ModelRef, Sha256, Wire
+from contracts.base import LabelKey, LabelValue, ModelRef, Wire
+from contracts.identity import ModelIdentity
 from contracts.images import ImageRef
-from contracts.methods import Explanation, SelfTestParams, Target
+from contracts.methods import Explanation
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import Problem
+from contracts.quality import QualityOptions
 from contracts.render import RenderOptions
 from contracts.states import JobKind, JobStatus, Priority
+from contracts.targets import Target
+
+MAX_CELLS = 16
+"""Results that one job may show side by side."""
 
 
 class InputImage(ImageRef):
@@ -25,14 +32,20 @@ class InputImage(ImageRef):
 
 
 class JobRequest(Wire):
-    """What to explain, and how."""
+    """What to explain, and how: one model and one explanation, or several of them side by side."""
 
     model: ModelRef | None = None
     """The classifier, as `name` or `name@version`."""
+    models: Annotated[list[ModelRef], Field(min_length=1, max_length=8)] | None = None
+    """Several classifiers instead, each of which explains every image."""
     inputs: Annotated[list[InputImage], Field(max_length=256)] = []
     """The images, each of which succeeds or fails by itself."""
-    explanation: Explanation
+    explanation: Explanation | None = None
     """The method and its parameters."""
+    explanations: Annotated[list[Explanation], Field(min_length=1, max_length=8)] | None = None
+    """Several explanations instead, each of every image by every model."""
+    quality: QualityOptions = QualityOptions()
+    """Figures about the maps that are to be taken."""
     render: RenderOptions = RenderOptions()
     """How the heatmaps are drawn."""
     priority: Priority = Priority.NORMAL
@@ -44,16 +57,70 @@ class JobRequest(Wire):
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     """The seed of everything random, together with each image's digest."""
 
+    @property
+    def is_comparison(self) -> bool:
+        """Whether several results are asked for side by side."""
+        return self.models is not None or self.explanations is not None
+
+    def asked_models(self) -> dict[str, ModelRef]:
+        """Every model that is named, by the JSON pointer to it."""
+        if self.models is not None:
+            return {f"/models/{index}": ref for index, ref in enumerate(self.models)}
+        return {} if self.model is None else {"/model": self.model}
+
+    def asked_explanations(self) -> dict[str, Explanation]:
+        """Every explanation that is asked for, by the JSON pointer to it."""
+        if self.explanations is not None:
+            return {f"/explanations/{index}": found for index, found in enumerate(self.explanations)}
+        return {} if self.explanation is None else {"/explanation": self.explanation}
+
+    def separated(self) -> list["JobRequest"]:
+        """The same request with each of its explanations alone."""
+        return [
+            self.model_copy(update={"explanation": found, "explanations": None})
+            for found in self.asked_explanations().values()
+        ]
+
+    @model_validator(mode="after")
+    def _require_one_of_each(self) -> "JobRequest":
+        if (self.explanation is None) == (self.explanations is None):
+            raise ValueError("expected exactly one of explanation and explanations")
+        if self.model is not None and self.models is not None:
+            raise ValueError("expected one of model and models, given both")
+        if (cells := len(self.models or [0]) * len(self.explanations or [0])) > MAX_CELLS:
+            raise ValueError(f"models times explanations make {cells} results, at most {MAX_CELLS} are accepted")
+        for field in ("models", "explanations"):
+            given = getattr(self, field) or []
+            twice = [item for index, item in enumerate(given) if item in given[:index]]
+            if twice:
+                raise ValueError(f"{field}: {twice[0]!r} is given twice: name it once")
+        return self
+
     @model_validator(mode="after")
     def _require_what_the_method_needs(self) -> "JobRequest":
-        if isinstance(self.explanation, SelfTestParams):
-            if self.model is not None or self.inputs:
-                raise ValueError("self_test takes neither model nor inputs: leave both out")
-        elif self.model is None or not self.inputs:
-            missing = [name for name in ("model", "inputs") if not getattr(self, name)]
-            raise ValueError(
-                f"{self.explanation.method} needs a model and at least one input; missing: {', '.join(missing)}"
-            )
+        found = list(self.asked_explanations().values())
+        if any(isinstance(explanation, SelfTestParams) for explanation in found):
+            if self.asked_models() or self.inputs or len(found) > 1:
+                raise ValueError("self_test takes neither model nor inputs and stands alone: leave both out")
+            return self
+        given = {"model": self.asked_models(), "inputs": self.inputs}
+        missing = [name for name, values in given.items() if not values]
+        if missing:
+            methods = " and ".join(dict.fromkeys(explanation.method for explanation in found))
+            raise ValueError(f"{methods} needs a model and at least one input; missing: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_quantity(self) -> "JobRequest":
+        occlusion = self.quality.occlusion
+        if occlusion is None or occlusion.quantity is None:
+            return self
+        for explanation in self.asked_explanations().values():
+            if occlusion.quantity not in explanation.quantities:
+                raise ValueError(
+                    f"quality.occlusion.quantity is {occlusion.quantity!r}; {explanation.method} as asked for gives "
+                    f"{', '.join(explanation.quantities) or 'no maps'}"
+                )
         return self
 
 
@@ -63,15 +130,6 @@ class Progress(Wire):
     done: int
     total: int
     stage: str
-
-
-class ModelIdentity(Wire):
-    """The model version that a job is pinned to."""
-
-    name: str
-    version: str
-    sha256: Sha256
-    """Digest of architecture, options, preprocessing, labels and weights together."""
 
 
 class Children(Wire):

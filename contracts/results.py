@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from contracts.base import Sha256, Wire
+from contracts.identity import ModelIdentity
 from contracts.problems import Problem
 
 
@@ -40,6 +41,64 @@ class Completeness(Wire):
     """Points evaluated for the image, over all its baselines."""
 
 
+class PixelFigures(Wire):
+    """A chosen pixel and its co-variation with all others."""
+
+    channel: int
+    row: int
+    column: int
+    importance: float
+    """Of the pixel: the sum of its co-variations, its individual effect included."""
+    five_numbers: list[float]
+    """Minimum, quartiles and maximum of its co-variation with the others."""
+
+
+class ClassVariation(Wire):
+    """What multi-class importance says of one image beside its maps."""
+
+    classes: list[int]
+    """The classes that were compared."""
+    class_variation: float
+    """`V[C]`: the squared deviations of their outputs from the mean, added up."""
+    attributed_variation: float
+    """The same of the sums of their attributions: what the importance adds up to."""
+    completeness_delta: float
+    """Sum of the importance minus what it would be for a complete attribution."""
+    n_rows: int
+    """Backward passes that the individual effects took."""
+    relative_error: float | None = None
+    """Of a sketch: estimated distance of `std` from the exact map, as a share of its norm."""
+    correlation: float | None = None
+    """Of a sketch: estimated Pearson correlation of `std` with the exact map."""
+    pixels: list[PixelFigures] = []
+
+
+class OcclusionCurve(Wire):
+    """What becomes of the network's outputs as pixels go, or come back."""
+
+    target: int
+    """The class whose probability is followed."""
+    order: Literal["map", "random", "input_x_gradient"]
+    """What says which pixels go first."""
+    quantity: str
+    """The map that is judged."""
+    direction: Literal["deletion", "insertion"]
+    shares: list[float]
+    """Of all pixels, replaced (or back) at each step."""
+    n_pixels: list[int]
+    """Pixels replaced (or back) at each step."""
+    prediction: list[float]
+    """Probability of the target."""
+    entropy: list[float]
+    """Of the probabilities of the compared classes, in nats."""
+    standard_deviation: list[float]
+    """Of the explained outputs over the compared classes."""
+    prediction_area: float
+    """Mean of the curve over the shares."""
+    entropy_area: float
+    standard_deviation_area: float
+
+
 class ArtifactRef(Wire):
     """One file of the result."""
 
@@ -47,10 +106,12 @@ class ArtifactRef(Wire):
     image: int | None
     """Position of the image in the request."""
     target: int | None
-    """Index of the explained class."""
+    """Index of the explained class; null where all classes are compared."""
     layer: str | None = None
     quantity: str
     """For example `attributions`, `heatmap`, `overlay`."""
+    of: str | None = None
+    """Of a heatmap or overlay: the quantity that it shows."""
     media_type: str
     href: str
     sha256: Sha256
@@ -74,6 +135,10 @@ class ImageResult(Wire):
     """The five most probable classes."""
     targets: list[TargetScore] = []
     completeness: list[Completeness] = []
+    class_variation: ClassVariation | None = None
+    """Of multi-class importance."""
+    occlusion: list[OcclusionCurve] = []
+    """Where `quality.occlusion` asked for it."""
     artifacts: list[ArtifactRef] = []
 
 
@@ -114,16 +179,45 @@ class Provenance(Wire):
     """Where the time went: model, decode, predict, explain, render, store."""
 
 
+class CellResult(Wire):
+    """One model and one explanation of a comparison."""
+
+    job: str
+    """The job that computed it."""
+    model: ModelIdentity
+    method: str
+    explanation: int
+    """Position among the explanations of the request."""
+    error: Problem | None = None
+    """Why it has no images; the other cells are not affected."""
+    images: list[ImageResult] = []
+    quality: Quality | None = None
+    provenance: Provenance | None = None
+
+
 class Result(Wire):
     """The outcome of a job that succeeded."""
 
     job: str
-    kind: Literal["explain", "check", "self_test"]
+    kind: Literal["explain", "compare", "check", "self_test"]
     counts: Counts
+    """Of a comparison: over all its cells."""
     images: list[ImageResult] = []
+    cells: list[CellResult] = []
+    """Of a comparison: its parts, explanations within models."""
     quality: Quality | None = None
     artifacts: list[ArtifactRef] = []
     """Files that belong to the job as a whole."""
     details: dict[str, Any] = {}
     """What a kind other than `explain` has to say."""
     provenance: Provenance
+
+    def files(self) -> list[tuple[str, ArtifactRef]]:
+        """Every file of the result with its name; those of a comparison's cells begin with the cell's."""
+        own = [*self.artifacts, *(file for image in self.images for file in image.artifacts)]
+        return [(file.name, file) for file in own] + [
+            (f"{cell.model.name}@{cell.model.version}-explanation-{cell.explanation}-{file.name}", file)
+            for cell in self.cells
+            for image in cell.images
+            for file in image.artifacts
+        ]

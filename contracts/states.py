@@ -34,6 +34,7 @@ class JobKind(StrEnum):
     """What a job does; each kind is one entry in the workers' table."""
 
     EXPLAIN = "explain"
+    COMPARE = "compare"
     CHECK = "check"
     SELF_TEST = "self_test"
 

@@ -37,8 +37,8 @@ class _Sink(io.RawIOBase):
 def artifacts_of(result: Result) -> dict[str, ArtifactRef]:
     """Every file of a result, by a name that is its own and safe."""
     found = dict[str, ArtifactRef]()
-    for artifact in [*(each for image in result.images for each in image.artifacts), *result.artifacts]:
-        name = _safe(artifact.name)
+    for given, artifact in result.files():
+        name = _safe(given)
         found[name if name not in found else f"{artifact.sha256[:12]}-{len(found)}-{name}"] = artifact
     return found
 

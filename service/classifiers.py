@@ -7,7 +7,7 @@ from functools import lru_cache
 from sqlalchemy import Engine
 
 from contracts.classifiers import ModelReport
-from contracts.jobs import ModelIdentity
+from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode, FieldError
 from contracts.states import ModelState
 from service.problems import ProblemError, wrong_fields
@@ -32,18 +32,18 @@ class Classifiers:
         self._engine = engine
         self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
 
-    def ready(self, tenant: str, ref: str) -> Classifier:
-        """The version that a job means by `name` or `name@version`.
+    def ready(self, tenant: str, ref: str, pointer: str = "/model") -> Classifier:
+        """The version that a job means by `name` or `name@version`, which it names at the pointer.
 
         Raises:
             ProblemError: There is none, or it is not ready.
         """
         found = state_of(self._engine, tenant, ref)
         if found is None:
-            raise wrong_fields([self._unknown(tenant, ref)], ErrorCode.UNKNOWN_MODEL)
+            raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
         state, identity = found
         if state is not ModelState.READY:
-            raise not_ready(state, identity)
+            raise not_ready(state, identity, pointer)
         return self._parsed(tenant, identity.name, identity.version, identity.sha256)
 
     def _parse(self, tenant: str, name: str, version: str, sha256: str) -> Classifier:
@@ -54,17 +54,17 @@ class Classifiers:
         labels = {label: index for index, label in enumerate(spec.labels)}
         return Classifier(ModelIdentity(name=name, version=version, sha256=sha256), labels, report)
 
-    def _unknown(self, tenant: str, ref: str) -> FieldError:
+    def _unknown(self, tenant: str, ref: str, pointer: str) -> FieldError:
         known = list_models(self._engine, tenant)
         names = sorted({model.name for model in known} | {f"{model.name}@{model.version}" for model in known})
-        return FieldError(pointer="/model", detail=f"no model {ref!r} is registered; {closest(ref, names)}")
+        return FieldError(pointer=pointer, detail=f"no model {ref!r} is registered; {closest(ref, names)}")
 
 
-def not_ready(state: ModelState, identity: ModelIdentity) -> ProblemError:
+def not_ready(state: ModelState, identity: ModelIdentity, pointer: str = "/model") -> ProblemError:
     """The problem of a version that is still checked, or was refused."""
     name = f"model {identity.name}@{identity.version}"
     where = f"/v1/models/{identity.name}/versions/{identity.version}"
-    errors = [FieldError(pointer="/model", detail=f"{name} is {state.value}; a job needs one that is ready")]
+    errors = [FieldError(pointer=pointer, detail=f"{name} is {state.value}; a job needs one that is ready")]
     if state is ModelState.CHECKING:
         detail = f"{name} is still being checked by a worker: try again soon, or watch {where}"
         return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors, retryable=True)

@@ -23,6 +23,26 @@ JOB_REQUESTS: dict[str, object] = {
             "labels": {"team": "vision"},
         },
     },
+    "multiclass_importance": {
+        "summary": "Which pixels tell all classes apart, and how fast the prediction falls without them",
+        "value": {
+            "model": "digits",
+            "inputs": [{"image": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}],
+            "explanation": {"method": "multiclass_importance", "pixels": ["most"]},
+            "quality": {"occlusion": {"n_steps": 10}},
+        },
+    },
+    "side_by_side": {
+        "summary": "Two models and two attributions on the same image",
+        "value": {
+            "models": ["digits@1", "digits@2"],
+            "inputs": [{"image": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}],
+            "explanations": [
+                {"method": "multiclass_importance"},
+                {"method": "multiclass_importance", "attribution": "deeplift"},
+            ],
+        },
+    },
     "self_test": {
         "summary": "A job that needs no model",
         "value": {"explanation": {"method": "self_test", "action": "nothing"}},

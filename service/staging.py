@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
 from contracts.images import ImageRef
 from contracts.jobs import JobRequest
-from contracts.methods import BackgroundBaseline, ImageBaseline, SelfTestParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import ErrorCode, FieldError
 from service.pointers import listed, to_pointer
 from service.uploads import UnusableImageError, read_header
@@ -43,14 +44,20 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
         yield to_pointer(("inputs", index)), image
         if image.baseline is not None:
             yield to_pointer(("inputs", index, "baseline")), image.baseline
-    if isinstance(request.explanation, SelfTestParams):
-        return
-    for index, baseline in enumerate(request.explanation.baselines):
-        pointer = to_pointer(("explanation", "baselines", index))
-        if isinstance(baseline, ImageBaseline):
-            yield f"{pointer}/image", baseline.image
-        elif isinstance(baseline, BackgroundBaseline):
-            yield from ((f"{pointer}/images/{position}", image) for position, image in enumerate(baseline.images))
+    if request.quality.occlusion is not None:
+        yield from _of_baseline("/quality/occlusion/baseline", request.quality.occlusion.baseline)
+    for pointer, explanation in request.asked_explanations().items():
+        if isinstance(explanation, SelfTestParams):
+            continue
+        for index, baseline in enumerate(explanation.baselines or []):
+            yield from _of_baseline(f"{pointer}/baselines/{index}", baseline)
+
+
+def _of_baseline(pointer: str, baseline: Baseline) -> Iterator[tuple[str, ImageRef]]:
+    if isinstance(baseline, ImageBaseline):
+        yield f"{pointer}/image", baseline.image
+    elif isinstance(baseline, BackgroundBaseline):
+        yield from ((f"{pointer}/images/{position}", image) for position, image in enumerate(baseline.images))
 
 
 def stage(request: JobRequest, files: dict[str, bytes], owned: dict[str, StoredArtifact], *, max_pixels: int) -> Staged:

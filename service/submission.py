@@ -1,10 +1,13 @@
 """From a body to a job in the ledger. Everything is checked first; then images are stored; then the job is entered."""
 
+import copy
+from dataclasses import replace
 from typing import Any
 
+from contracts.comparisons import Cell, Comparison
 from contracts.digests import canonical_digest
 from contracts.jobs import JobRequest
-from contracts.methods import METHODS, SelfTestParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import ErrorCode, FieldError
 from contracts.states import JobKind
 from service.bodies import Body, parse
@@ -19,7 +22,8 @@ from storage.owned import owned_among
 from storage.records import NewJob
 
 _FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
-_NO_PART_OF_THE_ANSWER = ("priority", "labels", "deadline_s")
+_COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
+"""What a cell of a comparison has otherwise, or leaves to the whole."""
 
 
 def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, use_cache: bool) -> Submitted:
@@ -33,17 +37,11 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
     staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
-    classifier = None
-    try:
-        classifier = _classifier(gateway, tenant, request)
-    except ProblemError as error:
-        if not staged.wrong:
-            raise
-        staged.wrong.setdefault(error.problem.code, []).extend(error.problem.errors)
-    if classifier is not None:
-        _check_against(classifier, request, staged, gateway.settings.max_maps)
+    classifiers = _classifiers(gateway, tenant, request, staged)
+    for pointer, classifier in classifiers.items():
+        _check_against(classifier, pointer, request, staged, gateway.settings.max_maps)
     _require_nothing_wrong(staged)
-    new = _new_job(gateway, tenant, request, staged, classifier, key)
+    new = _new_job(gateway, tenant, request, staged, list(classifiers.values()), key)
     staged.store(gateway.store)
     try:
         found = submit(gateway.engine, new, use_cache=use_cache)
@@ -55,31 +53,44 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
 
 
 def _require_harmless(gateway: Gateway, request: JobRequest) -> None:
-    explanation = request.explanation
-    if not isinstance(explanation, SelfTestParams) or explanation.action not in _FAULTS:
-        return
-    if not gateway.settings.allow_faults:
-        detail = f"{explanation.action} harms a worker: the operator must set ATTRIBUTION_ALLOW_FAULTS=true to allow it"
-        raise wrong_fields([FieldError(pointer="/explanation/action", detail=detail)])
+    for pointer, explanation in request.asked_explanations().items():
+        if not isinstance(explanation, SelfTestParams) or explanation.action not in _FAULTS:
+            continue
+        if not gateway.settings.allow_faults:
+            detail = (
+                f"{explanation.action} harms a worker: the operator must set ATTRIBUTION_ALLOW_FAULTS=true to allow it"
+            )
+            raise wrong_fields([FieldError(pointer=f"{pointer}/action", detail=detail)])
 
 
-def _classifier(gateway: Gateway, tenant: str, request: JobRequest) -> Classifier | None:
-    return None if request.model is None else gateway.classifiers.ready(tenant, request.model)
+def _classifiers(gateway: Gateway, tenant: str, request: JobRequest, staged: Staged) -> dict[str, Classifier]:
+    """The versions that the request names, by pointer."""
+    found: dict[str, Classifier] = {}
+    for pointer, ref in request.asked_models().items():
+        try:
+            found[pointer] = gateway.classifiers.ready(tenant, ref, pointer)
+        except ProblemError as error:
+            if not staged.wrong:
+                raise
+            staged.wrong.setdefault(error.problem.code, []).extend(error.problem.errors)
+    return found
 
 
-def _check_against(classifier: Classifier, request: JobRequest, staged: Staged, max_maps: int) -> None:
-    method = request.explanation.method
-    applies = classifier.report.methods.get(method)
-    if applies is None or not applies.applies:
-        reason = applies.reason if applies and applies.reason else "its check did not cover the method"
-        detail = f"{method} does not apply to {request.model}: {reason}"
-        staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, "/explanation/method", detail)
+def _check_against(classifier: Classifier, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
+    name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
+    for where, explanation in request.asked_explanations().items():
+        applies = classifier.report.methods.get(explanation.method)
+        # A report that is older than the method says nothing of it: the worker will see.
+        if applies is not None and not applies.applies:
+            detail = f"{explanation.method} does not apply to {name}: {applies.reason}"
+            staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
+        maps = count_maps(request, explanation, classifier)
+        if maps > max_maps:
+            detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
+            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
     for error in wrong_targets(request, classifier):
-        staged.blame(ErrorCode.INVALID_TARGET, error.pointer, error.detail)
-    maps = count_maps(request, classifier)
-    if maps > max_maps:
-        detail = f"images times targets make {maps} maps, at most {max_maps} are accepted in one job: split it"
-        staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
+        detail = f"{name}: {error.detail}" if request.models else error.detail
+        staged.blame(ErrorCode.INVALID_TARGET, error.pointer, detail)
 
 
 def _require_nothing_wrong(staged: Staged) -> None:
@@ -91,31 +102,57 @@ def _require_nothing_wrong(staged: Staged) -> None:
 
 
 def _new_job(
-    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, classifier: Classifier | None, key: str | None
+    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, classifiers: list[Classifier], key: str | None
 ) -> NewJob:
     accepted = request.model_dump(mode="json", exclude_unset=True)
     resolved = request.model_dump(mode="json", exclude_none=True)
     for document in (accepted, resolved):
         _name_by_digest(document, staged)
-    if classifier is not None:
-        _pin(resolved, request, classifier)
-    method = request.explanation.method
-    return NewJob(
-        kind=JobKind.SELF_TEST if isinstance(request.explanation, SelfTestParams) else JobKind.EXPLAIN,
-        method=method,
+    asked = _comparison if request.is_comparison else _single
+    methods = {explanation.method for explanation in request.asked_explanations().values()}
+    return replace(
+        asked(request, resolved, classifiers),
+        method=methods.pop() if len(methods) == 1 else None,
         tenant=tenant,
         request=accepted,
-        resolved=resolved,
         labels=request.labels,
         priority=request.priority,
         seed=request.seed,
-        model=classifier.identity if classifier else None,
         inputs=tuple(staged.artifacts.values()),
         idempotency_key=key,
         idempotency_digest=None if key is None else canonical_digest(accepted),
-        cache_key=_cache_key(resolved, classifier, METHODS[method].version) if classifier else None,
         max_attempts=gateway.settings.max_attempts,
         deadline_s=request.deadline_s,
+    )
+
+
+def _single(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
+    if not classifiers:
+        return NewJob(kind=JobKind.SELF_TEST, request={}, resolved=resolved)
+    [classifier] = classifiers
+    cell = Cell(request=_pinned(request, resolved, classifier), model=classifier.identity)
+    return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
+
+
+def _comparison(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
+    explanations = [at(resolved, pointer) for pointer in request.asked_explanations()]
+    shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
+    cells = [
+        Cell(
+            request=_pinned(asked, copy.deepcopy(shared | {"explanation": explanations[index]}), classifier),
+            model=classifier.identity,
+            explanation=index,
+        )
+        for classifier in classifiers
+        for index, asked in enumerate(request.separated())
+    ]
+    identities = {classifier.identity.sha256: classifier.identity for classifier in classifiers}
+    return NewJob(
+        kind=JobKind.COMPARE,
+        request={},
+        resolved=Comparison(cells=cells).model_dump(mode="json"),
+        model=next(iter(identities.values())) if len(identities) == 1 else None,
+        cache_key=canonical_digest([cell.cache_key() for cell in cells]),
     )
 
 
@@ -127,21 +164,11 @@ def _name_by_digest(document: dict[str, Any], staged: Staged) -> None:
         reference["image"] = digest
 
 
-def _pin(resolved: dict[str, Any], request: JobRequest, classifier: Classifier) -> None:
+def _pinned(request: JobRequest, resolved: dict[str, Any], classifier: Classifier) -> dict[str, Any]:
+    """The request of one explanation with the model's version and with classes by index."""
     resolved["model"] = f"{classifier.identity.name}@{classifier.identity.version}"
     for pointer, target in targets_of(request):
         owner, _, name = pointer.rpartition("/")
         indexed = with_indices(target, classifier)
         at(resolved, owner)[name] = indexed if isinstance(indexed, str) else indexed.model_dump(mode="json")
-
-
-def _cache_key(resolved: dict[str, Any], classifier: Classifier, method_version: int) -> str:
-    asked = {name: value for name, value in resolved.items() if name not in _NO_PART_OF_THE_ANSWER}
-    return canonical_digest(
-        {
-            "kind": JobKind.EXPLAIN.value,
-            "method_version": method_version,
-            "model_sha256": classifier.identity.sha256,
-            "request": asked,
-        }
-    )
+    return resolved

@@ -1,42 +1,58 @@
-"""The classes that a job explains, checked against the model."""
+"""The classes and pixels that a job explains, checked against the model."""
 
 from collections.abc import Iterator
 
 from contracts.jobs import JobRequest
-from contracts.methods import SelfTestParams, Target, TargetClasses, TargetTopK
+from contracts.methods import Explanation
+from contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import FieldError
+from contracts.targets import Target, TargetClasses, TargetTopK
 from service.classifiers import Classifier, closest
 from service.pointers import to_pointer
 
 
-def targets_of(request: JobRequest) -> Iterator[tuple[str, Target]]:
-    """Every target that the request names, with its pointer."""
-    if isinstance(request.explanation, SelfTestParams):
-        return
-    yield "/explanation/target", request.explanation.target
+def targets_of(request: JobRequest) -> Iterator[tuple[str, Target | Compared]]:
+    """Every choice of classes that the request names, with its pointer."""
+    explanations = request.asked_explanations()
+    for pointer, explanation in explanations.items():
+        if isinstance(explanation, MulticlassImportanceParams):
+            yield f"{pointer}/classes", explanation.classes
+        elif not isinstance(explanation, SelfTestParams):
+            yield f"{pointer}/target", explanation.target
     for index, image in enumerate(request.inputs):
         if image.target is not None:
             yield to_pointer(("inputs", index, "target")), image.target
 
 
-def wrong_targets(request: JobRequest, classifier: Classifier) -> list[FieldError]:
-    """What is wrong with the targets."""
-    return [error for pointer, target in targets_of(request) for error in _wrong(pointer, target, classifier)]
+def wrong_targets(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+    """What is wrong with the classes and the pixels."""
+    for pointer, target in targets_of(request):
+        yield from _wrong(pointer, target, classifier)
+    explanations = request.asked_explanations()
+    if all(isinstance(explanation, MulticlassImportanceParams) for explanation in explanations.values()):
+        yield from _needless(request)
+    for pointer, explanation in explanations.items():
+        if isinstance(explanation, MulticlassImportanceParams):
+            yield from _wrong_pixels(f"{pointer}/pixels", explanation, classifier)
 
 
-def with_indices(target: Target, classifier: Classifier) -> Target:
+def with_indices(target: Target | Compared, classifier: Classifier) -> Target | Compared:
     """The target with every name replaced by the index of its class."""
     if not isinstance(target, TargetClasses):
         return target
     return TargetClasses(classes=[_index(given, classifier) for given in target.classes])
 
 
-def count_maps(request: JobRequest, classifier: Classifier) -> int:
-    """How many maps the job makes: one for each target of each image."""
-    if isinstance(request.explanation, SelfTestParams):
+def count_maps(request: JobRequest, explanation: Explanation, classifier: Classifier) -> int:
+    """How many maps an explanation makes: each quantity for each target of each image."""
+    if isinstance(explanation, SelfTestParams):
         return 0
-    default = request.explanation.target
-    return sum(_size(default if image.target is None else image.target, classifier) for image in request.inputs)
+    quantities = len(explanation.quantities)
+    if isinstance(explanation, MulticlassImportanceParams):
+        return len(request.inputs) * (quantities + len(explanation.pixels))
+    targets = [explanation.target if image.target is None else image.target for image in request.inputs]
+    return quantities * sum(_size(target, classifier) for target in targets)
 
 
 def _size(target: Target, classifier: Classifier) -> int:
@@ -47,7 +63,27 @@ def _size(target: Target, classifier: Classifier) -> int:
     return classifier.report.classes if target == "all" else 1
 
 
-def _wrong(pointer: str, target: Target, classifier: Classifier) -> Iterator[FieldError]:
+def _needless(request: JobRequest) -> Iterator[FieldError]:
+    for index, image in enumerate(request.inputs):
+        if image.target is not None:
+            detail = "multiclass_importance compares classes and has no target: leave it out, or see `classes`"
+            yield FieldError(pointer=to_pointer(("inputs", index, "target")), detail=detail)
+
+
+def _wrong_pixels(
+    pointer: str, explanation: MulticlassImportanceParams, classifier: Classifier
+) -> Iterator[FieldError]:
+    sides = dict(zip(("channel", "row", "column"), classifier.report.input_shape, strict=True))
+    for index, pixel in enumerate(explanation.pixels):
+        if not isinstance(pixel, PixelAt):
+            continue
+        for name, side in sides.items():
+            if (given := getattr(pixel, name)) >= side:
+                detail = f"the model's input has {name} 0 to {side - 1}, given {given}"
+                yield FieldError(pointer=f"{pointer}/{index}/{name}", detail=detail)
+
+
+def _wrong(pointer: str, target: Target | Compared, classifier: Classifier) -> Iterator[FieldError]:
     classes = classifier.report.classes
     if isinstance(target, TargetTopK) and target.top_k > classes:
         yield FieldError(pointer=f"{pointer}/top_k", detail=f"the model has {classes} classes, given {target.top_k}")

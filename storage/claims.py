@@ -70,6 +70,17 @@ class FannedOut:
     children: Sequence[NewJob]
 
 
+@dataclass(frozen=True)
+class EndedChild:
+    """What became of a part of a job."""
+
+    job_id: str
+    status: JobStatus
+    error: Problem | None
+    body: dict[str, Any] | None
+    """Its result, where it succeeded."""
+
+
 Outcome = Succeeded | Failed | Cancelled | FannedOut
 
 
@@ -151,11 +162,25 @@ def _enter_children(connection: Connection, claimed: Claim, children: Sequence[N
     return len(children) - done + bool(merge)
 
 
-def bodies_of_children(engine: Engine, claimed: Claim) -> list[dict[str, Any]]:
-    """Results of the children that succeeded, in the order of their shards: what a merge adds up."""
-    query = select(results.c.body).join(jobs).where(jobs.c.parent_id == claimed.job_id).order_by(jobs.c.shard_index)
+def children_of(engine: Engine, claimed: Claim) -> list[EndedChild]:
+    """The children of a job that was split, in the order of their shards: what a merge puts together."""
+    query = (
+        select(jobs.c.id, jobs.c.status, jobs.c.error, results.c.body)
+        .join(results, isouter=True)
+        .where(jobs.c.parent_id == claimed.job_id)
+        .order_by(jobs.c.shard_index)
+    )
     with reading(engine) as connection:
-        return list(connection.scalars(query))
+        rows = connection.execute(query).mappings().all()
+    return [
+        EndedChild(
+            row["id"],
+            JobStatus(row["status"]),
+            Problem.model_validate(row["error"]) if row["error"] else None,
+            row["body"],
+        )
+        for row in rows
+    ]
 
 
 def _ours(claimed: Claim) -> dict[str, Any]:

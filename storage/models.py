@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, an
 from sqlalchemy.exc import IntegrityError
 
 from contracts.classifiers import ModelReport, ModelSpec, ModelVersion
-from contracts.jobs import ModelIdentity
+from contracts.identity import ModelIdentity
 from contracts.problems import Problem
 from contracts.states import ModelState
 from storage.database import reading, writing

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from contracts.jobs import Children, Job, JobLinks, ModelIdentity, Progress
+from contracts.identity import ModelIdentity
+from contracts.jobs import Children, Job, JobLinks, Progress
 from contracts.problems import Problem
 from contracts.states import JobKind, JobStatus, Priority
 from storage.tables import DEFAULT_TENANT, jobs

@@ -9,21 +9,21 @@ from PIL import Image
 from torch import Tensor
 
 from attribution import baselines
-from contracts.classifiers import Preprocessing
-from contracts.images import ImageRef
-from contracts.jobs import InputImage
-from contracts.methods import (
+from contracts.baselines import (
     BackgroundBaseline,
     Baseline,
     BlackBaseline,
     BlurBaseline,
     ImageBaseline,
     MeanBaseline,
-    Target,
     UniformBaseline,
     WhiteBaseline,
     ZeroBaseline,
 )
+from contracts.classifiers import Preprocessing
+from contracts.images import ImageRef
+from contracts.jobs import InputImage
+from contracts.targets import Target
 
 
 class Row(NamedTuple):
@@ -37,7 +37,8 @@ class Row(NamedTuple):
     """`(channels, height, width)`, normalised, on the device."""
     displayed: Image.Image
     """What the network sees, before normalisation."""
-    target: Target
+    target: Target | None
+    """Nothing where the method compares classes instead."""
     preprocessing: Preprocessing
     seed: int
     """The job's seed."""
@@ -58,7 +59,7 @@ def baselines_of(rows: Sequence[Row], chosen: Sequence[Baseline]) -> list[Tensor
     inputs = torch.stack([row.inputs for row in rows])
     if rows[0].given.baseline is not None:
         return [torch.stack([row.fetch(row.given.baseline) for row in rows if row.given.baseline is not None])]
-    return [tensor for baseline in chosen for tensor in _tensors(baseline, inputs, rows)]
+    return [tensor for baseline in chosen for tensor in tensors_of(baseline, inputs, rows)]
 
 
 def pixel_range(row: Row) -> float:
@@ -67,7 +68,8 @@ def pixel_range(row: Row) -> float:
     return sum(1 / deviation for deviation in std) / len(std)
 
 
-def _tensors(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[Tensor]:
+def tensors_of(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[Tensor]:
+    """A named baseline as tensors, each `(1 | batch, channels, height, width)`."""
     channels = inputs.shape[1]
     mean, std = (_by_channel(numbers, channels) for numbers in (rows[0].preprocessing.mean, rows[0].preprocessing.std))
     match baseline:

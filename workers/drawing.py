@@ -1,5 +1,6 @@
 """From maps to artefacts: raw arrays and pictures, stored, with the references that the result shows."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,54 +11,77 @@ from contracts.results import ArtifactRef
 from storage.artifacts import ArtifactStore
 from storage.records import StoredArtifact
 from workers.baselines import Row
-from workers.methods import OutputKind
+from workers.calls import OutputKind
 from workers.rendering import RenderedFile, limits, render
 
 
+class Subject(NamedTuple):
+    """What a file is of."""
+
+    image: int | None
+    """Position in the request; nothing where it is of the job as a whole."""
+    target: int | None = None
+    part: str | None = None
+    """Tells several files of one image and class apart."""
+
+    def file_name(self, name: str) -> str:
+        """The name of a file of this in the result."""
+        steps = {"image": self.image, "class": self.target}
+        words = [f"{word}-{number}" for word, number in steps.items() if number is not None]
+        return "-".join([*words, *([self.part] if self.part else []), name])
+
+
 class Map(NamedTuple):
-    """One output of one image and class."""
+    """One output of one image."""
 
     row: Row
-    target: int
+    subject: Subject
     field: str
     kind: OutputKind
     values: NDArray[np.float32]
     """`(channels, height, width)`."""
 
 
-class Drawn(NamedTuple):
-    """What was stored."""
+class Drawn:
+    """What was stored, and the references to it."""
 
-    references: list[ArtifactRef]
-    stored: list[StoredArtifact]
+    def __init__(self, store: ArtifactStore) -> None:
+        self.references: list[ArtifactRef] = []
+        self.stored: list[StoredArtifact] = []
+        self._store = store
+
+    def keep(self, subject: Subject, file: RenderedFile) -> None:
+        """Stores a file."""
+        digest = self._store.put(file.content)
+        self.stored.append(StoredArtifact(digest, file.media_type, len(file.content)))
+        self.references.append(
+            ArtifactRef(
+                name=subject.file_name(file.name),
+                image=subject.image,
+                target=subject.target,
+                quantity=file.quantity,
+                of=file.of,
+                media_type=file.media_type,
+                href=f"/v1/artifacts/{digest}",
+                sha256=digest,
+                size=len(file.content),
+                shape=file.shape,
+                colormap=file.colormap,
+                range=file.range,
+            )
+        )
+
+    def of_image(self, position: int) -> list[ArtifactRef]:
+        """The files of one image."""
+        return [reference for reference in self.references if reference.image == position]
 
 
-def draw(store: ArtifactStore, maps: list[Map], options: RenderOptions) -> Drawn:
+def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
     """Renders and stores the maps; those of one output share a scale where the options say so."""
-    drawn = Drawn([], [])
-    for field, kind in dict.fromkeys((item.field, item.kind) for item in maps):
-        mine = [item for item in maps if item.field == field]
+    by_field: dict[tuple[str, OutputKind], list[Map]] = {}
+    for item in maps:
+        by_field.setdefault((item.field, item.kind), []).append(item)
+    for (field, kind), mine in by_field.items():
         for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True):
             for file in render(field, kind, item.values, item.row.displayed, limit, options):
-                _keep(store, drawn, item, file)
-    return drawn
-
-
-def _keep(store: ArtifactStore, drawn: Drawn, item: Map, file: RenderedFile) -> None:
-    digest = store.put(file.content)
-    drawn.stored.append(StoredArtifact(digest, file.media_type, len(file.content)))
-    drawn.references.append(
-        ArtifactRef(
-            name=f"image-{item.row.position}-class-{item.target}-{file.name}",
-            image=item.row.position,
-            target=item.target,
-            quantity=file.quantity,
-            media_type=file.media_type,
-            href=f"/v1/artifacts/{digest}",
-            sha256=digest,
-            size=len(file.content),
-            shape=file.shape,
-            colormap=file.colormap,
-            range=file.range,
-        )
-    )
+                drawn.keep(item.subject, file)

@@ -1,7 +1,7 @@
 """The procedure of an explanation: decode, predict, explain, render, store."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,16 +10,22 @@ from torch import Tensor
 
 from attribution.errors import AttributionError, OutOfMemory
 from contracts.jobs import JobRequest
+from contracts.methods import Explanation as MethodParams
 from contracts.problems import ErrorCode, Problem, problem
-from contracts.results import ClassScore, Completeness, Counts, ImageResult, Quality, Result, TargetScore
+from contracts.results import ClassScore, Counts, ImageResult, OcclusionCurve, Quality, Result, TargetScore
+from contracts.targets import Output
 from storage.claims import Failed, Outcome, Succeeded
 from storage.records import Claim
 from workers.baselines import Row
+from workers.calls import Call, Explained, Figures, Method
+from workers.calls import Output as MethodOutput
+from workers.charts import occlusion_chart
 from workers.context import WorkerContext
-from workers.drawing import Drawn, Map, draw
+from workers.drawing import Drawn, Map, Subject, draw
 from workers.errors import problem_of
 from workers.inputs import Loaded, Refused, load_model, of_image, prepare, stacked
-from workers.methods import METHODS, Call, Explained
+from workers.methods import METHODS
+from workers.occlusion import occlusion_of
 from workers.predictions import class_scores, explained_outputs, target_scores, targets_of
 from workers.problems import WorkProblem
 from workers.provenance import Stopwatch, provenance
@@ -32,8 +38,9 @@ class Done(NamedTuple):
     row: Row
     prediction: list[ClassScore]
     targets: list[TargetScore]
-    completeness: list[Completeness]
+    figures: Figures
     maps: list[Map]
+    occlusion: list[OcclusionCurve]
 
 
 @dataclass
@@ -44,6 +51,7 @@ class Explanation:
     claimed: Claim
     tracker: Tracker
     request: JobRequest
+    params: MethodParams
     loaded: Loaded
     clock: Stopwatch
     done: list[Done] = field(default_factory=list)
@@ -62,7 +70,8 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     tracker.report(0, 100 * len(request.inputs), "loading the model")
     with clock("model"):
         loaded = load_model(context, claimed)
-    job = Explanation(context, claimed, tracker, request, loaded, clock)
+    assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
+    job = Explanation(context, claimed, tracker, request, request.explanation, loaded, clock)
     size = context.settings.batch_images
     for start in range(0, len(request.inputs), size):
         job.report(start, "decoding")
@@ -74,7 +83,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         return Failed(_nothing_explained(job.refused))
     job.report(len(request.inputs), "drawing")
     with clock("draw"):
-        drawn = draw(context.store, [item for done in job.done for item in done.maps], request.render)
+        drawn = _drawn(job)
     may_improve = any(item.error.retryable for item in job.refused)
     return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
 
@@ -85,7 +94,7 @@ def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
         return
     with job.clock("predict"):
         rows, logits = _predicted(job, rows)
-    targets = [targets_of(row.target, logits[position]) for position, row in enumerate(rows)]
+    targets = [targets_of(row.target, logits[position]) if row.target else [] for position, row in enumerate(rows)]
     groups: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
         groups[len(targets[position]), row.given.baseline is not None].append(position)
@@ -123,72 +132,81 @@ def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target
 
 
 def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
-    params = job.request.explanation
-    method = METHODS[params.method]
-    network = job.loaded.network.explaining(getattr(params, "output", "logit"))
+    method = METHODS[job.params.method]
+    output: Output = getattr(job.params, "output", "logit")
+    network = job.loaded.network.explaining(output)
     budget = job.context.settings.kept_gradient_bytes
-    call = Call(network, rows, stacked(rows), target, params, _progress(job, len(rows)), budget)
+    progress = _progress(job, len(rows), "explaining")
+    call = Call(network, rows, stacked(rows), target, job.params, progress, budget)
     with job.clock("explain"):
         explained = method.run(call)
-        maps = {name: values.detach().to("cpu", torch.float32) for name, values in explained.maps.items()}
+    occlusion = _occlusion(job, call, explained, logits.argmax(1))
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
-    outputs = explained_outputs(logits, getattr(params, "output", "logit")).cpu()
+    kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
+    outputs, logits = explained_outputs(logits, output).cpu(), logits.cpu()
+    labels = job.loaded.spec.labels
     for position, row in enumerate(rows):
-        job.done.append(_done(job, row, position, target[position].tolist(), logits.cpu(), outputs, explained, maps))
+        job.done.append(
+            Done(
+                row,
+                class_scores(logits[position], labels),
+                target_scores(target[position].tolist(), outputs[position], _sums(kept, position), labels),
+                explained.figures[position],
+                list(_maps(method, kept, row, position)),
+                occlusion[position],
+            )
+        )
 
 
-def _progress(job: Explanation, images: int) -> Callable[[int, int], None]:
+def _occlusion(job: Explanation, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
+    options = job.request.quality.occlusion
+    if options is None:
+        return [[] for _ in call.rows]
+    field = options.quantity or job.params.quantities[0]
+    judged = [given for given in explained.outputs if given.field == field]
+    with job.clock("occlusion"):
+        followed = call._replace(progress=_progress(job, len(call.rows), "occluding"))
+        return occlusion_of(followed, judged, predicted, explained.compared, options)
+
+
+def _sums(outputs: list[MethodOutput], position: int) -> list[float]:
+    """The sum of the map of each explained class, of the first quantity that has one."""
+    of_classes = [given for given in outputs if given.targets is not None]
+    return [float(given.values[position].sum()) for given in of_classes if given.field == of_classes[0].field]
+
+
+def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
+    for given in outputs:
+        values = given.values[position]
+        if values.isfinite().all():
+            target = None if given.targets is None else given.targets[position]
+            subject = Subject(row.position, target, given.part)
+            yield Map(row, subject, given.field, method.outputs[given.field], values.numpy())
+
+
+def _progress(job: Explanation, images: int, stage: str) -> Callable[[int, int], None]:
     before = len(job.done) + len(job.refused)
 
     def progress(done: int, total: int) -> None:
-        job.report(before + images * done / max(total, 1), "explaining")
+        job.report(before + images * done / max(total, 1), stage)
 
     return progress
 
 
-def _done(
-    job: Explanation,
-    row: Row,
-    position: int,
-    targets: list[int],
-    logits: Tensor,
-    outputs: Tensor,
-    explained: Explained,
-    maps: dict[str, Tensor],
-) -> Done:
-    labels = job.loaded.spec.labels
-    kinds = METHODS[job.request.explanation.method].outputs
-    first = maps[next(iter(kinds))][position]
-    return Done(
-        row,
-        class_scores(logits[position], labels),
-        target_scores(targets, outputs[position], first.flatten(1).sum(1), labels),
-        explained.completeness[position],
-        [
-            Map(row, target, name, kind, maps[name][position, column].numpy())
-            for name, kind in kinds.items()
-            for column, target in enumerate(targets)
-        ],
-    )
+def _drawn(job: Explanation) -> Drawn:
+    drawn = Drawn(job.context.store)
+    draw(drawn, [item for done in job.done for item in done.maps], job.request.render)
+    for done in job.done:
+        for target in dict.fromkeys(curve.target for curve in done.occlusion):
+            curves = [curve for curve in done.occlusion if curve.target == target]
+            drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
+    return drawn
 
 
 def _result(job: Explanation, drawn: Drawn) -> Result:
-    images = [_failed_image(refused) for refused in job.refused]
-    for done in job.done:
-        mine = [reference for reference in drawn.references if reference.image == done.row.position]
-        images.append(
-            ImageResult(
-                index=done.row.position,
-                custom_id=done.row.given.custom_id,
-                sha256=done.row.sha256,
-                prediction=done.prediction,
-                targets=done.targets,
-                completeness=done.completeness,
-                artifacts=mine,
-            )
-        )
-    params = job.request.explanation
-    gaps = [item.relative for done in job.done for item in done.completeness if item.relative is not None]
+    images = [_failed_image(refused) for refused in job.refused] + [_image(done, drawn) for done in job.done]
+    params = job.params
+    gaps = [item.relative for done in job.done for item in done.figures.completeness if item.relative is not None]
     return Result(
         job=job.claimed.job_id,
         kind="explain",
@@ -203,6 +221,20 @@ def _result(job: Explanation, drawn: Drawn) -> Result:
             parameters=params.model_dump(mode="json"),
             seconds=job.clock.seconds,
         ),
+    )
+
+
+def _image(done: Done, drawn: Drawn) -> ImageResult:
+    return ImageResult(
+        index=done.row.position,
+        custom_id=done.row.given.custom_id,
+        sha256=done.row.sha256,
+        prediction=done.prediction,
+        targets=done.targets,
+        completeness=list(done.figures.completeness),
+        class_variation=done.figures.class_variation,
+        occlusion=done.occlusion,
+        artifacts=drawn.of_image(done.row.position),
     )
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from attribution import Network
 from contracts.classifiers import ModelSpec
+from contracts.identity import ModelIdentity
 from contracts.images import ImageRef
 from contracts.jobs import InputImage, JobRequest
-from contracts.methods import SelfTestParams
 from contracts.problems import Problem
 from storage.models import spec_by_digest
 from storage.records import Claim
@@ -85,7 +86,6 @@ def prepare(
 
 def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: int, given: InputImage) -> Row:
     device = context.models.device
-    assert not isinstance(request.explanation, SelfTestParams)  # noqa: S101 - a self-test has no images
 
     def fetch(ref: ImageRef) -> Tensor:
         return _prepared(context, loaded.spec, ref).tensor.to(device)
@@ -97,11 +97,20 @@ def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: 
         sha256=_digest(given),
         inputs=prepared.tensor.to(device),
         displayed=prepared.displayed,
-        target=given.target or request.explanation.target,
+        target=given.target or getattr(request.explanation, "target", None),
         preprocessing=loaded.spec.preprocessing,
         seed=request.seed,
         fetch=fetch,
     )
+
+
+def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: ImageRef) -> Image.Image | None:
+    """An image as a model sees it, before normalisation; nothing where it cannot be had."""
+    spec = spec_by_digest(context.engine, tenant, model.sha256)
+    try:
+        return None if spec is None else _prepared(context, spec, given).displayed
+    except (WorkProblem, FileNotFoundError):
+        return None
 
 
 def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepared:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from contracts.methods import Target, TargetClasses, TargetTopK
 from contracts.results import ClassScore, TargetScore
+from contracts.targets import Target, TargetClasses, TargetTopK
 
 TOP = 5
 
@@ -36,10 +36,10 @@ def targets_of(target: Target, logits: Tensor) -> list[int]:
     return [int(index) for index in target.classes]
 
 
-def target_scores(targets: list[int], outputs: Tensor, sums: Tensor, labels: list[str]) -> list[TargetScore]:
+def target_scores(targets: list[int], outputs: Tensor, sums: list[float], labels: list[str]) -> list[TargetScore]:
     """The explained output and the map's sum, for each class explained."""
     return [
-        TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=float(total))
+        TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=total)
         for index, total in zip(targets, sums, strict=True)
     ]
 

@@ -23,6 +23,7 @@ Procedure = Callable[[WorkerContext, Claim, Tracker], Outcome]
 
 KINDS: dict[JobKind, str] = {
     JobKind.EXPLAIN: "workers.explain:explain",
+    JobKind.COMPARE: "workers.compare:compare",
     JobKind.CHECK: "workers.check:check_model",
     JobKind.SELF_TEST: "workers.self_test:self_test",
 }

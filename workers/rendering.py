@@ -45,6 +45,7 @@ class RenderedFile(NamedTuple):
     shape: list[int]
     colormap: str | None = None
     range: tuple[float, float] | None = None
+    of: str | None = None
 
 
 class _Drawing(NamedTuple):
@@ -170,6 +171,7 @@ def _picture(field: str, quantity: str, pixels: Pixels, drawing: _Drawing, optio
         [enlarged.height, enlarged.width],
         drawing.colormap,
         drawing.range,
+        field,
     )
 
 

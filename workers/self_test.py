@@ -5,11 +5,11 @@ import signal
 import time
 
 from contracts.jobs import JobRequest
-from contracts.methods import SelfTestParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import ErrorCode, problem
 from contracts.results import Counts, Provenance, Result
 from contracts.states import JobKind
-from storage.claims import Failed, FannedOut, Outcome, Succeeded, bodies_of_children
+from storage.claims import Failed, FannedOut, Outcome, Succeeded, children_of
 from storage.records import Claim, NewJob
 from workers.context import WorkerContext
 from workers.tracking import Tracker
@@ -22,7 +22,7 @@ def self_test(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outco
     params = JobRequest.model_validate(claimed.resolved or claimed.request).explanation
     assert isinstance(params, SelfTestParams)  # noqa: S101 - the kind implies the method
     if claimed.phase == "merge":
-        children = bodies_of_children(context.engine, claimed)
+        children = [child for child in children_of(context.engine, claimed) if child.body is not None]
         return _succeeded(claimed, params, {"children": len(children)})
     if params.action == "fan_out":
         return FannedOut([_child(claimed, index) for index in range(params.children)])

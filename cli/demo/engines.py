@@ -8,6 +8,15 @@ RENDER = {"clip_percentile": 98, "opacity": 0.9}
 """Bolder than the default, for the pictures on the page are small."""
 
 
+class Shown(NamedTuple):
+    """One picture of the result."""
+
+    caption: str
+    of: str
+    """The quantity that it shows."""
+    quantity: str = "heatmap"
+
+
 class Engine(NamedTuple):
     """A method as the demonstration shows it."""
 
@@ -20,6 +29,10 @@ class Engine(NamedTuple):
     """Sent as `explanation`, beside the method."""
     has_baseline: bool
     """Whether the method compares with a baseline."""
+    ends: tuple[str, str]
+    """What the ends of a signed scale mean."""
+    shown: tuple[Shown, ...]
+    """The pictures of each image; what the first is of is scored where the evidence is known."""
 
     def explanation(self, method: str, exhibit: Exhibit) -> dict[str, Any]:
         """The explanation that a job asks for."""
@@ -37,6 +50,22 @@ ENGINES: dict[str, Engine] = {
         ),
         parameters={"tolerance": 0.01},
         has_baseline=True,
+        ends=("against the class", "for the class"),
+        shown=(Shown("heatmap", "attributions"), Shown("overlay", "attributions", "overlay")),
+    ),
+    "multiclass_importance": Engine(
+        title="Multi-class importance",
+        question="Which pixels tell the classes apart, whichever class wins?",
+        reading=(
+            "The deviation (std) is bright where a pixel's contributions to the classes differ, and dark where it "
+            "moves all of them alike. The silhouette keeps of it what stands out of its surroundings. The importance "
+            "counts what pixels tell together: red ones help to separate the classes, blue ones blur them; its values "
+            "add up to the variation of the classes that the attributions explain."
+        ),
+        parameters={},
+        has_baseline=False,
+        ends=("blurs the classes", "separates the classes"),
+        shown=(Shown("deviation (std)", "std"), Shown("silhouette", "silhouette"), Shown("importance", "importance")),
     ),
 }
 """By method id. A new method joins the demonstration with an entry here."""

@@ -12,10 +12,10 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from cli.demo.engines import ENGINES, RENDER
-from cli.demo.run import Section
+from cli.demo.engines import ENGINES, RENDER, Engine
+from cli.demo.run import Explained, Section
+from cli.demo.scores import EvidenceScore
 from cli.demo.table import percent
-from contracts.results import ArtifactRef
 from workers.rendering import Colormap, colors
 
 _OUTLINE_SCALE = 6
@@ -41,6 +41,7 @@ def write_page(sections: list[Section], path: Path, service: str) -> Path:
         facts=_facts(sections),
         command=lambda section: _command(section, path.parent, service),
         legend=_legend,
+        pictures_of=_pictures,
         embedded=_embedded,
         outlined=_outlined,
     )
@@ -51,22 +52,42 @@ def write_page(sections: list[Section], path: Path, service: str) -> Path:
 def _facts(sections: list[Section]) -> dict[str, Any]:
     """What the top of the page says about all of it."""
     shown = [explained for section in sections for explained in section.pictures]
+    images = {explained.original: explained for explained in shown}
     errors = [
         item.completeness.relative for item in shown if item.completeness and item.completeness.relative is not None
     ]
-    scores = [item.evidence for item in shown if item.evidence]
+    scores = {section.method: _mean_scores(section) for section in sections if _mean_scores(section)}
     return {
-        "images": len(shown),
-        "right": sum(item.is_right for item in shown),
+        "images": len(images),
+        "right": sum(item.is_right for item in images.values()),
         "worst_error": max(errors, default=None),
-        "evidence": np.mean([score.share for score in scores]) if scores else None,
-        "area": np.mean([score.area for score in scores]) if scores else None,
+        "evidence": scores,
     }
 
 
-def _legend(reference: ArtifactRef) -> Legend | None:
-    """The colour bar of a heatmap."""
-    if reference.colormap is None or reference.range is None:
+def _mean_scores(section: Section) -> EvidenceScore | None:
+    scores = [item.evidence for item in section.pictures if item.evidence]
+    if not scores:
+        return None
+    return EvidenceScore(*(float(np.mean(column)) for column in zip(*scores, strict=True)))
+
+
+def _pictures(explained: Explained, engine: Engine, subject: str) -> list[tuple[str, Path, str]]:
+    """Caption, file and description of each picture of an image."""
+    label = explained.picture.label
+    shown = [("image", explained.original, f"Image of the class {label}")]
+    for what in engine.shown:
+        path = explained.files.get((what.of, what.quantity))
+        if path is not None:
+            manner = "Heatmap" if what.quantity == "heatmap" else "Heatmap over the grey image"
+            shown.append((what.caption, path, f"{manner} of {engine.title}, {what.of}, for {subject}"))
+    return shown
+
+
+def _legend(section: Section, of: str) -> Legend | None:
+    """The colour bar of the heatmaps of a quantity, which have one scale."""
+    reference = next(filter(None, (explained.reference(of) for explained in section.pictures)), None)
+    if reference is None or reference.colormap is None or reference.range is None:
         return None
     shown = colors(cast("Colormap", reference.colormap), 11)
     return Legend(", ".join(shown), reference.range)

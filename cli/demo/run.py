@@ -26,8 +26,8 @@ class Explained(NamedTuple):
     picture: Picture
     original: Path
     image: ImageResult
-    files: dict[str, Path]
-    """By quantity, as in `heatmap`."""
+    files: dict[tuple[str | None, str], Path]
+    """By what a picture shows and how, as in `("std", "heatmap")`; raw maps by nothing and their quantity."""
     evidence: EvidenceScore | None
 
     @property
@@ -40,10 +40,10 @@ class Explained(NamedTuple):
         """The error of the map, where the method states one."""
         return self.image.completeness[0] if self.image.completeness else None
 
-    @property
-    def heatmap(self) -> ArtifactRef | None:
-        """The reference of the heatmap, with its colours and range."""
-        return next((item for item in self.image.artifacts if item.quantity == "heatmap"), None)
+    def reference(self, of: str) -> ArtifactRef | None:
+        """The heatmap of a quantity, with its colours and range."""
+        found = (item for item in self.image.artifacts if (item.of, item.quantity) == (of, "heatmap"))
+        return next(found, None)
 
 
 class Section(NamedTuple):
@@ -102,7 +102,8 @@ def _section(client: Client, exhibit: Exhibit, method: str, folder: Path, progre
     shutil.rmtree(folder / method, ignore_errors=True)  # maps of an earlier run, which may show other classes
     client.download(result, folder / method)
     pictures = zip(exhibit.pictures, originals, result.images, strict=True)
-    return Section(exhibit, method, job, result, [_explained(*each, folder / method) for each in pictures])
+    scored = engine.shown[0].of
+    return Section(exhibit, method, job, result, [_explained(*each, folder / method, scored) for each in pictures])
 
 
 def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
@@ -113,9 +114,9 @@ def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
     return paths
 
 
-def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path) -> Explained:
-    files = {reference.quantity: maps / reference.name for reference in image.artifacts}
-    raw = next((path for path in files.values() if path.suffix == ".npy"), None)
+def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path, scored: str) -> Explained:
+    files = {(reference.of, reference.quantity): maps / reference.name for reference in image.artifacts}
+    raw = files.get((None, scored))
     score = evidence_score(np.load(raw), picture.evidence) if raw and picture.evidence is not None else None
     return Explained(picture, original, image, files, score)
 

@@ -9,7 +9,9 @@ from cli.demo.run import Explained, Section
 
 def table(section: Section) -> Table:
     """One row for each image."""
-    columns = ["image", "prediction", "probability", "completeness\nerror", "steps"]
+    columns = ["image", "prediction", "probability"]
+    compares = any(explained.image.class_variation for explained in section.pictures)
+    columns += ["classes\nvary by", "attributed"] if compares else ["completeness\nerror", "steps"]
     has_evidence = any(explained.evidence for explained in section.pictures)
     if has_evidence:
         columns += ["in\nevidence", "its\narea"]
@@ -18,7 +20,8 @@ def table(section: Section) -> Table:
     for column in made.columns[2:]:
         column.justify = "right"
     for explained in section.pictures:
-        made.add_row(*_row(explained), *(_evidence(explained) if has_evidence else []))
+        figures = _variation(explained) if compares else _completeness(explained)
+        made.add_row(*_row(explained), *figures, *(_evidence(explained) if has_evidence else []))
     return made
 
 
@@ -30,15 +33,23 @@ def percent(share: float | None, decimals: int = 1) -> str:
 def _row(explained: Explained) -> list[str]:
     name = explained.picture.name
     if explained.image.error is not None:
-        return [name, f"[red]{explained.image.error.detail}[/red]", "", "", ""]
-    best, error = explained.image.prediction[0], explained.completeness
+        return [name, f"[red]{explained.image.error.detail}[/red]", ""]
+    best = explained.image.prediction[0]
     return [
         name,
         f"[{'green' if explained.is_right else 'red'}]{best.name}[/]",
         percent(best.probability),
-        percent(error.relative if error else None, 2),
-        str(error.n_steps) if error else "-",
     ]
+
+
+def _completeness(explained: Explained) -> list[str]:
+    error = explained.completeness
+    return [percent(error.relative, 2), str(error.n_steps)] if error else ["-", "-"]
+
+
+def _variation(explained: Explained) -> list[str]:
+    found = explained.image.class_variation
+    return [f"{found.class_variation:.3g}", f"{found.attributed_variation:.3g}"] if found else ["-", "-"]
 
 
 def _evidence(explained: Explained) -> list[str]:

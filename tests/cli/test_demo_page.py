@@ -16,7 +16,8 @@ from cli.demo.page import write_page
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore, evidence_score
 from cli.demo.table import percent, table
-from contracts.jobs import JobRequest, ModelIdentity
+from contracts.identity import ModelIdentity
+from contracts.jobs import JobRequest
 from contracts.methods import METHODS
 from contracts.problems import ErrorCode, problem
 from contracts.render import RenderOptions
@@ -80,8 +81,8 @@ def _explained(exhibit: Exhibit, picture: Picture, index: int, folder: Path) -> 
     displayed = Image.open(io.BytesIO(picture.content)).convert("RGB")
     files, references = {}, []
     for file in render("attributions", "signed", values, displayed, limits([values], "signed", options)[0], options):
-        files[file.quantity] = folder / exhibit.name / f"{index}-{file.name}"
-        files[file.quantity].write_bytes(file.content)
+        files[file.of, file.quantity] = folder / exhibit.name / f"{index}-{file.name}"
+        files[file.of, file.quantity].write_bytes(file.content)
         references.append(_reference(file, index))
     original = folder / exhibit.name / f"{picture.name}.png"
     original.write_bytes(picture.content)
@@ -101,6 +102,7 @@ def _reference(file, index: int) -> ArtifactRef:
         shape=file.shape,
         colormap=file.colormap,
         range=file.range,
+        of=file.of,
     )
 
 
@@ -133,7 +135,10 @@ def test_every_picture_is_described_and_outlines_are_decoration(exhibit, tmp_pat
     page = read(section_of(exhibit, tmp_path), tmp_path)
     described = [image["alt"] for image in page.images if image["alt"]]
     assert len(described) == 3 * 4
-    assert {"Image of the class striped", "Heatmap of Integrated gradients for the class striped"} <= set(described)
+    assert {
+        "Image of the class striped",
+        "Heatmap of Integrated gradients, attributions, for the class striped",
+    } <= set(described)
     assert sum(image.get("class") == "outline" for image in page.images) == 2 * 4
     assert all(image["alt"] == "" for image in page.images if image.get("class") == "outline")
 
@@ -150,7 +155,7 @@ def test_numbers_of_the_result_are_shown(exhibit, tmp_path):
     text = read(section, tmp_path).text
     for part in ("98.7 %", "1.23 %", "2 of 4", "50.0 %", "80.0 %", "65.0 %", "job-7", "1" * 64):
         assert part in text
-    low, high = section.pictures[0].heatmap.range
+    low, high = section.pictures[0].reference("attributions").range
     assert f"+{high:.3g}" in text
     assert low == -high
 

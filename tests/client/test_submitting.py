@@ -7,9 +7,11 @@ import pytest
 from fastapi import Response
 
 from client import Client, ProblemError, ServiceUnreachable, UnexpectedAnswer
+from contracts.baselines import BlackBaseline
 from contracts.images import ImageRef
 from contracts.jobs import InputImage, JobRequest
-from contracts.methods import BlackBaseline, IntegratedGradientsParams, SelfTestParams
+from contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import ErrorCode, FieldError
 from contracts.states import JobStatus
 from tests.client.tiny_service import refusal

@@ -18,7 +18,7 @@ from sqlalchemy import RowMapping, func, select
 
 from cli.tree import child_environment
 from contracts.jobs import JobRequest
-from contracts.methods import SelfTestParams
+from contracts.parameters.self_test import SelfTestParams
 from contracts.states import TERMINAL, JobKind
 from service.reconciler import Reconciler
 from storage.broker import PrivateBroker

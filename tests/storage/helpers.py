@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select, update
 
-from contracts.jobs import ModelIdentity
+from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode, Problem, problem
 from contracts.states import JobKind
 from storage import claims, jobs

@@ -1,23 +1,36 @@
 """A worker's context over a real ledger, store and broker, and jobs put into its hands."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from pydantic import SecretStr
+from safetensors.torch import save
 from sqlalchemy import Engine
 
+import attribution
+from attribution.architectures import cifar_resnet
+from contracts.classifiers import ModelSpec, Preprocessing, Weights
+from contracts.digests import model_digest
+from contracts.identity import ModelIdentity
 from contracts.jobs import Job, JobRequest
+from contracts.results import Result
 from contracts.states import JobKind
 from storage.artifacts import ArtifactStore
 from storage.claims import claim
 from storage.config import OperatorConfig
-from storage.jobs import find, submit
+from storage.jobs import find, result_of, submit
+from storage.models import find_model, register
 from storage.queue import Queue, celery_app
 from storage.records import Claim, NewJob
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
+from tests.workers.pictures import SIDE, png
 from workers.context import WorkerContext
+from workers.procedure import run_jobs
 
 
 @pytest.fixture
@@ -34,7 +47,7 @@ def claimed(context: WorkerContext) -> Callable[..., Claim]:
     """Submits a job and claims it."""
 
     def submit_and_claim(explanation: dict[str, Any], **options: Any) -> Claim:
-        body = {name: options.pop(name) for name in ("model", "inputs", "render", "seed") if name in options}
+        body = {name: options.pop(name) for name in ("model", "inputs", "render", "quality", "seed") if name in options}
         request = JobRequest.model_validate({"explanation": explanation, **body}).model_dump(mode="json")
         kind = JobKind.SELF_TEST if explanation["method"] == "self_test" else JobKind.EXPLAIN
         seed, identity = int(request["seed"]), options.pop("identity", None)
@@ -65,3 +78,54 @@ def job_now(engine: Engine) -> Callable[[Claim], Job]:
         return job
 
     return look
+
+
+@pytest.fixture
+def classifier(context):
+    """A small ResNet with random weights, registered and ready."""
+    torch.manual_seed(0)
+    module = cifar_resnet(20, num_classes=4).eval()
+    weights = context.store.put(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
+    spec = ModelSpec(
+        name="tiny",
+        architecture="cifar_resnet20",
+        options={"num_classes": 4},
+        weights=Weights(sha256=weights),
+        preprocessing=Preprocessing(size=(SIDE, SIDE), mean=[0.5], std=[0.25]),
+        labels=["north", "east", "south", "west"],
+    )
+    digest = model_digest(spec)
+    check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
+    network = attribution.Network(module, (3, SIDE, SIDE))
+    register(context.engine, DEFAULT_TENANT, spec, digest, check)
+    run_jobs(context, claim(context.engine, context.name, limit=1, lease_s=30.0))
+    assert find_model(context.engine, DEFAULT_TENANT, "tiny").state == "ready"
+    identity = ModelIdentity(name="tiny", version="1", sha256=digest)
+    return SimpleNamespace(spec=spec, network=network, identity=identity)
+
+
+@pytest.fixture
+def images(context):
+    """Puts random pictures into the store."""
+
+    def put(count, seed=0):
+        generator = np.random.default_rng(seed)
+        return [context.store.put(png(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8))) for _ in range(count)]
+
+    return put
+
+
+@pytest.fixture
+def explained(context, claimed, classifier, job_now):
+    """Runs one explanation and returns its job and result."""
+
+    def run(inputs, **options):
+        given = [{"image": item} if isinstance(item, str) else item for item in inputs]
+        explanation = {"method": "integrated_gradients", "n_steps": 4} | options.pop("explanation", {})
+        options = {"max_attempts": 1, "identity": classifier.identity} | options
+        taken = claimed(explanation, model="tiny@1", inputs=given, **options)
+        run_jobs(context, [taken])
+        body = result_of(context.engine, DEFAULT_TENANT, taken.job_id)
+        return job_now(taken), None if body is None else Result.model_validate(body)
+
+    return run

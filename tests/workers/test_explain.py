@@ -1,95 +1,19 @@
 """An explanation from claim to result, over real weights in the store and a real ledger."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save
 
 import attribution
-from attribution.architectures import cifar_resnet
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
-from contracts.digests import model_digest
-from contracts.jobs import ModelIdentity
 from contracts.problems import ErrorCode
-from contracts.results import Result
-from contracts.states import JobKind, JobStatus
-from storage.claims import claim
-from storage.jobs import result_of
-from storage.models import find_model, register
-from storage.records import NewJob
-from storage.tables import DEFAULT_TENANT
+from contracts.states import JobStatus
+from tests.workers.pictures import SIDE, png, raw
 from workers import explain
 from workers.preprocessing import preprocess
-from workers.procedure import run_jobs
 from workers.tracking import JobCancelled
-
-SIDE = 16
-
-
-@pytest.fixture
-def classifier(context):
-    """A small ResNet with random weights, registered and ready."""
-    torch.manual_seed(0)
-    module = cifar_resnet(20, num_classes=4).eval()
-    weights = context.store.put(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
-    spec = ModelSpec(
-        name="tiny",
-        architecture="cifar_resnet20",
-        options={"num_classes": 4},
-        weights=Weights(sha256=weights),
-        preprocessing=Preprocessing(size=(SIDE, SIDE), mean=[0.5], std=[0.25]),
-        labels=["north", "east", "south", "west"],
-    )
-    digest = model_digest(spec)
-    check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
-    network = attribution.Network(module, (3, SIDE, SIDE))
-    register(context.engine, DEFAULT_TENANT, spec, digest, check)
-    run_jobs(context, claim(context.engine, context.name, limit=1, lease_s=30.0))
-    assert find_model(context.engine, DEFAULT_TENANT, "tiny").state == "ready"
-    identity = ModelIdentity(name="tiny", version="1", sha256=digest)
-    return SimpleNamespace(spec=spec, network=network, identity=identity)
-
-
-@pytest.fixture
-def images(context):
-    """Puts random pictures into the store."""
-
-    def put(count, seed=0):
-        generator = np.random.default_rng(seed)
-        return [context.store.put(png(generator.integers(0, 256, (SIDE, SIDE, 3), np.uint8))) for _ in range(count)]
-
-    return put
-
-
-@pytest.fixture
-def explained(context, claimed, classifier, job_now):
-    """Runs one explanation and returns its job and result."""
-
-    def run(inputs, **options):
-        given = [{"image": item} if isinstance(item, str) else item for item in inputs]
-        explanation = {"method": "integrated_gradients", "n_steps": 4} | options.pop("explanation", {})
-        options = {"max_attempts": 1, "identity": classifier.identity} | options
-        taken = claimed(explanation, model="tiny@1", inputs=given, **options)
-        run_jobs(context, [taken])
-        body = result_of(context.engine, DEFAULT_TENANT, taken.job_id)
-        return job_now(taken), None if body is None else Result.model_validate(body)
-
-    return run
-
-
-def png(pixels, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", **options)
-    return buffer.getvalue()
-
-
-def raw(context, image, column=0):
-    found = [item for item in image.artifacts if item.media_type == "application/x-npy"]
-    return np.load(io.BytesIO(context.store.get(found[column].sha256)))
 
 
 def direct(context, classifier, digest, **options):

@@ -1,0 +1,1 @@
+"""Parameters of each method, one file a method."""

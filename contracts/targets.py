@@ -1,0 +1,32 @@
+"""Which classes an explanation is of, and which of their outputs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.base import ClassIndex, ClassName, Wire
+
+
+class TargetClasses(Wire):
+    """Chosen classes, by index or by name."""
+
+    classes: Annotated[list[ClassIndex | ClassName], Field(min_length=1, max_length=1000)]
+    """Indices of outputs, or names from the model's labels."""
+
+
+class TargetTopK(Wire):
+    """The classes with the highest logits of each image."""
+
+    top_k: Annotated[int, Field(ge=1, le=1000, strict=True)]
+    """How many classes, the highest first."""
+
+
+class TargetMinProbability(Wire):
+    """The classes of each image with a probability above a bound; the two most probable ones always belong."""
+
+    min_probability: Annotated[float, Field(ge=0, lt=1, strict=True)]
+    """How many classes that is differs widely between images: prefer `top_k`."""
+
+
+Target = Literal["predicted", "all"] | TargetClasses | TargetTopK
+Output = Literal["logit", "probability", "log_probability"]

@@ -1,0 +1,186 @@
+"""Comparisons: several models and explanations in one job, from claim to sheets."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from attribution.architectures import cifar_resnet
+from contracts.comparisons import Cell, Comparison
+from contracts.digests import model_digest
+from contracts.identity import ModelIdentity
+from contracts.jobs import JobRequest
+from contracts.problems import ErrorCode
+from contracts.results import Result
+from contracts.states import JobKind, JobStatus
+from storage.claims import claim
+from storage.jobs import cancel, find, result_of, submit
+from storage.models import register
+from storage.records import NewJob
+from storage.tables import DEFAULT_TENANT
+from workers.procedure import run_jobs
+
+IMPORTANCE = {"method": "multiclass_importance"}
+DEEPLIFT = IMPORTANCE | {"attribution": "deeplift"}
+GRADIENTS = {"method": "integrated_gradients", "n_steps": 2}
+
+
+@pytest.fixture
+def other(context, classifier):
+    """A second version of the classifier, with other weights."""
+    torch.manual_seed(1)
+    state = cifar_resnet(20, num_classes=4).eval().state_dict()
+    weights = context.store.put(save({name: tensor.contiguous() for name, tensor in state.items()}))
+    spec = classifier.spec.model_copy(
+        update={"version": "2", "weights": classifier.spec.weights.model_copy(update={"sha256": weights})}
+    )
+    digest = model_digest(spec)
+    check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
+    register(context.engine, DEFAULT_TENANT, spec, digest, check)
+    run_all(context)
+    return ModelIdentity(name="tiny", version="2", sha256=digest)
+
+
+@pytest.fixture
+def compare(context, classifier):
+    """Enters a comparison and works until nothing is left to do."""
+
+    def run(identities, explanations, digests, *, between=None, **fields):
+        new = comparison(identities, explanations, digests, **fields)
+        submit(context.engine, new)
+        if between is not None:
+            run_next(context)
+            between(new)
+        run_all(context)
+        body = result_of(context.engine, DEFAULT_TENANT, new.id)
+        return find(context.engine, DEFAULT_TENANT, new.id), None if body is None else Result.model_validate(body)
+
+    return run
+
+
+def comparison(identities, explanations, digests, **fields):
+    inputs = [{"image": digest} for digest in digests]
+    cells = [
+        Cell(
+            request=JobRequest.model_validate(
+                {"model": f"tiny@{identity.version}", "inputs": inputs, "explanation": explanation, **fields}
+            ).model_dump(mode="json", exclude_none=True),
+            model=identity,
+            explanation=index,
+        )
+        for identity in identities
+        for index, explanation in enumerate(explanations)
+    ]
+    resolved = Comparison(cells=cells).model_dump(mode="json")
+    return NewJob(kind=JobKind.COMPARE, request={}, resolved=resolved, max_attempts=1)
+
+
+def run_next(context):
+    claims = claim(context.engine, context.name, limit=1, lease_s=30.0)
+    run_jobs(context, claims)
+    return bool(claims)
+
+
+def run_all(context):
+    while run_next(context):
+        pass
+
+
+def picture(context, reference):
+    return Image.open(io.BytesIO(context.store.get(reference.sha256)))
+
+
+def test_models_side_by_side(context, classifier, other, images, explained, compare):
+    digests = images(2)
+    job, result = compare([classifier.identity, other], [IMPORTANCE], digests)
+    assert job.status == JobStatus.SUCCEEDED
+    assert (job.children.total, job.children.failed) == (2, 0)
+    assert result.kind == "compare"
+    assert (result.counts.images, result.counts.succeeded) == (4, 4)
+    assert [(cell.model.version, cell.explanation, cell.method) for cell in result.cells] == [
+        ("1", 0, "multiclass_importance"),
+        ("2", 0, "multiclass_importance"),
+    ]
+    _, alone = explained(digests, explanation=IMPORTANCE | {"n_steps": None})
+    assert [item.sha256 for item in result.cells[0].images[0].artifacts] == [
+        item.sha256 for item in alone.images[0].artifacts
+    ]
+    assert result.cells[0].provenance.model_sha256 == classifier.identity.sha256
+    names = [item.name for item in result.artifacts if item.image == 0]
+    assert names == [
+        f"image-0-{name}-side-by-side.png" for name in ("std", "importance", "individual", "covariation", "silhouette")
+    ]
+    sheet = picture(context, result.artifacts[0])
+    assert sheet.width == 12 + 2 * 236
+    assert [sheet.height, sheet.width] == result.artifacts[0].shape
+
+
+def test_attributions_side_by_side(context, classifier, images, compare):
+    _, result = compare([classifier.identity], [IMPORTANCE, DEEPLIFT], images(1))
+    assert [cell.provenance.parameters["attribution"] for cell in result.cells] == ["input_x_gradient", "deeplift"]
+    assert picture(context, result.artifacts[0]).width == 12 + 3 * 236
+    assert result.provenance.parameters["models"] == ["tiny@1"]
+    assert [found["attribution"] for found in result.provenance.parameters["explanations"]] == [
+        "input_x_gradient",
+        "deeplift",
+    ]
+
+
+def test_methods_that_share_no_quantity_are_shown_by_their_first(classifier, images, compare):
+    _, result = compare([classifier.identity], [IMPORTANCE, GRADIENTS], images(1))
+    assert [item.name for item in result.artifacts] == ["image-0-maps-side-by-side.png"]
+
+
+def test_a_cell_that_fails_costs_no_other(context, classifier, images, compare, monkeypatch):
+    monkeypatch.setattr("attribution.rescale.RULES", {})
+    job, result = compare([classifier.identity], [IMPORTANCE, DEEPLIFT], images(2))
+    assert job.status == JobStatus.SUCCEEDED
+    assert job.children.failed == 1
+    assert (result.counts.images, result.counts.succeeded, result.counts.failed) == (4, 2, 2)
+    good, bad = result.cells
+    assert good.error is None
+    assert bad.error.code == ErrorCode.NO_IMAGE_EXPLAINED
+    assert "deeplift" in bad.error.detail
+    assert bad.images == []
+
+
+def test_an_image_that_fails_is_blank_and_the_others_are_there(context, classifier, other, images, compare):
+    good, whole = images(2)
+    broken = context.store.put(context.store.get(whole)[:60])
+    job, result = compare([classifier.identity, other], [IMPORTANCE], [good, broken])
+    assert job.status == JobStatus.SUCCEEDED
+    assert (result.counts.succeeded, result.counts.failed) == (2, 2)
+    assert [[image.error is None for image in cell.images] for cell in result.cells] == [[True, False]] * 2
+    assert {item.image for item in result.artifacts} == {0, 1}
+
+
+def test_a_comparison_of_which_nothing_succeeds_fails_with_reasons(context, classifier, images, compare, monkeypatch):
+    monkeypatch.setattr("attribution.rescale.RULES", {})
+    job, result = compare([classifier.identity], [DEEPLIFT], images(1))
+    assert (job.status, result) == (JobStatus.FAILED, None)
+    assert job.error.code == ErrorCode.CHILDREN_FAILED
+    assert "tiny@1: image 0: deeplift" in job.error.detail
+
+
+def test_a_comparison_is_cancelled_with_its_cells(context, classifier, other, images, compare):
+    stop = lambda new: cancel(context.engine, DEFAULT_TENANT, new.id)  # noqa: E731
+    job, result = compare([classifier.identity, other], [IMPORTANCE], images(1), between=stop)
+    assert (job.status, result) == (JobStatus.CANCELLED, None)
+    assert job.children.total == 2
+
+
+def test_what_one_cell_has_computed_is_not_computed_again(context, classifier, images, compare):
+    digests = images(1)
+    compare([classifier.identity], [IMPORTANCE], digests)
+    _, result = compare([classifier.identity], [IMPORTANCE, GRADIENTS], digests)
+    known = find(context.engine, DEFAULT_TENANT, result.cells[0].job)
+    fresh = find(context.engine, DEFAULT_TENANT, result.cells[1].job)
+    assert (known.cached, fresh.cached) == (True, False)
+
+
+def test_occlusion_reaches_every_cell(classifier, images, compare):
+    quality = {"occlusion": {"n_steps": 2, "references": False, "insertion": False}}
+    _, result = compare([classifier.identity], [IMPORTANCE, GRADIENTS], images(1), quality=quality)
+    assert [cell.images[0].occlusion[0].quantity for cell in result.cells] == ["std", "attributions"]

@@ -1,0 +1,70 @@
+"""What a method is called with, and what it returns to the job."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from attribution import Network
+from attribution.class_sets import Classes
+from contracts.results import ClassVariation, Completeness
+from workers.baselines import Row
+
+OutputKind = Literal["signed", "magnitude"]
+
+
+class Call(NamedTuple):
+    """One call of a method: images of one job that take the same number of targets."""
+
+    network: Network
+    rows: Sequence[Row]
+    inputs: Tensor
+    """`(batch, channels, height, width)`, normalised."""
+    target: Tensor
+    """`int64 (batch, k)`; of a method that compares classes k is 0."""
+    params: Any
+    """The method's parameters, of the class that the table says."""
+    progress: Callable[[int, int], None]
+    """Called between chunks with what is done and the total of this call; raises to stop."""
+    kept_bytes: int
+    """Memory for what a method keeps besides its chunk."""
+
+
+class Output(NamedTuple):
+    """One map of every image."""
+
+    field: str
+    """Key of the method's outputs, which say how it is drawn."""
+    values: Tensor
+    """`(batch, channels, height, width)`; an image whose map is not finite has none."""
+    targets: list[int] | None = None
+    """The explained class of each image, where it is of one."""
+    part: str | None = None
+    """Tells several maps of one field and class apart."""
+
+
+class Figures(NamedTuple):
+    """What a method says of one image beside its maps."""
+
+    completeness: Sequence[Completeness] = ()
+    class_variation: ClassVariation | None = None
+
+
+class Explained(NamedTuple):
+    """What a method returns."""
+
+    outputs: list[Output]
+    figures: list[Figures]
+    """One an image."""
+    chunk_size: int
+    compared: Classes = "all"
+    """The classes that figures about the outputs as a whole are taken over."""
+
+
+class Method(NamedTuple):
+    """One row of the table of methods."""
+
+    params: type
+    run: Callable[[Call], Explained]
+    outputs: dict[str, OutputKind]
+    """How each output is drawn."""

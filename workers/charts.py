@@ -1,0 +1,53 @@
+"""Charts of figures, as PNGs."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from contracts.results import OcclusionCurve
+from workers.rendering import RenderedFile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLORS = {"map": "#b2182b", "input_x_gradient": "#2166ac", "random": "#777777"}
+_ORDERS = {"map": "", "input_x_gradient": "input x gradient", "random": "random"}
+_FIGURES = {
+    "prediction": "probability of the class",
+    "entropy": "entropy of the classes (nats)",
+    "standard_deviation": "standard deviation of the outputs",
+}
+
+
+def occlusion_chart(curves: Sequence[OcclusionCurve]) -> RenderedFile:
+    """The curves of one image and class: a panel a figure, a row a direction, a colour an order."""
+    directions = list(dict.fromkeys(curve.direction for curve in curves))
+    figure = _figure(12.0, 3.4 * len(directions))
+    panels = figure.subplots(len(directions), len(_FIGURES), squeeze=False, sharex=True)
+    for row, direction in enumerate(directions):
+        for panel, (field, title) in zip(panels[row], _FIGURES.items(), strict=True):
+            for curve in curves:
+                if curve.direction == direction:
+                    shares = [100 * share for share in curve.shares]
+                    label = _ORDERS[curve.order] or curve.quantity
+                    panel.plot(shares, getattr(curve, field), color=_COLORS[curve.order], label=label, linewidth=1.8)
+            panel.set_title(title, fontsize=10)
+            panel.set_xlabel(f"% of pixels {'replaced' if direction == 'deletion' else 'brought back'}", fontsize=9)
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.margins(x=0.01)
+        panels[row][0].legend(frameon=False, fontsize=9)
+    return _png("occlusion", figure)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure  # takes half a second, and few jobs draw charts
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def _png(name: str, figure: "Figure") -> RenderedFile:
+    buffer = io.BytesIO()
+    # Without the software's name in the file the same figures give the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
+    return RenderedFile(f"{name}.png", name, "image/png", buffer.getvalue(), [height, width])
