@@ -29,7 +29,7 @@ import attribution
 from attribution.architectures import cifar_resnet
 from attribution.occlusion_curves import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
 
-N_STEPS, EQUAL_SHARE = 10, 0.2
+N_STEPS, EQUAL_SHARE = 8, 0.4
 #: Whether the figure grows where evidence goes.
 FIGURES = {"prediction": False, "entropy": True, "standard_deviation": False}
 UNITS = {"prediction": "probability", "entropy": "nats", "standard_deviation": "logits"}
