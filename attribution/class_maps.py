@@ -104,7 +104,7 @@ def _effects(
     directions = split_directions(spanning, sets, wanted, signs)
     leading = torch.zeros_like(rows.inputs[images], dtype=torch.promote_types(rows.inputs.dtype, torch.float32))
     for block in row_blocks(rows, images, directions.leading, size, advance):
-        leading += block.square().sum(1)
+        leading += block.square_().sum(1)  # in place: at this point memory is at its peak
     random = Signs()
     for block in row_blocks(rows, images, directions.signs, size, advance):
         for sample in block.square().unbind(1):

@@ -23,7 +23,8 @@ def row_blocks(
     passes = math.ceil(n_rows / max(1, size // g))
     copies = math.ceil(n_rows / passes)
     repeated = images.repeat_interleave(copies)
-    padded = functional.pad(directions, (0, 0, 0, passes * copies - n_rows))
+    narrow = directions.to(torch.promote_types(rows.inputs.dtype, torch.float32))
+    padded = functional.pad(narrow, (0, 0, 0, passes * copies - n_rows))
     arranged = padded.view(g, passes, copies, -1).transpose(0, 1).flatten(1, 2)
     for number, found in enumerate(rows.along(repeated, arranged)):
         block = found.view(g, copies, *found.shape[1:])[:, : n_rows - number * copies]

@@ -67,7 +67,7 @@ class GradientRows:
 
     def along(self, images: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yields ``u^T A``: one forward pass, one backward pass a direction."""
-        points = self.inputs[images]
+        points = laid_out(self.inputs[images])
         for gradient in vector_jacobians(self._function, points, directions):
             yield gradient.mul_(points) if self._times_input else gradient
 
@@ -104,6 +104,6 @@ def vector_jacobians(function: Function, points: torch.Tensor, directions: torch
     with torch.enable_grad():
         points = laid_out(points.detach()).requires_grad_()
         outputs = function(points)
-    for number, direction in enumerate(directions.to(outputs.dtype), 1):
+    for number, direction in enumerate(directions, 1):
         kept = number < len(directions)
-        yield torch.autograd.grad(outputs, points, direction, retain_graph=kept)[0].to(wide)
+        yield torch.autograd.grad(outputs, points, direction.to(outputs.dtype), retain_graph=kept)[0].to(wide)
