@@ -75,14 +75,15 @@ class _OwnPasses:
         pieces = []
         for number, gradients in enumerate(self._gradients(ends, own, at, self._rule.nodes[nodes])):
             wide = torch.promote_types(gradients.dtype, torch.float32)
-            weights = (self._rule.weights[nodes] / self._paths.n_baselines).to(wide)
+            weights = self._rule.weights[nodes].to(wide)
             lengths = counts.tolist()
             sums = zip(paths.tolist(), torch.split(weights, lengths), torch.split(gradients, lengths), strict=True)
             for row, (path, weight, slopes) in enumerate(sums):
                 # Path by path, so that no image's sum depends on what else is in the chunk.
                 step = own[row].to(wide) - ends.starts[row].to(wide)
                 found = torch.tensordot(weight, slopes.to(wide), dims=1) * step
-                pieces.append(self._totals.piece(self._layer.name, path // self._paths.n_baselines, number, found))
+                image, share = path // self._paths.n_baselines, self._paths.n_baselines
+                pieces.append(self._totals.piece(self._layer.name, image, number, found, share))
         self._totals.add(pieces)
         self.change[paths] = ends.change
 

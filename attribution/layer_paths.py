@@ -45,7 +45,7 @@ def interval_sum(
     """
     wide = torch.promote_types(first.dtype, torch.float32)
     step = second.to(wide) - first.to(wide)
-    return step.mul_(first_gradient.to(wide) + second_gradient.to(wide)).mul_(0.5)
+    return step.mul_(torch.lerp(first_gradient.to(wide), second_gradient.to(wide), 0.5))
 
 
 def path_totals(
@@ -97,7 +97,7 @@ class _PathPasses:
                 found = self._sum(segment, layer, number, values, gradients)
                 if found is not None:
                     image = segment.path // self._paths.n_baselines
-                    pieces.append(self._totals.piece(layer, image, number, found / self._paths.n_baselines))
+                    pieces.append(self._totals.piece(layer, image, number, found, self._paths.n_baselines))
             if segments[-1].is_open:
                 end = opened.setdefault(layer, End(_row(values, -1), {}))
                 end.gradients[number] = _row(gradients, -1)

@@ -32,7 +32,7 @@ def rescale_totals(
             wide = torch.promote_types(change.dtype, torch.float32)
             for pair, product in zip(pairs.tolist(), change.to(wide) * multipliers.to(wide), strict=True):
                 image = pair // paths.n_baselines
-                pieces.append(totals.piece(layer, image, number, product / paths.n_baselines))
+                pieces.append(totals.piece(layer, image, number, product, paths.n_baselines))
 
         points, references = paths.inputs[pairs // paths.n_baselines], paths.starts(pairs)
         shapes = _run(network, points, references, paths.targets(pairs), layers, receive)

@@ -98,9 +98,9 @@ class _SamplePasses:
             products = (own.to(wide) - end.to(wide)).mul_(gradients.to(wide))
             for image, where in rows:
                 part = products[where]
-                scores = part.reshape(*part.shape[:2], -1).sum(2, dtype=torch.float64)
-                squares = scores.square().sum(0) / n_samples
-                pieces.append(self._totals.piece(layer, image, number, part.sum(0) / n_samples, squares))
+                scores = part.reshape(len(part), part.shape[1] if part.dim() > 1 else 1, -1).sum(2).double()
+                squares = scores.square().sum(0)
+                pieces.append(self._totals.piece(layer, image, number, part.sum(0), n_samples, squares))
 
         points = self._paths.points(numbers, self._draws.t.flatten()[items])
         _, shapes = layer_gradients(self._network, points, self._paths.targets(numbers), self._layers, receive)

@@ -207,7 +207,7 @@ class _Walks:
     def _pieces(self, path: int, final: dict[str, list[torch.Tensor]]) -> list[Piece]:
         n_baselines = self._paths.n_baselines
         return [
-            self._totals.piece(layer, path // n_baselines, number, contribution / n_baselines)
+            self._totals.piece(layer, path // n_baselines, number, contribution, n_baselines)
             for layer, parts in final.items()
             for number, contribution in enumerate(parts)
         ]

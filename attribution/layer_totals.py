@@ -31,9 +31,9 @@ class LayerTotals:
         raw: Layers whose values are also kept whole.
 
     >>> totals = LayerTotals(1, 1, raw=())
-    >>> totals.add([totals.piece("conv", 0, 0, torch.ones(2, 3, 4))] * 2)
+    >>> totals.add([totals.piece("conv", 0, 0, torch.ones(2, 3, 4), share=2)] * 2)
     >>> totals.scores["conv"].tolist(), totals.maps["conv"].shape
-    ([[[24.0, 24.0]]], torch.Size([1, 1, 3, 4]))
+    ([[[12.0, 12.0]]], torch.Size([1, 1, 3, 4]))
     """
 
     def __init__(self, batch: int, k: int, raw: Collection[str]) -> None:
@@ -45,18 +45,24 @@ class LayerTotals:
         self.raw: dict[str, torch.Tensor] = {}
 
     def piece(
-        self, layer: str, image: int, number: int, contributions: torch.Tensor, squares: torch.Tensor | None = None
+        self,
+        layer: str,
+        image: int,
+        number: int,
+        contributions: torch.Tensor,
+        share: int,
+        squares: torch.Tensor | None = None,
     ) -> Piece:
-        """Returns contributions ``(channels, ...)`` summed up, before anything is added."""
+        """Returns one of ``share`` contributions ``(channels, ...)`` to a mean, before anything is added."""
         by_channel = contributions.reshape(len(contributions) if contributions.dim() else 1, -1)
         return Piece(
             layer,
             image,
             number,
-            contributions.sum(0, dtype=torch.float64) if contributions.dim() == 3 else None,
-            by_channel.sum(1, dtype=torch.float64),
-            squares,
-            contributions if layer in self._whole else None,
+            contributions.sum(0).double() / share if contributions.dim() == 3 else None,
+            by_channel.sum(1).double() / share,
+            None if squares is None else squares / share,
+            contributions / share if layer in self._whole else None,
         )
 
     def add(self, pieces: Iterable[Piece]) -> None:
@@ -76,7 +82,7 @@ class LayerTotals:
         wide = torch.promote_types(like.dtype, torch.float32)
         for layer, shape in shapes.items():
             if layer not in self.scores:
-                self.add([self.piece(layer, 0, 0, like.new_zeros(shape[1:], dtype=wide))])
+                self.add([self.piece(layer, 0, 0, like.new_zeros(shape[1:], dtype=wide), 1)])
 
     def _sum(
         self, sums: dict[str, torch.Tensor], layer: str, like: torch.Tensor, dtype: torch.dtype = torch.float64
