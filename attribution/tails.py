@@ -12,6 +12,7 @@ from torch.fx.node import Argument, map_aggregate
 
 from attribution.errors import InvalidOption, NetworkError
 from attribution.graph import tensor_nodes
+from attribution.layer_selection import graph_of_layers, known_layers, layer_node
 from attribution.network import Network
 from attribution.operations import operation_kinds, sources
 from attribution.passes import laid_out
@@ -99,14 +100,10 @@ class Tail:
 
 
 def _located(network: Network, layer: str) -> tuple[fx.GraphModule, fx.Node]:
-    if network.graph is None:
-        raise NetworkError(
-            f"the network has no graph to cut at a layer: {network.report().reason}; use integrated_gradients"
-        )
-    if layer not in network.nodes:
-        names = ", ".join(network.nodes)
-        raise InvalidOption(f"layer is {layer!r}, expected one of {names}")
-    return network.graph, network.nodes[layer]
+    known = known_layers(network)
+    if layer not in known:
+        raise InvalidOption(f"layer is {layer!r}, expected one of {', '.join(known)}")
+    return graph_of_layers(network), layer_node(network, layer)
 
 
 def _behind(start: fx.Node, tensors: Mapping[fx.Node, str]) -> set[fx.Node]:
