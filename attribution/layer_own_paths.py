@@ -93,9 +93,14 @@ class _OwnPasses:
             points = torch.lerp(ends.starts[at], own[at], t.to(own).view(-1, *[1] * (own.dim() - 1)))
             points = points.detach().requires_grad_()
             outputs = self._tail.run(points, ends.own, ends.rows[at]).gather(1, self._paths.targets(ends.paths[at]))
-        k = outputs.shape[1]
-        for number in range(k):
-            yield torch.autograd.grad(outputs[:, number].sum(), points, retain_graph=number < k - 1)[0]
+            # Rows do not meet in evaluation mode, so the gradient of the sum holds each row's own.
+            sums = outputs.sum(0).unbind()
+        for number, one in enumerate(sums, 1):
+            if not one.requires_grad:
+                # Nothing reads the layer.
+                yield torch.zeros_like(points)
+            else:
+                yield torch.autograd.grad(one, points, retain_graph=number < len(sums))[0]
 
     def _found_ends(self, paths: torch.Tensor) -> _Ends:
         """Returns the ends of paths, those of the last chunk where they are the same."""
