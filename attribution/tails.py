@@ -87,6 +87,10 @@ class Tail:
                 )
         return Cached(activation, tuple(skip))
 
+    def activations(self, inputs: torch.Tensor, chunk_size: int) -> torch.Tensor:
+        """Returns the layer's activations alone, chunk by chunk."""
+        return torch.cat([self.cached(chunk).activation for chunk in torch.split(inputs, chunk_size)])
+
     def run(self, activation: torch.Tensor, cached: Cached, rows: torch.Tensor) -> torch.Tensor:
         """Returns the explained outputs ``(n, classes)``; differentiable in the activation.
 
@@ -100,10 +104,10 @@ class Tail:
 
 
 def _located(network: Network, layer: str) -> tuple[fx.GraphModule, fx.Node]:
-    known = known_layers(network)
+    graph, known = graph_of_layers(network), known_layers(network)
     if layer not in known:
         raise InvalidOption(f"layer is {layer!r}, expected one of {', '.join(known)}")
-    return graph_of_layers(network), layer_node(network, layer)
+    return graph, layer_node(network, layer)
 
 
 def _behind(start: fx.Node, tensors: Mapping[fx.Node, str]) -> set[fx.Node]:
