@@ -100,9 +100,9 @@ class Game:
             points = absent + self._owners.present(shares[items // n_absent].to(way)) * way
             with torch.enable_grad():
                 points = points.requires_grad_()
-                values = self._tail.run(points, self._cached, rows).gather(1, self.target[rows])
-            for j in range(k):
-                gradient = _gradient(values[:, j].sum(), points, again=j < k - 1)
+                sums = self._tail.run(points, self._cached, rows).gather(1, self.target[rows]).sum(0).unbind()
+            for j, value in enumerate(sums):
+                gradient = _gradient(value, points, again=j < k - 1)
                 table[start:stop, j] = self._owners.summed((gradient * way).double())
 
         self.chunks.run(len(table), work)
