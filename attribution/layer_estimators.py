@@ -1,9 +1,10 @@
-"""The estimators of layer Shapley that are sums along paths, by name."""
+"""The estimators of layer Shapley, by name."""
 
 from collections.abc import Callable
 
 import torch
 
+from attribution.layer_games import game_values
 from attribution.layer_own_paths import own_path_totals
 from attribution.layer_paths import path_totals
 from attribution.layer_rescale import rescale_totals
@@ -71,4 +72,5 @@ ESTIMATES: dict[Estimator, Callable[[Task], Estimate]] = {
     "expected_gradients": _expected_gradients,
     "layer_path": _layer_path,
     "deeplift": _deeplift,
+    "feature_maps": game_values,
 }

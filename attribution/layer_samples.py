@@ -56,10 +56,12 @@ def sample_errors(totals: LayerTotals, n_samples: int) -> dict[str, torch.Tensor
     """Returns the standard error of each score from its samples; nothing below two, which show no spread."""
     if n_samples < 2:
         return None
-    return {
-        layer: ((totals.squares[layer] - mean.square()).clamp(min=0) / (n_samples - 1)).sqrt()
+    # Layers that nothing reads have no squares, and a mean of zero.
+    variances = {
+        layer: totals.squares.get(layer, torch.zeros_like(mean)) - mean.square()
         for layer, mean in totals.scores.items()
     }
+    return {layer: (variance.clamp(min=0) / (n_samples - 1)).sqrt() for layer, variance in variances.items()}
 
 
 def _rows(images: torch.Tensor) -> list[tuple[int, slice]]:

@@ -7,6 +7,8 @@ import torch
 
 from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidOption
+from attribution.feature_maps import Sampler
+from attribution.games import Excluded
 from attribution.layer_splitting import FIRST_INTERVALS
 from attribution.layer_totals import LayerTotals, completeness
 from attribution.layers import Layer
@@ -43,8 +45,8 @@ class LayerOptions(NamedTuple):
     n_samples: int | None = None
     generator: Generators | None = None
     players: Players | None = None
-    sampler: str | None = None
-    excluded: str | None = None
+    sampler: Sampler | None = None
+    excluded: Excluded | None = None
 
 
 class Estimate(NamedTuple):

@@ -7,6 +7,8 @@ import torch
 
 from attribution.checks import require_classes, target_table
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
+from attribution.feature_maps import Sampler
+from attribution.games import Excluded
 from attribution.layer_estimators import ESTIMATES
 from attribution.layer_selection import selected_layers
 from attribution.layer_tasks import Estimate, Estimator, LayerOptions, Task, require_options
@@ -62,8 +64,8 @@ def layer_shapley(
     max_steps: int | None = None,
     n_samples: int | None = None,
     players: Players | None = None,
-    sampler: str | None = None,
-    excluded: str | None = None,
+    sampler: Sampler | None = None,
+    excluded: Excluded | None = None,
     raw: str | Sequence[str] = (),
     generator: Generators | None = None,
     chunk_size: int | None = None,
@@ -97,8 +99,10 @@ def layer_shapley(
         max_steps: With ``tolerance``, the most points a path, 17 to 100,000; 257 unless told.
         n_samples: Samples of ``expected_gradients``, 32 unless told; evaluations for ``feature_maps``.
         players: Of ``feature_maps``: ``"feature_maps"`` (default), ``Groups`` of them, or ``Cells`` of space.
-        sampler: Of ``feature_maps``.
-        excluded: Of ``feature_maps``: what becomes of players that take no part.
+        sampler: Of ``feature_maps``: ``"linear"`` where all behind the layer is affine, ``"exact"``,
+            ``"permutations"`` or ``"regression"``; unless told, the first possible of linear, exact and regression.
+        excluded: Of ``feature_maps``: players that take no part hold the ``"mean"`` (default) of the layer's values
+            over the background, or the output is the ``"average"`` over each background image's own values.
         raw: Chosen layers, as for ``layers``, whose values are also returned whole.
         generator: Source of random draws, one, or one an image; seed 0 for every image unless told.
         chunk_size: Points at once; fitted to memory unless told, halved when it runs out.

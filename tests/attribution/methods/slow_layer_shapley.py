@@ -4,6 +4,7 @@ A layer is the path of a module and the number of its call, from 1.
 """
 
 import contextlib
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -140,7 +141,7 @@ def every_path(module, image, baseline, target, n_steps):
     return {
         name: sum(
             (left[name][1] + right[name][1]) / 2 * (right[name][0] - left[name][0])
-            for left, right in zip(states, states[1:], strict=False)
+            for left, right in itertools.pairwise(states)
         )
         for name in states[0]
     }

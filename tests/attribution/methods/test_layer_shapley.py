@@ -249,10 +249,12 @@ def test_deeplift_equals_captums_where_that_is_right(name):
 
 # What every method keeps.
 
+FEW = {"path": {"n_steps": 7}, "layer_path": {"n_steps": 4}, "expected_gradients": {"n_samples": 7}, "deeplift": {}}
+
 
 @pytest.mark.parametrize("estimator", SUMS)
 def test_rows_are_independent_and_chunks_do_not_matter(estimator):
-    module, options = tiny_model("residual"), {"estimator": estimator, "raw": "all"}
+    module, options = tiny_model("residual"), {"estimator": estimator, "raw": "all", **FEW[estimator]}
     whole = explain(module, **options)
     for size in (1, 5, 33):
         chunked = explain(module, chunk_size=size, **options)
@@ -309,10 +311,14 @@ def test_dtypes_agree(estimator, dtype):
         assert found.convergence_delta[name].dtype == torch.float64
 
 
-def test_works_in_inference_mode():
+@pytest.mark.parametrize("estimator", SUMS)
+def test_works_in_inference_mode(estimator):
+    network, background = attribution.Network(tiny_model("residual")), images(2, seed=5)
+    expected = layer_shapley(network, images(), TARGET, background=background, estimator=estimator)
     with torch.inference_mode():
-        found = explain(tiny_model("residual"), images(), n_steps=3)
-    assert_equal(found.scores["stem"], explain(tiny_model("residual"), n_steps=3).scores["stem"])
+        found = layer_shapley(network, images(), TARGET, background=background.clone(), estimator=estimator)
+    assert all(torch.equal(scores, expected.scores[name]) for name, scores in found.scores.items())
+    assert not any(scores.requires_grad for scores in found.scores.values())
 
 
 @pytest.mark.parametrize("output", ["probability", "log_probability"])
@@ -332,7 +338,9 @@ def test_unread_layers_get_nothing():
             self.conv, self.side, self.head = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 3, 1), nn.Linear(144, N_CLASSES)
 
         def forward(self, x):
-            return self.head(self.conv(x).flatten(1)) + 0 * self.side(x).detach().sum()
+            return (
+                self.head(self.conv(x).flatten(1)) + 0 * self.side(x).detach().sum((1, 2, 3), keepdim=True)[..., 0, 0]
+            )
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
