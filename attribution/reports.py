@@ -13,6 +13,7 @@ from attribution.layers import Layer, LinearHead, linear_head
 _OBSTACLES: dict[str, Callable[[fx.GraphModule | None], str | None]] = {
     # It needs outputs and gradients only, and those every network has.
     "integrated_gradients": lambda _: None,
+    "layer_shapley": lambda graph: None if graph is not None else "its layers are unknown without a graph",
 }
 
 
