@@ -3,12 +3,14 @@
 from attribution import baselines, errors
 from attribution.class_sets import MinProbability, TopK
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
+from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
 from attribution.network import Network
 from attribution.pixel_covariation import PixelCovariation, pixel_covariation
 
 __all__ = [
     "IntegratedGradients",
+    "LayerShapley",
     "MinProbability",
     "MulticlassImportance",
     "Network",
@@ -17,6 +19,7 @@ __all__ = [
     "baselines",
     "errors",
     "integrated_gradients",
+    "layer_shapley",
     "multiclass_importance",
     "pixel_covariation",
 ]

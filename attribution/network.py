@@ -70,7 +70,10 @@ class Network:
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the explained outputs ``(batch, classes)``: logits, probabilities or log-probabilities."""
-        logits = self.logits(inputs)
+        return self.explained(self.logits(inputs))
+
+    def explained(self, logits: torch.Tensor) -> torch.Tensor:
+        """Returns what is explained of raw outputs ``(batch, classes)``: themselves, or their softmax or its log."""
         if self.output == "probability":
             return logits.softmax(dim=1)
         return logits.log_softmax(dim=1) if self.output == "log_probability" else logits

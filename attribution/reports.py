@@ -15,6 +15,7 @@ _OBSTACLES: dict[str, Callable[[fx.GraphModule | None], str | None]] = {
     "integrated_gradients": lambda _: None,
     # Its default does too; DeepLIFT and epsilon-LRP name the layer that they have no rule for.
     "multiclass_importance": lambda _: None,
+    "layer_shapley": lambda graph: None if graph is not None else "its layers are unknown without a graph",
 }
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from attribution.layer_selection import layer_node
 from attribution.network import Network
 from attribution.operations import Kind, operation_kinds, sources
 from attribution.rules import Rule, RulePass, require_rules, with_slope
@@ -74,7 +75,7 @@ def rescaled_values(
         A forward pass of the references and about two of the points.
     """
     graph = require_rescale(network)
-    wanted = {network.nodes[name]: name for name in layers}
+    wanted = {layer_node(network, name): name for name in layers}
     known = _reference_values(graph, references, wanted)
     run = _RescalePass(graph, known, wanted)
     outputs = _outputs(run, points)

@@ -33,8 +33,9 @@ class RulePass(fx.Interpreter):
         rule = None if kind is None else self._rules.get(kind)
         if rule is not None:
             result = rule(self, n, result)
-        if n in self._kept:
-            self.values[n] = result
+        if n in self._kept and isinstance(result, torch.Tensor):
+            # A view of its own: what an identity returns is the tensor that a shortcut reads as well.
+            self.values[n] = result = result.view_as(result)
         return result
 
     def arguments(self, node: fx.Node) -> list[torch.Tensor]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from contracts.base import Wire
+from contracts.base import Name, Wire
 from contracts.images import ImageRef
 
 
@@ -64,6 +64,14 @@ class BackgroundBaseline(Wire):
     """The images that are averaged."""
 
 
+class SetBaseline(Wire):
+    """A set of images that was registered with the model, all averaged for every input."""
+
+    kind: Literal["set"] = "set"
+    name: Name
+    """Its name in the model's `backgrounds`."""
+
+
 Baseline = Annotated[
     ZeroBaseline
     | BlackBaseline
@@ -72,6 +80,7 @@ Baseline = Annotated[
     | BlurBaseline
     | UniformBaseline
     | ImageBaseline
-    | BackgroundBaseline,
+    | BackgroundBaseline
+    | SetBaseline,
     Field(discriminator="kind"),
 ]

@@ -87,6 +87,10 @@ class ModelSpec(Wire):
     """How an image becomes its input."""
     labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
     """Names of the classes in the order of the outputs; empty: classes have no names."""
+    backgrounds: Annotated[
+        dict[Name, Annotated[list[Sha256], Field(min_length=1, max_length=64)]], Field(max_length=16)
+    ] = {}
+    """Named sets of images, uploaded before, that methods may compare with as `{"kind": "set", "name": ...}`."""
 
     @model_validator(mode="after")
     def _refuse_reserved_options(self) -> "ModelSpec":
@@ -135,10 +139,11 @@ class ModelVersion(Wire):
     version: str
     state: ModelState
     sha256: Sha256
-    """Digest of architecture, options, preprocessing, labels and weights together."""
+    """Digest of architecture, options, preprocessing, labels, backgrounds and weights together."""
     architecture: str
     preprocessing: Preprocessing
     labels: list[str]
+    backgrounds: dict[str, list[Sha256]] = {}
     classes: int | None
     created_at: datetime
     error: Problem | None

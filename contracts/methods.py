@@ -6,15 +6,20 @@ from pydantic import Field
 
 from contracts.base import Wire
 from contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from contracts.parameters.layer_shapley import LayerShapleyParams
 from contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
-    IntegratedGradientsParams | MulticlassImportanceParams | SelfTestParams, Field(discriminator="method")
+    IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
+    Field(discriminator="method"),
 ]
 
-METHODS: dict[str, type[IntegratedGradientsParams | MulticlassImportanceParams | SelfTestParams]] = {
+METHODS: dict[
+    str, type[IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams]
+] = {
     "integrated_gradients": IntegratedGradientsParams,
+    "layer_shapley": LayerShapleyParams,
     "multiclass_importance": MulticlassImportanceParams,
     "self_test": SelfTestParams,
 }

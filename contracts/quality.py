@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from contracts.base import Wire
-from contracts.baselines import BackgroundBaseline, Baseline, UniformBaseline, ZeroBaseline
+from contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline, ZeroBaseline
 
 
 class OcclusionOptions(Wire):
@@ -29,7 +29,9 @@ class OcclusionOptions(Wire):
     @model_validator(mode="after")
     def _require_one_baseline(self) -> "OcclusionOptions":
         given = self.baseline
-        if isinstance(given, BackgroundBaseline) or (isinstance(given, UniformBaseline) and given.n_samples > 1):
+        if isinstance(given, BackgroundBaseline | SetBaseline) or (
+            isinstance(given, UniformBaseline) and given.n_samples > 1
+        ):
             raise ValueError("baseline is several images; expected one, for it takes the place of pixels")
         return self
 

@@ -99,6 +99,40 @@ class OcclusionCurve(Wire):
     standard_deviation_area: float
 
 
+class FeatureMapScore(Wire):
+    """What one feature map (or another player) of a layer contributes."""
+
+    index: int
+    score: float
+    standard_error: float | None = None
+
+
+class LayerResult(Wire):
+    """What one layer contributes to one class of one image, in units of the output."""
+
+    layer: str
+    kind: str
+    shape: list[int] | None
+    """Of its values, without the batch."""
+    cuts: bool
+    """Whether every path through the network runs through it, so that it must account for the whole difference."""
+    target: int
+    sum: float
+    """Of all its scores."""
+    positive: float
+    """Sum of its positive scores."""
+    negative: float
+    """Sum of its negative scores."""
+    absolute: float
+    """Sum of its scores whatever their sign."""
+    convergence_delta: float | None = None
+    """Sum of the layer minus what a complete attribution has; null inside a branch, which has no such number."""
+    relative: float | None = None
+    """The same as a share of the output's difference."""
+    top: list[FeatureMapScore] = []
+    """The feature maps with the largest scores, whatever their sign."""
+
+
 class ArtifactRef(Wire):
     """One file of the result."""
 
@@ -137,6 +171,8 @@ class ImageResult(Wire):
     completeness: list[Completeness] = []
     class_variation: ClassVariation | None = None
     """Of multi-class importance."""
+    layers: list[LayerResult] = []
+    """Of layer Shapley: every layer in forward order, one entry a class."""
     occlusion: list[OcclusionCurve] = []
     """Where `quality.occlusion` asked for it."""
     artifacts: list[ArtifactRef] = []
@@ -157,6 +193,8 @@ class Quality(Wire):
     """The worst completeness error of all maps."""
     chunk_size: int | None
     """Rows that went through the network together."""
+    peak_bytes: int | None = None
+    """Most memory in use while a method ran, where it says so: of the accelerator, or of the worker's process."""
 
 
 class Provenance(Wire):
@@ -169,6 +207,8 @@ class Provenance(Wire):
     method_version: int
     parameters: dict[str, Any]
     """The parameters after defaults were filled in."""
+    backgrounds: dict[str, Sha256] = {}
+    """Named sets of images that were compared with, and the digest of the list of each."""
     seed: int
     torch: str | None
     device: str

@@ -23,6 +23,8 @@ class Classifier:
     identity: ModelIdentity
     labels: dict[str, int]
     report: ModelReport
+    backgrounds: frozenset[str]
+    """Names of its sets of images."""
 
 
 class Classifiers:
@@ -52,7 +54,9 @@ class Classifiers:
         if spec is None or report is None:
             raise LookupError(f"model {name}@{version} is ready but has no specification or no report")
         labels = {label: index for index, label in enumerate(spec.labels)}
-        return Classifier(ModelIdentity(name=name, version=version, sha256=sha256), labels, report)
+        return Classifier(
+            ModelIdentity(name=name, version=version, sha256=sha256), labels, report, frozenset(spec.backgrounds)
+        )
 
     def _unknown(self, tenant: str, ref: str, pointer: str) -> FieldError:
         known = list_models(self._engine, tenant)

@@ -11,6 +11,7 @@ from service.classifiers import closest
 from service.gateway import Gateway
 from service.multipart import MultipartReader, Part
 from service.problems import ProblemError, wrong_fields
+from service.sets import images_of_sets
 from storage.models import VersionExistsError, register
 from storage.owned import owned
 from storage.records import NewJob, StoredArtifact
@@ -35,11 +36,12 @@ def register_model(
         _require_usable(gateway, spec, has_parts=False)
     if weights is None and spec.weights.sha256 is not None:
         weights = _known(gateway, tenant, spec.weights.sha256)
+    images = images_of_sets(gateway, tenant, spec)
     check = NewJob(
         kind=JobKind.CHECK,
         request=spec.model_dump(mode="json", exclude_none=True),
         tenant=tenant,
-        inputs=() if weights is None else (weights,),
+        inputs=images if weights is None else (weights, *images),
         max_attempts=gateway.settings.max_attempts,
     )
     try:

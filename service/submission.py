@@ -13,8 +13,10 @@ from contracts.states import JobKind
 from service.bodies import Body, parse
 from service.classifiers import Classifier
 from service.gateway import Gateway
+from service.layers import wrong_layers
 from service.pointers import at
 from service.problems import ProblemError, wrong_fields
+from service.sets import wrong_sets
 from service.staging import Staged, references, stage
 from service.targets import count_maps, targets_of, with_indices, wrong_targets
 from storage.jobs import IdempotencyMismatchError, Submitted, submit
@@ -88,9 +90,14 @@ def _check_against(classifier: Classifier, pointer: str, request: JobRequest, st
         if maps > max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
-    for error in wrong_targets(request, classifier):
-        detail = f"{name}: {error.detail}" if request.models else error.detail
-        staged.blame(ErrorCode.INVALID_TARGET, error.pointer, detail)
+    wrong = {
+        ErrorCode.INVALID_TARGET: wrong_targets(request, classifier),
+        ErrorCode.INVALID_OPTION: [*wrong_layers(request, classifier), *wrong_sets(request, classifier)],
+    }
+    for code, errors in wrong.items():
+        for error in errors:
+            detail = f"{name}: {error.detail}" if request.models else error.detail
+            staged.blame(code, error.pointer, detail)
 
 
 def _require_nothing_wrong(staged: Staged) -> None:

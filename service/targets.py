@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 from contracts.jobs import JobRequest
 from contracts.methods import Explanation
+from contracts.parameters.layer_shapley import LayerShapleyParams
 from contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
 from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import FieldError
 from contracts.targets import Target, TargetClasses, TargetTopK
 from service.classifiers import Classifier, closest
+from service.layers import chosen_layers
 from service.pointers import to_pointer
 
 
@@ -49,6 +51,8 @@ def count_maps(request: JobRequest, explanation: Explanation, classifier: Classi
     if isinstance(explanation, SelfTestParams):
         return 0
     quantities = len(explanation.quantities)
+    if isinstance(explanation, LayerShapleyParams):
+        quantities = len(chosen_layers(explanation.layers, classifier.report.layers)) + len(explanation.raw)
     if isinstance(explanation, MulticlassImportanceParams):
         return len(request.inputs) * (quantities + len(explanation.pixels))
     targets = [explanation.target if image.target is None else image.target for image in request.inputs]

@@ -170,6 +170,7 @@ def _version(row: RowMapping) -> ModelVersion:
         architecture=spec.architecture,
         preprocessing=spec.preprocessing,
         labels=spec.labels,
+        backgrounds=spec.backgrounds,
         classes=(row["report"] or {}).get("classes"),
         created_at=instant(row["created_at"]),
         error=Problem.model_validate(row["error"]) if row["error"] else None,

@@ -1,7 +1,7 @@
 """One image of a job as the methods see it, and its baselines."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,7 @@ from contracts.baselines import (
     BlurBaseline,
     ImageBaseline,
     MeanBaseline,
-    UniformBaseline,
+    SetBaseline,
     WhiteBaseline,
     ZeroBaseline,
 )
@@ -42,6 +42,8 @@ class Row(NamedTuple):
     preprocessing: Preprocessing
     seed: int
     """The job's seed."""
+    backgrounds: Mapping[str, Sequence[str]]
+    """The model's named sets of images, as digests."""
     fetch: Callable[[ImageRef], Tensor]
     """Another image of the request, preprocessed like this one."""
 
@@ -69,9 +71,13 @@ def pixel_range(row: Row) -> float:
 
 
 def tensors_of(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[Tensor]:
-    """A named baseline as tensors, each `(1 | batch, channels, height, width)`."""
-    channels = inputs.shape[1]
-    mean, std = (_by_channel(numbers, channels) for numbers in (rows[0].preprocessing.mean, rows[0].preprocessing.std))
+    """A baseline as tensors, each `(1 | batch, channels, height, width)`."""
+    if isinstance(baseline, ImageBaseline | BackgroundBaseline | SetBaseline):
+        return [rows[0].fetch(image)[None] for image in _images(baseline, rows[0])]
+    mean, std = (
+        numbers * inputs.shape[1] if len(numbers) == 1 else numbers
+        for numbers in (rows[0].preprocessing.mean, rows[0].preprocessing.std)
+    )
     match baseline:
         case ZeroBaseline():
             return [baselines.zero(inputs)]
@@ -83,13 +89,11 @@ def tensors_of(baseline: Baseline, inputs: Tensor, rows: Sequence[Row]) -> list[
             return [baselines.mean(inputs)]
         case BlurBaseline(sigma=sigma):
             return [baselines.blur(inputs, sigma)]
-        case UniformBaseline(n_samples=n_samples):
-            generators = [row.generator("uniform baseline") for row in rows]
-            return [baselines.uniform(inputs, mean, std, generator=generators) for _ in range(n_samples)]
-        case ImageBaseline() | BackgroundBaseline():
-            images = [baseline.image] if isinstance(baseline, ImageBaseline) else baseline.images
-            return [rows[0].fetch(image)[None] for image in images]
+    generators = [row.generator("uniform baseline") for row in rows]
+    return [baselines.uniform(inputs, mean, std, generator=generators) for _ in range(baseline.n_samples)]
 
 
-def _by_channel(numbers: list[float], channels: int) -> list[float]:
-    return numbers * channels if len(numbers) == 1 else numbers
+def _images(baseline: ImageBaseline | BackgroundBaseline | SetBaseline, row: Row) -> list[ImageRef]:
+    if isinstance(baseline, SetBaseline):
+        return [ImageRef(image=digest) for digest in row.backgrounds[baseline.name]]
+    return [baseline.image] if isinstance(baseline, ImageBaseline) else baseline.images

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
-from contracts.results import ClassVariation, Completeness
+from contracts.results import ClassVariation, Completeness, LayerResult
 from workers.baselines import Row
 
-OutputKind = Literal["signed", "magnitude"]
+OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
+"""Maps of the image, maps of a layer at its own resolution, or values that are stored and not drawn."""
 
 
 class Call(NamedTuple):
@@ -39,15 +40,29 @@ class Output(NamedTuple):
     """`(batch, channels, height, width)`; an image whose map is not finite has none."""
     targets: list[int] | None = None
     """The explained class of each image, where it is of one."""
+    layer: str | None = None
     part: str | None = None
     """Tells several maps of one field and class apart."""
+
+
+class LayerScores(NamedTuple):
+    """All scores of one layer for one class."""
+
+    target: int
+    layer: str
+    scores: list[float]
+    standard_error: list[float] | None
 
 
 class Figures(NamedTuple):
     """What a method says of one image beside its maps."""
 
+    sums: Sequence[float] = ()
+    """Of the map of each explained class; of several, of the first layer's."""
     completeness: Sequence[Completeness] = ()
     class_variation: ClassVariation | None = None
+    layers: Sequence[LayerResult] = ()
+    scores: Sequence[LayerScores] = ()
 
 
 class Explained(NamedTuple):
@@ -59,6 +74,7 @@ class Explained(NamedTuple):
     chunk_size: int
     compared: Classes = "all"
     """The classes that figures about the outputs as a whole are taken over."""
+    peak_bytes: int | None = None
 
 
 class Method(NamedTuple):

@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from contracts.results import OcclusionCurve
+from contracts.results import LayerResult, OcclusionCurve
 from workers.rendering import RenderedFile
 
 if TYPE_CHECKING:
@@ -37,6 +37,24 @@ def occlusion_chart(curves: Sequence[OcclusionCurve]) -> RenderedFile:
             panel.margins(x=0.01)
         panels[row][0].legend(frameon=False, fontsize=9)
     return _png("occlusion", figure)
+
+
+def depth_chart(layers: Sequence[LayerResult]) -> RenderedFile:
+    """What the layers of one image and class contribute, from the input to the output: for, against, in all."""
+    figure = _figure(max(8.0, 2.5 + 0.22 * len(layers)), 5.0)
+    panel = figure.subplots()
+    places = range(len(layers))
+    panel.bar(places, [layer.positive for layer in layers], color="#d6604d", label="positive")
+    panel.bar(places, [layer.negative for layer in layers], color="#4393c3", label="negative")
+    panel.plot(places, [layer.absolute for layer in layers], color="#777777", linewidth=1.2, label="absolute")
+    panel.plot(places, [layer.sum for layer in layers], "o", color="#111111", markersize=3, label="sum")
+    panel.axhline(0, color="#111111", linewidth=0.8)
+    panel.set_xticks(places, [layer.layer for layer in layers], rotation=90, fontsize=7)
+    panel.set_ylabel("contribution of the layer's feature maps")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.margins(x=0.01)
+    panel.legend(frameon=False, fontsize=9, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.1))
+    return _png("depth", figure)
 
 
 def _figure(width: float, height: float) -> "Figure":

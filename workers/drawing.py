@@ -1,5 +1,6 @@
 """From maps to artefacts: raw arrays and pictures, stored, with the references that the result shows."""
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ class Subject(NamedTuple):
     image: int | None
     """Position in the request; nothing where it is of the job as a whole."""
     target: int | None = None
+    layer: str | None = None
     part: str | None = None
     """Tells several files of one image and class apart."""
 
@@ -28,6 +30,8 @@ class Subject(NamedTuple):
         """The name of a file of this in the result."""
         steps = {"image": self.image, "class": self.target}
         words = [f"{word}-{number}" for word, number in steps.items() if number is not None]
+        if self.layer is not None:
+            words.append(f"layer-{re.sub(r'[^A-Za-z0-9._-]', '_', self.layer)}")
         return "-".join([*words, *([self.part] if self.part else []), name])
 
 
@@ -59,6 +63,7 @@ class Drawn:
                 name=subject.file_name(file.name),
                 image=subject.image,
                 target=subject.target,
+                layer=subject.layer,
                 quantity=file.quantity,
                 of=file.of,
                 media_type=file.media_type,
@@ -71,17 +76,21 @@ class Drawn:
             )
         )
 
-    def of_image(self, position: int) -> list[ArtifactRef]:
+    def content(self, reference: ArtifactRef) -> bytes:
+        """The bytes of a file."""
+        return self._store.get(reference.sha256)
+
+    def of_image(self, position: int | None) -> list[ArtifactRef]:
         """The files of one image."""
         return [reference for reference in self.references if reference.image == position]
 
 
 def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
-    """Renders and stores the maps; those of one output share a scale where the options say so."""
-    by_field: dict[tuple[str, OutputKind], list[Map]] = {}
+    """Renders and stores the maps; those of one output and layer share a scale where the options say so."""
+    by_field: dict[tuple[str, OutputKind, str | None], list[Map]] = {}
     for item in maps:
-        by_field.setdefault((item.field, item.kind), []).append(item)
-    for (field, kind), mine in by_field.items():
+        by_field.setdefault((item.field, item.kind, item.subject.layer), []).append(item)
+    for (field, kind, _), mine in by_field.items():
         for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True):
             for file in render(field, kind, item.values, item.row.displayed, limit, options):
                 drawn.keep(item.subject, file)

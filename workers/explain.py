@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from attribution.errors import AttributionError, OutOfMemory
+from contracts.baselines import SetBaseline
+from contracts.digests import canonical_digest
 from contracts.jobs import JobRequest
 from contracts.methods import Explanation as MethodParams
 from contracts.problems import ErrorCode, Problem, problem
@@ -24,6 +26,7 @@ from workers.context import WorkerContext
 from workers.drawing import Drawn, Map, Subject, draw
 from workers.errors import problem_of
 from workers.inputs import Loaded, Refused, load_model, of_image, prepare, stacked
+from workers.layer_files import keep_layers
 from workers.methods import METHODS
 from workers.occlusion import occlusion_of
 from workers.predictions import class_scores, explained_outputs, target_scores, targets_of
@@ -57,6 +60,7 @@ class Explanation:
     done: list[Done] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     chunk_size: int | None = None
+    peak_bytes: int | None = None
 
     def report(self, images: float, stage: str) -> None:
         """Shows the progress as hundredths of images."""
@@ -142,6 +146,7 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
+    job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
     kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
     outputs, logits = explained_outputs(logits, output).cpu(), logits.cpu()
     labels = job.loaded.spec.labels
@@ -150,7 +155,7 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
             Done(
                 row,
                 class_scores(logits[position], labels),
-                target_scores(target[position].tolist(), outputs[position], _sums(kept, position), labels),
+                target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
                 explained.figures[position],
                 list(_maps(method, kept, row, position)),
                 occlusion[position],
@@ -169,18 +174,12 @@ def _occlusion(job: Explanation, call: Call, explained: Explained, predicted: Te
         return occlusion_of(followed, judged, predicted, explained.compared, options)
 
 
-def _sums(outputs: list[MethodOutput], position: int) -> list[float]:
-    """The sum of the map of each explained class, of the first quantity that has one."""
-    of_classes = [given for given in outputs if given.targets is not None]
-    return [float(given.values[position].sum()) for given in of_classes if given.field == of_classes[0].field]
-
-
 def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
     for given in outputs:
         values = given.values[position]
         if values.isfinite().all():
             target = None if given.targets is None else given.targets[position]
-            subject = Subject(row.position, target, given.part)
+            subject = Subject(row.position, target, given.layer, given.part)
             yield Map(row, subject, given.field, method.outputs[given.field], values.numpy())
 
 
@@ -200,6 +199,7 @@ def _drawn(job: Explanation) -> Drawn:
         for target in dict.fromkeys(curve.target for curve in done.occlusion):
             curves = [curve for curve in done.occlusion if curve.target == target]
             drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
+        keep_layers(drawn, done.row.position, done.figures)
     return drawn
 
 
@@ -212,13 +212,14 @@ def _result(job: Explanation, drawn: Drawn) -> Result:
         kind="explain",
         counts=Counts(images=len(images), succeeded=len(job.done), failed=len(job.refused)),
         images=sorted(images, key=lambda image: image.index),
-        quality=Quality(max_relative_gap=max(gaps, default=None), chunk_size=job.chunk_size),
+        quality=Quality(max_relative_gap=max(gaps, default=None), chunk_size=job.chunk_size, peak_bytes=job.peak_bytes),
         provenance=provenance(
             job.context,
             job.claimed,
             method=params.method,
             version=params.version,
             parameters=params.model_dump(mode="json"),
+            backgrounds=_backgrounds(job),
             seconds=job.clock.seconds,
         ),
     )
@@ -233,9 +234,16 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         targets=done.targets,
         completeness=list(done.figures.completeness),
         class_variation=done.figures.class_variation,
+        layers=list(done.figures.layers),
         occlusion=done.occlusion,
         artifacts=drawn.of_image(done.row.position),
     )
+
+
+def _backgrounds(job: Explanation) -> dict[str, str]:
+    """The digests of the sets that the method compared with."""
+    named = [given.name for given in getattr(job.params, "baselines", None) or [] if isinstance(given, SetBaseline)]
+    return {name: canonical_digest(job.loaded.spec.backgrounds[name]) for name in named}
 
 
 def _failed_image(refused: Refused) -> ImageResult:

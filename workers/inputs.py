@@ -100,6 +100,7 @@ def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: 
         target=given.target or getattr(request.explanation, "target", None),
         preprocessing=loaded.spec.preprocessing,
         seed=request.seed,
+        backgrounds=loaded.spec.backgrounds,
         fetch=fetch,
     )
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from attribution.class_sets import Classes
 from attribution.occlusion_curves import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
@@ -54,10 +55,17 @@ def occlusion_of(
 
 
 def _orders(call: Call, output: Output, target: Tensor, options: OcclusionOptions) -> Iterator[tuple[Order, Tensor]]:
-    yield "map", output.values
+    yield "map", _at_input(output.values, call.inputs)
     if options.references:
         yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target)
         yield "random", random_maps(call.inputs, [row.generator("random order") for row in call.rows])
+
+
+def _at_input(maps: Tensor, inputs: Tensor) -> Tensor:
+    """Maps at the size of the input: those of a layer are smaller."""
+    if maps.shape[2:] == inputs.shape[2:]:
+        return maps
+    return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _curve(

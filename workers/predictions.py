@@ -1,5 +1,7 @@
 """What the network says of an image, and which classes are explained."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def targets_of(target: Target, logits: Tensor) -> list[int]:
     return [int(index) for index in target.classes]
 
 
-def target_scores(targets: list[int], outputs: Tensor, sums: list[float], labels: list[str]) -> list[TargetScore]:
+def target_scores(targets: list[int], outputs: Tensor, sums: Sequence[float], labels: list[str]) -> list[TargetScore]:
     """The explained output and the map's sum, for each class explained."""
     return [
         TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=total)

@@ -35,6 +35,7 @@ def provenance(
     method: str,
     version: int,
     parameters: dict[str, Any],
+    backgrounds: dict[str, str] | None = None,
     seconds: dict[str, float],
 ) -> Provenance:
     """The provenance of a result of this worker."""
@@ -45,6 +46,7 @@ def provenance(
         method=method,
         method_version=version,
         parameters=parameters,
+        backgrounds=backgrounds or {},
         seed=claimed.seed,
         torch=torch.__version__,
         device=_device_name(context.models.device),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from contracts.render import MagnitudeColormap, RenderOptions, SignedColormap
 
-Kind = Literal["signed", "magnitude"]
+Kind = Literal["signed", "magnitude", "per_layer", "values"]
 Map = NDArray[np.float32]
 Plane = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -91,9 +91,32 @@ def _render_map(
     return files
 
 
+def _render_layer(
+    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+) -> list[RenderedFile]:
+    """A map of a layer at the layer's own resolution, and drawn smoothly over the image."""
+    plane = _plane(values, kind, options)
+    drawing = _drawing(plane, limit, kind, options)
+    files = [_raw(field, values), _picture(field, "heatmap", drawing.colors, drawing, options)]
+    if options.overlay != "none":
+        upsampled = Image.fromarray(plane.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
+        over = _drawing(np.asarray(upsampled, dtype=np.float64), limit, kind, options)
+        files.append(_picture(field, "overlay", _overlay(over, image, options), over, options))
+    return files
+
+
+def _render_values(
+    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+) -> list[RenderedFile]:
+    del kind, image, limit, options
+    return [_raw(field, values)]
+
+
 RENDERERS: dict[Kind, Callable[[str, Kind, Map, Image.Image, float, RenderOptions], list[RenderedFile]]] = {
     "signed": _render_map,
     "magnitude": _render_map,
+    "per_layer": _render_layer,
+    "values": _render_values,
 }
 """What draws each kind of output. A kind joins with the first method that yields it."""
 
@@ -118,12 +141,12 @@ def _drawing(plane: Plane, limit: float, kind: Kind, options: RenderOptions) -> 
     scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
     strength = np.abs(scaled)
     name: Colormap
-    if kind == "signed" and options.polarity == "both":
+    if kind != "magnitude" and options.polarity == "both":
         name, ends = options.signed_colormap, (0.0 - limit, limit)
         # Over an image a weak value is transparent; were it pale as well, it could not be seen.
         positions, vivid = 0.5 + scaled / 2, 0.5 + _VIVID * np.sign(scaled)
     else:
-        is_negative = kind == "signed" and options.polarity == "negative"
+        is_negative = kind != "magnitude" and options.polarity == "negative"
         name, ends = options.magnitude_colormap, (0.0, 0.0 - limit if is_negative else limit)
         positions = vivid = strength
     return _Drawing(strength, _colored(positions, name), _colored(vivid, name), name, ends)

@@ -59,7 +59,7 @@ def _joined(first: Explained, second: Explained, *, by_class: bool) -> Explained
         values, targets = torch.cat([ours.values, theirs.values]), [*ours.targets, *theirs.targets]
         return Explained([Output(ours.field, values, targets)], [*first.figures, *second.figures], chunk_size)
     figures = [
-        Figures([*ours.completeness, *theirs.completeness])
+        Figures([*ours.sums, *theirs.sums], [*ours.completeness, *theirs.completeness])
         for ours, theirs in zip(first.figures, second.figures, strict=True)
     ]
     return Explained([*first.outputs, *second.outputs], figures, chunk_size)
@@ -85,7 +85,8 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
         raise NetworkError(
             "the network's values or gradients between baseline and image are not finite: there is no map"
         )
-    differences = found.attributions.flatten(2).sum(2, dtype=torch.float64) - found.convergence_delta
+    sums = found.attributions.flatten(2).sum(2, dtype=torch.float64)
+    differences = sums - found.convergence_delta
     by_class = call.target.unbind(1)
     return Explained(
         [
@@ -93,7 +94,10 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
             for column, target in enumerate(by_class)
         ],
         [
-            Figures([_completeness(found, differences, row, column, label) for column, label in enumerate(labels)])
+            Figures(
+                sums[row].tolist(),
+                [_completeness(found, differences, row, column, label) for column, label in enumerate(labels)],
+            )
             for row, labels in enumerate(call.target.tolist())
         ],
         found.chunk_size,

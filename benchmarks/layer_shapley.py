@@ -1,0 +1,202 @@
+"""Layer Shapley of all layers at 224 x 224 in one pass, against Captum layer by layer.
+
+Prints one JSON line a claim; everything in one process, ours and Captum's in turn, but for the memory, which is the
+peak of a fresh process each. Captum's loops are timed on early, middle and late layers of each third of the network
+and extrapolated to as many layers as ours returns. Its peers run on a copy without in-place activations, where they
+can run at all.
+"""
+
+import argparse
+import copy
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from captum.attr import LayerConductance, LayerGradientShap
+from torch import nn
+
+import attribution
+
+SHAPE, N_CLASSES, STEPS, TARGET = (3, 224, 224), 1000, 16, 3
+MODELS = {"VGG-19": torchvision.models.vgg19, "ResNet-50": torchvision.models.resnet50}
+
+
+def report(claim: str, measured: float, target: float, unit: str, *, at_least: bool = True, **more: Any) -> None:
+    """Prints one line."""
+    met = measured >= target if at_least else measured <= target
+    line = {"benchmark": "layer_shapley", "claim": claim, "measured": round(measured, 4), "target": target}
+    print(json.dumps({**line, "unit": unit, "met": met, **more}), flush=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The time that one call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def picture() -> torch.Tensor:
+    """Something with more structure than noise: smooth colours and edges."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, 3, 14, 14, generator=generator)
+    return nn.functional.interpolate(coarse, size=SHAPE[1:], mode="bicubic") + 0.1 * torch.randn(
+        1, *SHAPE, generator=generator
+    )
+
+
+def classifier(name: str) -> nn.Module:
+    """A network with random weights in evaluation mode; its weights matter to the gap, not to the time."""
+    torch.manual_seed(0)
+    return MODELS[name](num_classes=N_CLASSES).eval()
+
+
+def ours(network: attribution.Network, **options: Any) -> Any:
+    """All layers from a black background image."""
+    target = torch.tensor([TARGET])
+    background = torch.zeros(1, *SHAPE)
+    return attribution.layer_shapley(network, picture(), target, background=background, **options)
+
+
+def out_of_place(module: nn.Module) -> nn.Module:
+    """A copy that the peer's hooks survive."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False
+    return copied
+
+
+def conductance(module: nn.Module, layer: nn.Module) -> torch.Tensor:
+    """Captum's, whose chunk is ours: one image at a time on a CPU."""
+    peer = LayerConductance(module, layer)
+    found = peer.attribute(picture(), torch.zeros(1, *SHAPE), TARGET, n_steps=STEPS, internal_batch_size=2)
+    return found.detach()
+
+
+def gradient_shap(module: nn.Module, layer: nn.Module) -> torch.Tensor:
+    """Captum's, with as many samples as ours has steps."""
+    return LayerGradientShap(module, layer).attribute(picture(), torch.zeros(1, *SHAPE), n_samples=STEPS, target=TARGET)
+
+
+def sampled_layers(module: nn.Module, count: int) -> list[nn.Module]:
+    """Layers called once, evenly spread in order, so that each third of the network has as many."""
+    found = [part for part in module.modules() if not list(part.children()) and not isinstance(part, nn.Dropout)]
+    return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
+
+
+def speed(name: str, per_third: int, rounds: int, *, held: tuple[float | None, float | None]) -> None:
+    """Claims (a) to (c): time against both loops, and the gap of the worst cutting layer against the first."""
+    module = classifier(name)
+    network, peer_module = attribution.Network(module, SHAPE), out_of_place(module)
+    layers = sampled_layers(peer_module, 3 * per_third)
+    change = float((network(picture()) - network(torch.zeros(1, *SHAPE)))[0, TARGET].detach())
+    ours(network, n_steps=2)
+    results: dict[str, Any] = {}
+    work: list[Callable[[], object]] = [
+        lambda: results.update(ours=ours(network, n_steps=STEPS)),
+        lambda: results.update(conductance=[conductance(peer_module, layer) for layer in layers]),
+        lambda: [gradient_shap(peer_module, layer) for layer in layers],
+    ]
+    times = [[seconds(one) for one in work] for _ in range(rounds)]
+    found, conducted = results["ours"], results["conductance"]
+    turns = [(own, *(loop / len(layers) * len(found.scores) for loop in loops)) for own, *loops in times]
+    own, *others = (statistics.median(column) for column in zip(*turns, strict=True))
+    more = {
+        "layers": len(found.scores),
+        "seconds": round(own, 2),
+        "captum_extrapolated_from_layers": len(layers),
+        "steps": STEPS,
+        "rounds": rounds,
+    }
+    for letter, place, peer, target in zip("ab", (1, 2), ("LayerConductance", "LayerGradientShap"), held, strict=True):
+        ratio = statistics.median(turn[place] / turn[0] for turn in turns)
+        loop = {"captum_seconds": round(others[place - 1], 1)}
+        report(f"({letter}) {name}: {peer} loop over ours", ratio, target or 1.0, "ratio", **loop, **more)
+    worst = max(abs(float(delta)) for delta in found.convergence_delta.values() if not delta.isnan().any())
+    cutting = [layer for layer in layers if _cuts(network, peer_module, layer)]
+    theirs = max(abs(float(conducted[layers.index(layer)].sum()) - change) / abs(change) for layer in cutting)
+    report(
+        f"(c) {name}: gap of our worst cutting layer, of all, over that of Captum's worst of those timed",
+        worst / abs(change) / theirs,
+        1.0,
+        "ratio",
+        at_least=False,
+        ours=round(worst / abs(change), 5),
+        captum=round(theirs, 5),
+        captum_layers=len(cutting),
+    )
+
+
+def _cuts(network: attribution.Network, module: nn.Module, layer: nn.Module) -> bool:
+    path = next(path for path, part in module.named_modules() if part is layer)
+    return any(known.cuts for known in network.layers if known.name == path)
+
+
+def peak_bytes(name: str, work: str, results: Any) -> None:
+    """Peak of a process over what it holds before the work; puts it into the queue."""
+    torch.set_num_threads(1)
+    module = classifier(name)
+    network, peer_module = attribution.Network(module, SHAPE), out_of_place(module)
+    layer = sampled_layers(peer_module, 3)[0]
+    before = _peak(reset=True)
+    if work == "ours":
+        ours(network, n_steps=4)
+    else:
+        conductance(peer_module, layer)
+    results.put((_peak() - before, _peak()))
+
+
+def _peak(*, reset: bool = False) -> int:
+    """The most memory the process has held at once, by Linux's count."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+
+
+def memory(name: str) -> None:
+    """Claim (d): the peak of a process that explains all layers, beside Captum's for a single one."""
+    context = multiprocessing.get_context("spawn")
+    peaks = {}
+    for work in ("ours", "captum"):
+        results: Any = context.Queue()
+        process = context.Process(target=peak_bytes, args=(name, work, results))
+        process.start()
+        peaks[work] = results.get()
+        process.join()
+    report(
+        f"(d) {name}: peak of a process that explains all layers",
+        peaks["ours"][1] / 2**30,
+        3.0,
+        "GiB",
+        at_least=False,
+        mebibytes_over_the_model={work: round(peak[0] / 2**20) for work, peak in peaks.items()},
+        captum="LayerConductance of the first sampled layer, chunks of 2 points",
+    )
+
+
+def main() -> None:
+    """Reads the options and runs every claim."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a layer of each third, one round: a smoke test, no claim")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--memory-only", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    held = {"VGG-19": (12.0, 20.0), "ResNet-50": (None, None)}
+    for name in options.models:
+        if not options.memory_only:
+            speed(name, 1 if options.quick else 3, 1 if options.quick else options.rounds, held=held[name])
+        memory(name)
+
+
+if __name__ == "__main__":
+    main()
