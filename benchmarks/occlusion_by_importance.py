@@ -3,9 +3,8 @@
 Prints one JSON line for each network, way of occluding and figure: by how much the area under the curve says that the
 order of `std` is faster than that of input x gradient of the predicted class, in the mean over the images. Two ways:
 
-* equal numbers: every order removes the same number of pixels at each step, up to a share of the image at which none
-  of the maps has run out of positive pixels (`positive_share` is the smallest of input x gradient), so that nothing
-  but the order differs;
+* equal numbers: every order removes the same number of pixels at each step, up to about the share at which the first
+  images run out of positive pixels of input x gradient (`positive_share`), so that nothing but the order differs;
 * as in the paper: each map removes all its positive pixels. `std` is positive nearly everywhere and empties the image;
   input x gradient stops about halfway, and its curve is level from there.
 
