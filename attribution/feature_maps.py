@@ -16,6 +16,7 @@ from attribution.passes import default_chunk
 from attribution.permutations import permutation_values
 from attribution.players import Players, owners
 from attribution.regression import regression_values
+from attribution.straight import stacked_baselines
 from attribution.tails import Tail
 
 Sampler = Literal["exact", "linear", "permutations", "regression"]
@@ -121,7 +122,7 @@ def feature_map_shapley(
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
     target = target_table(target, len(inputs), inputs.device)
-    background = network.require_images(background, "background")
+    background = stacked_baselines(network, inputs, None, background)[:, 0]
     _require_options(sampler, excluded, n_samples, tolerance)
     generators = image_generators(generator, len(inputs))
     # Gradients need ordinary tensors, also where the caller is in inference mode.
