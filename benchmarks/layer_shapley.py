@@ -23,7 +23,7 @@ from torch import nn
 
 import attribution
 
-SHAPE, N_CLASSES, STEPS, TARGET = (3, 224, 224), 1000, 16, 3
+SHAPE, N_CLASSES, TARGET = (3, 224, 224), 1000, 3
 MODELS = {"VGG-19": torchvision.models.vgg19, "ResNet-50": torchvision.models.resnet50}
 
 
@@ -72,16 +72,18 @@ def out_of_place(module: nn.Module) -> nn.Module:
     return copied
 
 
-def conductance(module: nn.Module, layer: nn.Module) -> torch.Tensor:
+def conductance(module: nn.Module, layer: nn.Module, n_steps: int) -> torch.Tensor:
     """Captum's, whose chunk is ours: one image at a time on a CPU."""
     peer = LayerConductance(module, layer)
-    found = peer.attribute(picture(), torch.zeros(1, *SHAPE), TARGET, n_steps=STEPS, internal_batch_size=2)
+    found = peer.attribute(picture(), torch.zeros(1, *SHAPE), TARGET, n_steps=n_steps, internal_batch_size=2)
     return found.detach()
 
 
-def gradient_shap(module: nn.Module, layer: nn.Module) -> torch.Tensor:
+def gradient_shap(module: nn.Module, layer: nn.Module, n_samples: int) -> torch.Tensor:
     """Captum's, with as many samples as ours has steps."""
-    return LayerGradientShap(module, layer).attribute(picture(), torch.zeros(1, *SHAPE), n_samples=STEPS, target=TARGET)
+    return LayerGradientShap(module, layer).attribute(
+        picture(), torch.zeros(1, *SHAPE), n_samples=n_samples, target=TARGET
+    )
 
 
 def sampled_layers(module: nn.Module, count: int) -> list[nn.Module]:
@@ -90,7 +92,7 @@ def sampled_layers(module: nn.Module, count: int) -> list[nn.Module]:
     return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
 
 
-def speed(name: str, per_third: int, rounds: int, *, held: tuple[float | None, float | None]) -> None:
+def speed(name: str, per_third: int, rounds: int, *, n_steps: int, held: tuple[float | None, float | None]) -> None:
     """Claims (a) to (c): time against both loops, and the gap of the worst cutting layer against the first."""
     module = classifier(name)
     network, peer_module = attribution.Network(module, SHAPE), out_of_place(module)
@@ -99,9 +101,9 @@ def speed(name: str, per_third: int, rounds: int, *, held: tuple[float | None, f
     ours(network, n_steps=2)
     results: dict[str, Any] = {}
     work: list[Callable[[], object]] = [
-        lambda: results.update(ours=ours(network, n_steps=STEPS)),
-        lambda: results.update(conductance=[conductance(peer_module, layer) for layer in layers]),
-        lambda: [gradient_shap(peer_module, layer) for layer in layers],
+        lambda: results.update(ours=ours(network, n_steps=n_steps)),
+        lambda: results.update(conductance=[conductance(peer_module, layer, n_steps) for layer in layers]),
+        lambda: [gradient_shap(peer_module, layer, n_steps) for layer in layers],
     ]
     times = [[seconds(one) for one in work] for _ in range(rounds)]
     found, conducted = results["ours"], results["conductance"]
@@ -111,7 +113,7 @@ def speed(name: str, per_third: int, rounds: int, *, held: tuple[float | None, f
         "layers": len(found.scores),
         "seconds": round(own, 2),
         "captum_extrapolated_from_layers": len(layers),
-        "steps": STEPS,
+        "steps": n_steps,
         "rounds": rounds,
     }
     for letter, place, peer, target in zip("ab", (1, 2), ("LayerConductance", "LayerGradientShap"), held, strict=True):
@@ -148,7 +150,7 @@ def peak_bytes(name: str, work: str, results: Any) -> None:
     if work == "ours":
         ours(network, n_steps=4)
     else:
-        conductance(peer_module, layer)
+        conductance(peer_module, layer, 4)
     results.put((_peak() - before, _peak()))
 
 
@@ -187,6 +189,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a layer of each third, one round: a smoke test, no claim")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--memory-only", action="store_true")
     options = parser.parse_args()
@@ -194,7 +197,13 @@ def main() -> None:
     held = {"VGG-19": (12.0, 20.0), "ResNet-50": (None, None)}
     for name in options.models:
         if not options.memory_only:
-            speed(name, 1 if options.quick else 3, 1 if options.quick else options.rounds, held=held[name])
+            speed(
+                name,
+                1 if options.quick else 3,
+                1 if options.quick else options.rounds,
+                n_steps=options.steps,
+                held=held[name],
+            )
         memory(name)
 
 
