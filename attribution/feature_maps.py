@@ -106,8 +106,9 @@ def feature_map_shapley(
 
     Guarantee:
         Exact for ``"exact"`` and ``"linear"``; ``"permutations"`` are unbiased with a standard error; ``"regression"``
-        has the smaller error but a bias from its shrinkage, which its standard error contains on average over the
-        players; it vanishes with growing ``n_samples``.
+        has a fraction of their squared error on trained networks, but a bias from its shrinkage, which its standard
+        error contains on average over the players and which vanishes with growing ``n_samples``. Where hardly more
+        than two players act together, permutations can be the better ones.
 
     Source:
         Banerjee & Chu 2022, "Contributions by Feature Layers in Two-Class Deep Learning Image Classification
@@ -129,9 +130,9 @@ def feature_map_shapley(
     with torch.inference_mode(False), torch.no_grad():
         require_classes(target, network.class_count(inputs))
         tail = Tail(network, layer)
-        cached = tail.cached(inputs)
         chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, 0, progress)
-        absent = tail.activations(background, chunks.size)
+        cached = chunks.fitted(lambda size: tail.cached(inputs, size))
+        absent = chunks.fitted(lambda size: tail.cached(background, size)).activation
         absent = absent.mean(0, keepdim=True) if excluded == "mean" else absent
         owned = owners(players, tuple(cached.activation.shape[1:]), inputs.device)
         game = Game(tail, cached, absent, owned, target, chunks)

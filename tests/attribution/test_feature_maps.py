@@ -6,6 +6,7 @@ from attribution.errors import InvalidInput, InvalidOption, InvalidTarget, Netwo
 from attribution.feature_maps import feature_map_shapley
 from attribution.network import Network
 from attribution.players import Cells, Groups
+from attribution.tails import Tail
 from tests.attribution.slow_shapley import layer_worth, shapley_values
 from tests.attribution.tiny_models import MODELS, SHAPE, images, tiny_model
 
@@ -168,6 +169,22 @@ def test_every_traced_network_has_values_at_every_layer():
         for layer in network.layers:
             found = shapley(network, layer.name, n_samples=32, players=Groups([list(range(layer.shape[0]))]))
             assert float(found.convergence_delta.abs().max()) < 1e-9
+
+
+@pytest.mark.parametrize("options", EVERY)
+def test_the_chunk_halves_until_it_fits(options, monkeypatch):
+    expected = shapley(tiny_model("residual"), "bn2", **options)
+    run = Tail.run
+
+    def greedy(tail, activation, cached, rows):
+        if len(rows) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(tail, activation, cached, rows)
+
+    monkeypatch.setattr(Tail, "run", greedy)
+    found = shapley(tiny_model("residual"), "bn2", **options)
+    assert found.chunk_size <= 3
+    assert torch.allclose(found.values, expected.values, rtol=1e-9)
 
 
 def test_progress_reaches_its_end_and_may_stop_the_work():

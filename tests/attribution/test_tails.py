@@ -76,6 +76,17 @@ def test_rows_meet_their_own_images_skips():
         assert torch.allclose(found[place], tail.run(same[:1], alone, torch.tensor([0]))[0], rtol=1e-10)
 
 
+def test_images_may_be_cached_in_chunks():
+    network, pictures = Network(tiny_model("residual"), SHAPE), images(3)
+    tail = Tail(network, "bn1")
+    whole, parts = tail.cached(pictures), tail.cached(pictures, 2)
+    rows = torch.tensor([2, 0, 1])
+    assert len(whole.skip) == len(parts.skip) == 1
+    found = [tail.run(one.activation[rows], one, rows) for one in (whole, parts)]
+    assert torch.allclose(found[0], network(pictures)[rows], rtol=1e-10)
+    assert torch.allclose(found[0], found[1], rtol=1e-10)
+
+
 def test_sizes_are_those_of_the_rows():
     class Reshaped(nn.Module):
         def __init__(self):
