@@ -16,6 +16,7 @@ from attribution.passes import default_chunk
 from attribution.permutations import permutation_values
 from attribution.players import Players, owners
 from attribution.regression import regression_values
+from attribution.straight import stacked_baselines
 from attribution.tails import Tail
 
 Sampler = Literal["exact", "linear", "permutations", "regression"]
@@ -105,8 +106,9 @@ def feature_map_shapley(
 
     Guarantee:
         Exact for ``"exact"`` and ``"linear"``; ``"permutations"`` are unbiased with a standard error; ``"regression"``
-        has the smaller error but a bias from its shrinkage, which its standard error contains on average over the
-        players; it vanishes with growing ``n_samples``.
+        has a fraction of their squared error on trained networks, but a bias from its shrinkage, which its standard
+        error contains on average over the players and which vanishes with growing ``n_samples``. Where hardly more
+        than two players act together, permutations can be the better ones.
 
     Source:
         Banerjee & Chu 2022, "Contributions by Feature Layers in Two-Class Deep Learning Image Classification
@@ -121,16 +123,16 @@ def feature_map_shapley(
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
     target = target_table(target, len(inputs), inputs.device)
-    background = network.require_images(background, "background")
+    background = stacked_baselines(network, inputs, None, background)[:, 0]
     _require_options(sampler, excluded, n_samples, tolerance)
     generators = image_generators(generator, len(inputs))
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
         require_classes(target, network.class_count(inputs))
         tail = Tail(network, layer)
-        cached = tail.cached(inputs)
         chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, 0, progress)
-        absent = tail.activations(background, chunks.size)
+        cached = chunks.fitted(lambda size: tail.cached(inputs, size))
+        absent = chunks.fitted(lambda size: tail.cached(background, size)).activation
         absent = absent.mean(0, keepdim=True) if excluded == "mean" else absent
         owned = owners(players, tuple(cached.activation.shape[1:]), inputs.device)
         game = Game(tail, cached, absent, owned, target, chunks)

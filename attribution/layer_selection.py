@@ -33,7 +33,7 @@ def selected_layers(network: Network, layers: str | Sequence[str] = "all") -> di
     known = known_layers(network)
     if isinstance(layers, str):
         layers = [layers]
-    if not layers or not all(isinstance(choice, str) for choice in layers):
+    if not isinstance(layers, Sequence) or not layers or not all(isinstance(choice, str) for choice in layers):
         raise InvalidOption(f"layers is {layers!r}, expected 'all', or names, kinds or patterns of layers")
     wanted = {name for choice in layers for name in _matches(choice, known)}
     return {name: layer for name, layer in known.items() if name in wanted}

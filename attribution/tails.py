@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import fx
-from torch.fx.node import Argument, map_aggregate
 
 from attribution.errors import InvalidOption, NetworkError
 from attribution.graph import tensor_nodes
@@ -22,7 +21,7 @@ class Cached(NamedTuple):
     """The layer's ``activation`` ``(batch, ...)`` and, in the tail's order, the values that ``skip`` the layer."""
 
     activation: torch.Tensor
-    skip: tuple[Argument, ...]
+    skip: tuple[torch.Tensor, ...]
 
 
 class Tail:
@@ -66,30 +65,33 @@ class Tail:
             for node in self._affected
         )
 
-    def cached(self, inputs: torch.Tensor) -> Cached:
-        """Returns what the tail needs of images ``(batch, channels, height, width)``.
-
-        Raises:
-            NetworkError: A value does not have the images along its first dimension.
+    def cached(self, inputs: torch.Tensor, chunk_size: int | None = None) -> Cached:
+        """Returns what the tail needs of images ``(batch, channels, height, width)``, so many of them at once.
 
         Cost:
             One forward pass up to the layer and along what skips it.
         """
         self.network.class_count(inputs)
-        with torch.no_grad():
-            activation, *skip = self._head(laid_out(inputs))
-        for value in _tensors((activation, *skip)):
-            if value.dim() == 0 or len(value) != len(inputs):
-                raise NetworkError(
-                    f"the network cannot be cut at layer {self.layer!r}: a value there has shape"
-                    f" {tuple(value.shape)} for a batch of {len(inputs)}, expected the images along the first"
-                    " dimension; choose another layer"
-                )
+        parts = [self._values(chunk) for chunk in torch.split(inputs, chunk_size or len(inputs))]
+        activation, *skip = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
         return Cached(activation, tuple(skip))
 
-    def activations(self, inputs: torch.Tensor, chunk_size: int) -> torch.Tensor:
-        """Returns the layer's activations alone, chunk by chunk."""
-        return torch.cat([self.cached(chunk).activation for chunk in torch.split(inputs, chunk_size)])
+    def _values(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns the activation and what skips the layer.
+
+        Raises:
+            NetworkError: A value does not have the images along its first dimension.
+        """
+        with torch.no_grad():
+            found: tuple[torch.Tensor, ...] = self._head(laid_out(inputs))
+        for value in found:
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            if not isinstance(value, torch.Tensor) or shape[:1] != (len(inputs),):
+                raise NetworkError(
+                    f"the network cannot be cut at layer {self.layer!r}: a value there has shape {shape} for a batch"
+                    f" of {len(inputs)}, expected the images along the first dimension; choose another layer"
+                )
+        return found
 
     def run(self, activation: torch.Tensor, cached: Cached, rows: torch.Tensor) -> torch.Tensor:
         """Returns the explained outputs ``(n, classes)``; differentiable in the activation.
@@ -99,8 +101,7 @@ class Tail:
             cached: What skips the layer.
             rows: ``(n,)``, the image among the cached ones that each row belongs to.
         """
-        skip = [map_aggregate(value, lambda one: _rows(one, rows)) for value in cached.skip]
-        return self.network.explained(self._tail(activation, *skip)[0])
+        return self.network.explained(self._tail(activation, *(value[rows] for value in cached.skip))[0])
 
 
 def _located(network: Network, layer: str) -> tuple[fx.GraphModule, fx.Node]:
@@ -142,13 +143,3 @@ def _part(graph: fx.GraphModule, given: Sequence[fx.Node], wanted: Sequence[fx.N
             copies[node] = part.node_copy(node, lambda other: copies[other])
     part.output(tuple(copies[node] for node in wanted))
     return fx.GraphModule(graph, part)
-
-
-def _rows(value: Argument, rows: torch.Tensor) -> Argument:
-    return value[rows] if isinstance(value, torch.Tensor) else value
-
-
-def _tensors(values: tuple[Argument, ...]) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    map_aggregate(values, lambda value: found.append(value) if isinstance(value, torch.Tensor) else None)
-    return found
