@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from storage.records import StoredArtifact
 from workers.baselines import Row
 from workers.calls import OutputKind
 from workers.rendering import RenderedFile, limits, render
+
+_THREADS = 4
 
 
 class Subject(NamedTuple):
@@ -54,9 +57,17 @@ class Drawn:
         self.stored: list[StoredArtifact] = []
         self._store = store
 
-    def keep(self, subject: Subject, file: RenderedFile) -> None:
-        """Stores a file."""
-        digest = self._store.put(file.content)
+    def keep(self, subject: Subject, *files: RenderedFile) -> None:
+        """Stores files."""
+        for file, digest in zip(files, [self.put(file) for file in files], strict=True):
+            self.refer(subject, file, digest)
+
+    def put(self, file: RenderedFile) -> str:
+        """Stores the bytes of a file; its digest."""
+        return self._store.put(file.content)
+
+    def refer(self, subject: Subject, file: RenderedFile, digest: str) -> None:
+        """Adds a file that is stored to the result."""
         self.stored.append(StoredArtifact(digest, file.media_type, len(file.content)))
         self.references.append(
             ArtifactRef(
@@ -90,7 +101,19 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
     by_field: dict[tuple[str, OutputKind, str | None], list[Map]] = {}
     for item in maps:
         by_field.setdefault((item.field, item.kind, item.subject.layer), []).append(item)
-    for (field, kind, _), mine in by_field.items():
-        for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True):
-            for file in render(field, kind, item.values, item.row.displayed, limit, options):
-                drawn.keep(item.subject, file)
+    scaled = [
+        (item, limit)
+        for (_, kind, _), mine in by_field.items()
+        for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True)
+    ]
+
+    def rendered(work: tuple[Map, float]) -> list[tuple[RenderedFile, str]]:
+        item, limit = work
+        files = render(item.field, item.kind, item.values, item.row.displayed, limit, options)
+        return [(file, drawn.put(file)) for file in files]
+
+    # Compression and the disk work outside of Python's lock.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for (item, _), files in zip(scaled, pool.map(rendered, scaled), strict=True):
+            for file, digest in files:
+                drawn.refer(item.subject, file, digest)

@@ -53,8 +53,8 @@ class _Drawing(NamedTuple):
 
     strength: Plane
     """In [0, 1], whatever the sign."""
-    colors: Pixels
-    """Of the heatmap."""
+    levels: Pixels
+    """Of the heatmap: indices into the palette of the colour map, `(height, width)`."""
     vivid: Pixels
     """Of the overlay, where strength is opacity."""
     colormap: Colormap
@@ -85,9 +85,10 @@ def _render_map(
 ) -> list[RenderedFile]:
     _require_same_size(values, image)
     drawing = _drawing(_plane(values, kind, options), limit, kind, options)
-    files = [_raw(field, values), _picture(field, "heatmap", drawing.colors, drawing, options)]
+    files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
     if options.overlay != "none":
-        files.append(_picture(field, "overlay", _overlay(drawing, image, options), drawing, options))
+        overlay = Image.fromarray(_overlay(drawing, image, options))
+        files.append(_picture(field, "overlay", overlay, drawing, options))
     return files
 
 
@@ -97,11 +98,13 @@ def _render_layer(
     """A map of a layer at the layer's own resolution, and drawn smoothly over the image."""
     plane = _plane(values, kind, options)
     drawing = _drawing(plane, limit, kind, options)
-    files = [_raw(field, values), _picture(field, "heatmap", drawing.colors, drawing, options)]
+    files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
     if options.overlay != "none":
-        upsampled = Image.fromarray(plane.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
-        over = _drawing(np.asarray(upsampled, dtype=np.float64), limit, kind, options)
-        files.append(_picture(field, "overlay", _overlay(over, image, options), over, options))
+        scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
+        upsampled = Image.fromarray(scaled.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
+        over = _drawing(limit * np.asarray(upsampled, dtype=np.float64), limit, kind, options)
+        overlay = Image.fromarray(_overlay(over, image, options))
+        files.append(_picture(field, "overlay", overlay, over, options))
     return files
 
 
@@ -149,12 +152,19 @@ def _drawing(plane: Plane, limit: float, kind: Kind, options: RenderOptions) -> 
         is_negative = kind != "magnitude" and options.polarity == "negative"
         name, ends = options.magnitude_colormap, (0.0, 0.0 - limit if is_negative else limit)
         positions = vivid = strength
-    return _Drawing(strength, _colored(positions, name), _colored(vivid, name), name, ends)
+    return _Drawing(strength, _levels(positions), _palette(name)[_levels(vivid)], name, ends)
 
 
-def _colored(positions: Plane, colormap: Colormap) -> Pixels:
-    """The colours at positions in [0, 1] of a map."""
-    return _palette(colormap)[np.rint((_LEVELS - 1) * positions).astype(np.uint8)]
+def _levels(positions: Plane) -> Pixels:
+    """The levels at positions in [0, 1] of a colour map."""
+    return np.rint((_LEVELS - 1) * positions).astype(np.uint8)
+
+
+def _heatmap(drawing: _Drawing) -> Image.Image:
+    """The map in its colours; with a palette, which takes a third of the bytes and of the time."""
+    picture = Image.fromarray(drawing.levels)
+    picture.putpalette(_palette(drawing.colormap).tobytes())
+    return picture
 
 
 @cache
@@ -182,8 +192,10 @@ def _raw(field: str, values: Map) -> RenderedFile:
     return RenderedFile(f"{field}.npy", field, "application/x-npy", buffer.getvalue(), list(values.shape))
 
 
-def _picture(field: str, quantity: str, pixels: Pixels, drawing: _Drawing, options: RenderOptions) -> RenderedFile:
-    enlarged = _enlarged(Image.fromarray(pixels), options.min_side)
+def _picture(
+    field: str, quantity: str, picture: Image.Image, drawing: _Drawing, options: RenderOptions
+) -> RenderedFile:
+    enlarged = _enlarged(picture, options.min_side)
     buffer = io.BytesIO()
     enlarged.save(buffer, format="PNG", compress_level=_COMPRESSION)
     return RenderedFile(

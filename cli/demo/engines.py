@@ -12,8 +12,8 @@ class Shown(NamedTuple):
     """One picture of the result."""
 
     caption: str
-    of: str
-    """The quantity that it shows."""
+    of: str | None
+    """The quantity that it shows; nothing of sheets and charts."""
     quantity: str = "heatmap"
 
 
@@ -34,6 +34,11 @@ class Engine(NamedTuple):
     shown: tuple[Shown, ...]
     """The pictures of each image; what the first is of is scored where the evidence is known."""
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether its pictures are sheets and charts, which need the width of the page."""
+        return any(what.of is None for what in self.shown)
+
     def explanation(self, method: str, exhibit: Exhibit) -> dict[str, Any]:
         """The explanation that a job asks for."""
         baselines = {"baselines": [exhibit.baseline]} if self.has_baseline else {}
@@ -52,6 +57,23 @@ ENGINES: dict[str, Engine] = {
         has_baseline=True,
         ends=("against the class", "for the class"),
         shown=(Shown("heatmap", "attributions"), Shown("overlay", "attributions", "overlay")),
+    ),
+    "layer_shapley": Engine(
+        title="Layer Shapley",
+        question=(
+            "What does every layer of the network contribute to the predicted class, compared with {reference}? "
+            "One map a layer: its feature maps, summed."
+        ),
+        reading=(
+            "Red places of a layer raise the logit of the predicted class, blue ones lower it; each layer has its own "
+            "scale, from the image at the top left to the last convolution. Layers that everything runs through add "
+            "up to the same difference of the logits; the chart shows by how much the feature maps of each layer "
+            "work against each other."
+        ),
+        parameters={"n_steps": 16, "layers": ["input", "conv", "addition", "pooling", "linear"]},
+        has_baseline=True,
+        ends=("against the class", "for the class"),
+        shown=(Shown("all layers", None, "layers"), Shown("by depth", None, "depth")),
     ),
     "multiclass_importance": Engine(
         title="Multi-class importance",

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from cli.demo.engines import ENGINES, RENDER, Engine
+from cli.demo.engines import ENGINES, RENDER, Engine, Shown
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore
 from cli.demo.table import percent
@@ -75,13 +75,18 @@ def _mean_scores(section: Section) -> EvidenceScore | None:
 def _pictures(explained: Explained, engine: Engine, subject: str) -> list[tuple[str, Path, str]]:
     """Caption, file and description of each picture of an image."""
     label = explained.picture.label
-    shown = [("image", explained.original, f"Image of the class {label}")]
+    shown = [] if engine.is_wide else [("image", explained.original, f"Image of the class {label}")]
     for what in engine.shown:
         path = explained.files.get((what.of, what.quantity))
         if path is not None:
-            manner = "Heatmap" if what.quantity == "heatmap" else "Heatmap over the grey image"
-            shown.append((what.caption, path, f"{manner} of {engine.title}, {what.of}, for {subject}"))
+            shown.append((what.caption, path, f"{_manner(what)} of {engine.title} for {subject}"))
     return shown
+
+
+def _manner(what: Shown) -> str:
+    if what.of is None:
+        return what.caption.capitalize()
+    return f"{'Heatmap' if what.quantity == 'heatmap' else 'Heatmap over the grey image'} ({what.of})"
 
 
 def _legend(section: Section, of: str) -> Legend | None:

@@ -114,9 +114,9 @@ def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
     return paths
 
 
-def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path, scored: str) -> Explained:
+def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path, scored: str | None) -> Explained:
     files = {(reference.of, reference.quantity): maps / reference.name for reference in image.artifacts}
-    raw = files.get((None, scored))
+    raw = files.get((None, scored)) if scored else None
     score = evidence_score(np.load(raw), picture.evidence) if raw and picture.evidence is not None else None
     return Explained(picture, original, image, files, score)
 

@@ -71,8 +71,9 @@ def test_the_planted_classifier_is_right_and_looks_at_the_evidence(outcome):
     assert len(rows) == 3 * len(ENGINES)
     for row in rows:
         assert row[1] == "chequered"
-        share, area = float(row[-4]), float(row[-2])
-        assert share > 5 * area
+        if row[-1] == "%":
+            share, area = float(row[-4]), float(row[-2])
+            assert share > 5 * area
 
 
 def test_what_it_started_is_stopped(outcome):

@@ -137,7 +137,7 @@ def test_every_picture_is_described_and_outlines_are_decoration(exhibit, tmp_pat
     assert len(described) == 3 * 4
     assert {
         "Image of the class striped",
-        "Heatmap of Integrated gradients, attributions, for the class striped",
+        "Heatmap (attributions) of Integrated gradients for the class striped",
     } <= set(described)
     assert sum(image.get("class") == "outline" for image in page.images) == 2 * 4
     assert all(image["alt"] == "" for image in page.images if image.get("class") == "outline")

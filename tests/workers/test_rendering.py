@@ -15,7 +15,7 @@ SMALL = RenderOptions(min_side=1, clip_percentile=100)
 
 
 def picture(file: RenderedFile) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(file.content)))
+    return np.asarray(Image.open(io.BytesIO(file.content)).convert("RGB"))
 
 
 def one_row(*values: float) -> np.ndarray:
@@ -121,7 +121,7 @@ def test_a_sparse_map_still_has_a_scale():
     assert limits([values], "signed", RenderOptions(clip_percentile=99)) == [5.0]
 
 
-@pytest.mark.parametrize("kind", sorted(RENDERERS))
+@pytest.mark.parametrize("kind", sorted(RENDERERS.keys() - {"values"}))
 @pytest.mark.parametrize("value", [0.0, 1e-45, -1e-45, 3e38])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
 def test_degenerate_maps_are_drawn(kind, value, shape):
@@ -131,7 +131,7 @@ def test_degenerate_maps_are_drawn(kind, value, shape):
     assert heatmap.range is not None
     assert np.isfinite(heatmap.range).all()
     if value == 0:
-        middle_or_low = colors("red_blue", 3)[1] if kind == "signed" else colors("viridis", 3)[0]
+        middle_or_low = colors("red_blue", 3)[1] if kind != "magnitude" else colors("viridis", 3)[0]
         assert (picture(heatmap) == rgb(middle_or_low)).all()
 
 
@@ -217,3 +217,21 @@ def test_the_guide_names_every_option_and_every_colour_map():
         assert f"`{name}`" in guide or f'"{name}"' in guide, name
     for example in re.findall(r"`(\{.*?\})`", guide):
         RenderOptions.model_validate_json(example)
+
+
+def test_a_layer_is_drawn_at_its_own_size_and_over_the_image():
+    values = np.zeros((1, 2, 2), dtype=np.float32)
+    values[0, 0, 0] = 1
+    image = Image.new("RGB", (8, 8), (100, 100, 100))
+    found = {file.quantity: file for file in render("layer_map", "per_layer", values, image, 1.0, SMALL)}
+    assert found["heatmap"].shape == [2, 2]
+    over = picture(found["overlay"])
+    assert over.shape == (8, 8, 3)
+    assert over[0, 0].tolist() != [100, 100, 100]
+    assert over[7, 7].tolist() == [100, 100, 100]
+    assert {file.of for file in found.values()} == {None, "layer_map"}
+
+
+def test_values_are_stored_and_not_drawn():
+    [file] = render("layer_values", "values", one_row(1, 2), image_for(one_row(1, 2)), 1.0, SMALL)
+    assert (file.name, file.media_type, file.shape) == ("layer_values.npy", "application/x-npy", [1, 1, 2])
