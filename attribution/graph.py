@@ -83,6 +83,14 @@ def _fix_defaults(module: nn.Module) -> None:
         module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
 
 
+def tolerate_layouts(graph_module: fx.GraphModule) -> None:
+    """Lets every ``view`` copy where memory does not allow one: values come with the channels last."""
+    for node in graph_module.graph.find_nodes(op="call_method", target="view"):
+        if not any(isinstance(argument, torch.dtype) for argument in (*node.args, *node.kwargs.values())):
+            node.target = "reshape"
+    graph_module.recompile()
+
+
 def operation(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     """Returns the name of what a node computes: ``relu``, ``add``, ``conv2d``; for modules the class in lower case."""
     if node.op == "call_module":

@@ -12,7 +12,7 @@ from attribution import reports
 from attribution.checks import require_choice, require_images
 from attribution.copies import frozen_copy
 from attribution.errors import NetworkError
-from attribution.graph import NotTraceable, traced
+from attribution.graph import NotTraceable, tolerate_layouts, traced
 from attribution.inplace import make_out_of_place
 from attribution.layers import Layer, layer_shapes, named_layers
 from attribution.memory import is_out_of_memory
@@ -86,7 +86,9 @@ class Network:
         self.class_count(inputs)
         if self._graph is not None:
             return _require_logits(_outputs(self._graph.forward, inputs), inputs)
-        return _require_logits(_outputs(self._plain, inputs.clone()), inputs)
+        # In-place operations must not reach the caller's tensor, and views may need its ordinary layout.
+        own = inputs.clone(memory_format=torch.contiguous_format)
+        return _require_logits(_outputs(self._plain, own), inputs)
 
     def explaining(self, output: Output) -> "Network":
         """Returns the same network with another output explained; parameters and graph are shared."""
@@ -157,6 +159,7 @@ class Network:
             return
         self._graph = graph
         self._layers = named_layers(graph)
+        tolerate_layouts(graph)
         names = {node.name: layer.name for node, layer in self._layers.items()}
         self._in_place = tuple(names.get(name, name) for name in rewritten)
 

@@ -70,11 +70,11 @@ def test_a_tensor_taken_at_a_layer_is_that_layers_output(name):
     class Recorder(torch.fx.Interpreter):
         def run_node(self, n):
             kept[n] = super().run_node(n)
-            copies[n] = kept[n].clone()
+            copies[n] = torch.as_tensor(kept[n]).clone()
             return kept[n]
 
     Recorder(network.graph).run(images())
-    assert all(torch.equal(kept[node], copies[node]) for node in kept)
+    assert all(torch.equal(torch.as_tensor(kept[node]), copies[node]) for node in kept)
 
 
 def test_layers_are_calls_in_forward_order():
@@ -116,7 +116,7 @@ def test_report():
     assert report.reused == ("relu",)
     assert report.linear_head == ("head.1", 144, N_CLASSES)
     assert report.n_classes == N_CLASSES
-    assert report.methods == {"integrated_gradients": None}
+    assert set(report.methods.values()) == {None}
     assert report.warnings == ()
     functional = attribution.Network(tiny_model("functional_in_place")).report()
     assert functional.functional == functional.in_place == ("relu",)

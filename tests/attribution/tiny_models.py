@@ -24,6 +24,18 @@ class FunctionalRelu(nn.Module):
         return self.head(self.relu(self.conv(x)))
 
 
+class Viewed(nn.Module):
+    """Flattens by ``view``, which needs the ordinary layout of memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(4 * 36, N_CLASSES)
+
+    def forward(self, x):
+        x = functional.relu(self.conv(x))
+        return self.linear(x.view(x.size(0), -1))
+
+
 class ReusedRelu(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -101,6 +113,7 @@ MODELS: dict[str, TinyModel] = {
     "functional_in_place": TinyModel(lambda: FunctionalRelu(lambda x: functional.relu(x, inplace=True))),
     "method_in_place": TinyModel(lambda: FunctionalRelu(lambda x: x.add_(0.1).relu_())),
     "reused_relu": TinyModel(ReusedRelu),
+    "viewed": TinyModel(Viewed),
     "residual": TinyModel(Residual),
     "pre_activation": TinyModel(PreActivation),
     "batch_norm": TinyModel(
