@@ -1,0 +1,1 @@
+"""The last linear layer of a classifier: whose features matter to which class, and what is left without the others."""

@@ -1,0 +1,189 @@
+"""The layer that turns features into one score a class, and the parts of the network before and behind it."""
+
+import copy
+from collections import Counter
+
+import torch
+from torch import fx, nn
+
+from attribution.errors import NetworkError
+from attribution.layers import Layer
+from attribution.network import Network
+
+
+class FinalLayer:
+    """The last linear layer or pointwise convolution of a network, found in its graph.
+
+    Its input are the *features* ``(n, d)``: after global pooling where a linear layer follows it. A convolutional head
+    (SqueezeNet) takes them at every position, ``(n, d, height, width)``, and is pooled afterwards; there a feature's
+    value is the mean over the positions, and what the class makes of it goes through what follows the convolution.
+
+    Args:
+        network: One with a graph.
+
+    Attributes:
+        path: Of the module.
+        weight: ``(classes, d)``, detached.
+        bias: ``(classes,)`` or nothing.
+        is_spatial: Whether it is a convolution.
+
+    Raises:
+        NetworkError: There is no such layer; the message says why.
+
+    >>> final = FinalLayer(Network(nn.Sequential(nn.Flatten(), nn.Linear(4, 3))))
+    >>> final.path, tuple(final.weight.shape), final.is_spatial
+    ('1', (3, 4), False)
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Finds the layer and cuts the graph at it."""
+        graph, layer = _last(network)
+        node = network.nodes[layer.name]
+        module = _module(graph, node, layer)
+        _require_alone(graph, node, layer)
+        self.network = network
+        self.path = str(node.target)
+        self.node = node
+        self.is_spatial = isinstance(module, nn.Conv2d)
+        self.weight = module.weight.detach().flatten(1)
+        self.bias = None if module.bias is None else module.bias.detach()
+        self.features_node = node.args[0] if node.args else node.kwargs["input"]
+        if network.n_classes not in (None, self.n_classes):
+            raise NetworkError(
+                f"no decomposition: layer {layer.name} has {self.n_classes} outputs, the network {network.n_classes};"
+                " expected one a class"
+            )
+        self._forward = _forward(graph, self.features_node)
+        self._behind = _behind(graph, node)
+        self._module = module
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs of the layer."""
+        return len(self.weight)
+
+    @property
+    def n_features(self) -> int:
+        """Features ``d`` that a score is computed from."""
+        return self.weight.shape[1]
+
+    def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the features ``(n, d)``, or ``(n, d, height, width)``, and the logits ``(n, classes)`` of images.
+
+        Raises:
+            NetworkError: The features have another shape, or are not finite.
+
+        Cost:
+            One forward pass; no gradients.
+        """
+        self.network.class_count(inputs)
+        with torch.no_grad():
+            features, logits = self._forward(inputs)
+        expected = 4 if self.is_spatial else 2
+        if features.dim() != expected or features.shape[1] != self.n_features:
+            raise NetworkError(
+                f"no decomposition: the input of {self.path} has shape {tuple(features.shape)}, expected {expected}"
+                f" dimensions with {self.n_features} features"
+            )
+        if not bool(torch.isfinite(features).all()):
+            raise NetworkError(f"the features before {self.path} contain NaN or infinity; check the weights")
+        return features, logits
+
+    def logits(self, features: torch.Tensor, head: nn.Module | None = None) -> torch.Tensor:
+        """Returns the logits ``(n, classes)`` of features as ``run`` returns them, by this layer or another head."""
+        with torch.no_grad():
+            scores = (self._module if head is None else head)(features)
+            found: torch.Tensor = self._behind(scores)
+        return found
+
+    def pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """Returns each feature's value ``(n, d)``."""
+        return features.mean((2, 3)) if self.is_spatial else features
+
+
+def obstacle(network: Network) -> str | None:
+    """Returns why a network cannot be decomposed, or nothing where it can.
+
+    >>> obstacle(Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten())))
+    'no decomposition: the last layer with weights, 0, is a 3 x 3 convolution, expected a linear layer or a 1 x 1 one'
+    """
+    try:
+        FinalLayer(network)
+    except NetworkError as error:
+        return str(error)
+    return None
+
+
+def _last(network: Network) -> tuple[fx.GraphModule, Layer]:
+    if network.graph is None:
+        raise NetworkError("no decomposition: its last layer is unknown without a graph (network.report() says why)")
+    for layer in reversed(network.layers):
+        if layer.kind in ("linear", "conv", "attention"):
+            return network.graph, layer
+    raise NetworkError("no decomposition: the network has no linear layer")
+
+
+def _module(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> nn.Linear | nn.Conv2d:
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if isinstance(module, nn.Conv2d) and (module.kernel_size != (1, 1) or module.groups != 1 or any(module.padding)):
+        height, width = module.kernel_size
+        grouped = "grouped " if module.groups != 1 else ""
+        raise NetworkError(
+            f"no decomposition: the last layer with weights, {layer.name}, is a {grouped}{height} x {width}"
+            " convolution, expected a linear layer or a 1 x 1 one"
+        )
+    if not isinstance(module, nn.Linear | nn.Conv2d):
+        kind = node.op if module is None else type(module).__name__
+        raise NetworkError(
+            f"no decomposition: the last layer with weights, {layer.name}, is a {kind}, expected an nn.Linear or an"
+            " nn.Conv2d of size 1 x 1"
+        )
+    return module
+
+
+def _require_alone(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> None:
+    calls = Counter(str(other.target) for other in graph.graph.nodes if other.op == "call_module")
+    if calls[str(node.target)] > 1:
+        raise NetworkError(f"no decomposition: the last layer {node.target} is called more than once")
+    if not layer.cuts:
+        raise NetworkError(f"no decomposition: there are paths to the output beside the last layer {layer.name}")
+
+
+def _forward(graph: fx.GraphModule, features: fx.Node) -> fx.GraphModule:
+    """Returns the graph with the features as a second output."""
+    both = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    logits = both.graph_copy(graph.graph, copies)
+    both.output((copies[features], logits))
+    return fx.GraphModule(graph, both)
+
+
+def _behind(graph: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
+    """Returns what computes the logits from the layer's output.
+
+    Raises:
+        NetworkError: It asks for more than that.
+    """
+    part = fx.Graph()
+    copies = {node: part.placeholder("scores")}
+    for other in graph.graph.nodes:
+        known = all(source in copies for source in other.all_input_nodes)
+        if other.op == "get_attr" or (other.op.startswith("call_") and other.all_input_nodes and known):
+            copies[other] = part.node_copy(other, copies.__getitem__)
+    output = graph.graph.output_node().args[0]
+    if output not in copies:
+        raise NetworkError(f"no decomposition: what follows {node.target} needs more than its output")
+    part.output(copies[output])  # type: ignore[index]  # it is a node, as it was found
+    behind = fx.GraphModule(graph, part)
+    behind.graph.eliminate_dead_code()
+    behind.recompile()
+    return behind
+
+
+def replaced(module: nn.Module, path: str, head: nn.Module) -> nn.Module:
+    """Returns a copy of a module, weights included, with another submodule at a path; all of it can be trained."""
+    own = copy.deepcopy(module)
+    if not path:
+        return head
+    own.set_submodule(path, head)
+    return own.requires_grad_(True)
