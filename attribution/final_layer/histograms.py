@@ -28,9 +28,6 @@ class FeatureHistogram:
         images: ``(K,)``, int64, images seen.
         sums: ``(K, d)``, float64, of the absolute values.
 
-    Raises:
-        InvalidOption: A size out of range.
-
     >>> histogram = FeatureHistogram(2, 3, n_initial=(1, 2))
     >>> histogram.update(torch.tensor([[0.0, -3.0, 1.0], [5.0, 1.0, 1.0]]), torch.tensor([0, 1]))
     >>> histogram.counts.tolist()
@@ -40,7 +37,11 @@ class FeatureHistogram:
     def __init__(
         self, n_classes: int, n_features: int, n_initial: Sequence[int] = (5,), device: torch.device | None = None
     ) -> None:
-        """Starts with no images."""
+        """Starts with no images.
+
+        Raises:
+            InvalidOption: A size out of range.
+        """
         self.n_initial = tuple(dict.fromkeys(n_initial))
         if not self.n_initial:
             raise InvalidOption("n_initial is empty, expected one size or several")
@@ -60,7 +61,7 @@ class FeatureHistogram:
         Raises:
             InvalidInput: Features of another shape.
             InvalidTarget: A label that is no class.
-        """
+        """  # noqa: DOC502 - the check of the labels raises it
         n_classes, n_features = self.sums.shape
         if features.dim() != 2 or features.shape[1] != n_features:
             raise InvalidInput(f"features has shape {tuple(features.shape)}, expected (n, {n_features})")
@@ -85,9 +86,11 @@ class FeatureHistogram:
                 f"cannot merge a histogram of n_initial {self.n_initial} and {tuple(self.sums.shape)} classes and"
                 f" features with one of {other.n_initial} and {tuple(other.sums.shape)}; fit both with the same options"
             )
-        merged = FeatureHistogram(*self.sums.shape, self.n_initial, self.sums.device)
-        for own, one, two in zip(merged._tensors(), self._tensors(), other._tensors(), strict=True):
-            own.copy_(one + two.to(one.device))
+        n_classes, n_features = self.sums.shape
+        merged = FeatureHistogram(n_classes, n_features, self.n_initial, self.sums.device)
+        merged.counts = self.counts + other.counts.to(self.counts.device)
+        merged.images = self.images + other.images.to(self.images.device)
+        merged.sums = self.sums + other.sums.to(self.sums.device)
         return merged
 
     def frequencies(self, n_initial: int) -> torch.Tensor:
@@ -103,11 +106,9 @@ class FeatureHistogram:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Returns the state by name, on the CPU."""
-        sizes = torch.tensor(self.n_initial)
-        names = ("counts", "images", "sums")
-        return {"n_initial": sizes} | {
-            name: tensor.cpu().contiguous() for name, tensor in zip(names, self._tensors(), strict=True)
-        }
+        state = {"counts": self.counts, "images": self.images, "sums": self.sums}
+        stored = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+        return stored | {"n_initial": torch.tensor(self.n_initial)}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> "FeatureHistogram":
@@ -123,11 +124,12 @@ class FeatureHistogram:
                 f"a histogram holds {', '.join(required)}, given {', '.join(sorted(tensors)) or 'nothing'} of other"
                 " names, types or shapes; store it with to_bytes()"
             )
-        own = cls(*tensors["sums"].shape, tensors["n_initial"].tolist())
-        for name, tensor in zip(("counts", "images", "sums"), own._tensors(), strict=True):
-            if tensor.shape != tensors[name].shape:
-                raise InvalidInput(f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(tensor.shape)}")
-            tensor.copy_(tensors[name])
+        n_classes, n_features = tensors["sums"].shape
+        own = cls(n_classes, n_features, tensors["n_initial"].tolist())
+        for name, expected in own.tensors().items():
+            if expected.shape != tensors[name].shape:
+                raise InvalidInput(f"{name} has shape {tuple(tensors[name].shape)}, expected {tuple(expected.shape)}")
+        own.counts, own.images, own.sums = (tensors[name].clone() for name in ("counts", "images", "sums"))
         return own
 
     def to_bytes(self) -> bytes:
@@ -139,9 +141,6 @@ class FeatureHistogram:
     def from_bytes(cls, stored: bytes) -> "FeatureHistogram":
         """Returns the histogram that ``to_bytes`` stored."""
         return cls.from_tensors(loaded(stored))
-
-    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.counts, self.images, self.sums
 
 
 def loaded(stored: bytes) -> dict[str, torch.Tensor]:

@@ -122,9 +122,7 @@ def influential_features(
     histogram = feature_histogram(
         network, batches, n_initial=(n_initial,), n_images=n_images, chunk_size=chunk_size, progress=progress
     )
-    return chosen_features(
-        histogram, n_initial=n_initial, n_features=n_features, aggregation=aggregation, share=share
-    )
+    return chosen_features(histogram, n_initial=n_initial, n_features=n_features, aggregation=aggregation, share=share)
 
 
 def feature_histogram(
@@ -162,7 +160,7 @@ def chosen_features(
     Returns:
         The indices, with what can be said of them.
     """
-    n_classes, width = histogram.sums.shape
+    width = histogram.sums.shape[1]
     _require_choice(width, n_features, aggregation, share)
     if aggregation == "frequency":
         kept = 5 if n_features is None else n_features

@@ -27,16 +27,17 @@ class FinalLayer:
         bias: ``(classes,)`` or nothing.
         is_spatial: Whether it is a convolution.
 
-    Raises:
-        NetworkError: There is no such layer; the message says why.
-
     >>> final = FinalLayer(Network(nn.Sequential(nn.Flatten(), nn.Linear(4, 3))))
     >>> final.path, tuple(final.weight.shape), final.is_spatial
     ('1', (3, 4), False)
     """
 
     def __init__(self, network: Network) -> None:
-        """Finds the layer and cuts the graph at it."""
+        """Finds the layer and cuts the graph at it.
+
+        Raises:
+            NetworkError: There is no such layer; the message says why.
+        """
         graph, layer = _last(network)
         node = network.nodes[layer.name]
         module = _module(graph, node, layer)
@@ -47,7 +48,7 @@ class FinalLayer:
         self.is_spatial = isinstance(module, nn.Conv2d)
         self.weight = module.weight.detach().flatten(1)
         self.bias = None if module.bias is None else module.bias.detach()
-        self.features_node = node.args[0] if node.args else node.kwargs["input"]
+        self.features_node = node.all_input_nodes[0]
         if network.n_classes not in (None, self.n_classes):
             raise NetworkError(
                 f"no decomposition: layer {layer.name} has {self.n_classes} outputs, the network {network.n_classes};"
