@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import save
 from torch import nn
-from torch.fx._symbolic_trace import is_fx_tracing
+from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 from torch.nn import functional
 
 from attribution.errors import InvalidInput, NetworkError
@@ -59,7 +59,7 @@ class DecomposedHead(nn.Module):
         # Without the mask, training would find a use for the places without a feature.
         weight = self.weight.masked_fill(self.indices < 0, 0)
         table, rows = table.to(weight.dtype), self.indices.clamp(min=0)
-        if is_fx_tracing():
+        if is_fx_symbolic_tracing():
             # The fused sum has no derivative of its derivative, which methods that run the graph may ask for.
             gathered = table.index_select(0, rows.flatten()).reshape(n_classes, width, -1)
             scores = torch.bmm(weight.unsqueeze(1), gathered).squeeze(1)

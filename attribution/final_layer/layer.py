@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 from torch import fx, nn
@@ -54,7 +55,7 @@ class FinalLayer:
                 f"no decomposition: layer {layer.name} has {self.n_classes} outputs, the network {network.n_classes};"
                 " expected one a class"
             )
-        self._forward = _forward(graph, self.features_node)
+        self._forward = with_outputs(graph, (self.features_node,))
         self._behind = _behind(graph, node)
         self._module = module
 
@@ -71,8 +72,7 @@ class FinalLayer:
     def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the features ``(n, d)``, or ``(n, d, height, width)``, and the logits ``(n, classes)`` of images.
 
-        Raises:
-            NetworkError: The features have another shape, or are not finite.
+        Features of another shape, or that are not finite, end in a :class:`NetworkError`.
 
         Cost:
             One forward pass; no gradients.
@@ -80,6 +80,15 @@ class FinalLayer:
         self.network.class_count(inputs)
         with torch.no_grad():
             features, logits = self._forward(inputs)
+        self.require_features(features)
+        return features, logits
+
+    def require_features(self, features: torch.Tensor) -> None:
+        """Accepts features of the shape that the layer takes.
+
+        Raises:
+            NetworkError: They have another shape, or are not finite.
+        """
         expected = 4 if self.is_spatial else 2
         if features.dim() != expected or features.shape[1] != self.n_features:
             raise NetworkError(
@@ -88,7 +97,6 @@ class FinalLayer:
             )
         if not bool(torch.isfinite(features).all()):
             raise NetworkError(f"the features before {self.path} contain NaN or infinity; check the weights")
-        return features, logits
 
     def logits(self, features: torch.Tensor, head: nn.Module | None = None) -> torch.Tensor:
         """Returns the logits ``(n, classes)`` of features as ``run`` returns them, by this layer or another head."""
@@ -150,13 +158,13 @@ def _require_alone(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> None:
         raise NetworkError(f"no decomposition: there are paths to the output beside the last layer {layer.name}")
 
 
-def _forward(graph: fx.GraphModule, features: fx.Node) -> fx.GraphModule:
-    """Returns the graph with the features as a second output."""
-    both = fx.Graph()
+def with_outputs(graph: fx.GraphModule, nodes: Sequence[fx.Node]) -> fx.GraphModule:
+    """Returns the graph with what some nodes give as outputs before the logits."""
+    more = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    logits = both.graph_copy(graph.graph, copies)
-    both.output((copies[features], logits))
-    return fx.GraphModule(graph, both)
+    logits = more.graph_copy(graph.graph, copies)
+    more.output((*(copies[node] for node in nodes), logits))
+    return fx.GraphModule(graph, more)
 
 
 def _behind(graph: fx.GraphModule, node: fx.Node) -> fx.GraphModule:

@@ -173,11 +173,11 @@ def _epoch(module: nn.Module, batches: Batches, plan: _Plan, optimised: torch.op
     for inputs, labels in batches:
         loss = functional.cross_entropy(_logits(module, inputs), _labels(module, inputs, labels))
         if not bool(torch.isfinite(loss)):
-            raise NetworkError(f"the loss is {float(loss)} after {n_images} images; use a lower learning_rate")
+            raise NetworkError(f"the loss is {float(loss.detach())} after {n_images} images; use a lower learning_rate")
         optimised.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch
         optimised.step()
-        total, n_images = total + float(loss) * len(inputs), n_images + len(inputs)
+        total, n_images = total + float(loss.detach()) * len(inputs), n_images + len(inputs)
         told.advance(len(inputs))
     if not n_images:
         raise InvalidInput("batches is empty, expected pairs of images and labels; an iterator can be used only once")
@@ -185,8 +185,9 @@ def _epoch(module: nn.Module, batches: Batches, plan: _Plan, optimised: torch.op
 
 
 def _logits(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    # A copy, for an in-place first layer must not reach the caller's images.
     outputs = module(inputs.to(head_of(module).weight.device, non_blocking=True, copy=True))
-    # A copy, for an in-place first layer must not reach the caller's images. In training mode some networks return their auxiliary classifiers as well.
+    # In training mode some networks return their auxiliary classifiers as well.
     logits: torch.Tensor = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
     return logits
 

@@ -1,0 +1,168 @@
+"""One decision, taken apart by the influential features of the classes."""
+
+from typing import NamedTuple
+
+import torch
+
+from attribution.checks import require_classes, target_table
+from attribution.final_layer.feature_maps import FeatureMaps, mean_maps
+from attribution.final_layer.heads import DecomposedHead
+from attribution.final_layer.influential import Influential, membership, require_indices
+from attribution.final_layer.layer import FinalLayer
+from attribution.memory import Chunks, Progress
+from attribution.network import Network
+from attribution.passes import default_chunk, laid_out
+
+
+class Decomposition(NamedTuple):
+    """Mean feature maps ``(batch, k, height, width)`` at their own resolution, and each feature's contribution.
+
+    For a target ``(batch,)`` the axis ``k`` is missing everywhere. Features are in falling order of contribution;
+    places without a feature are -1, and NaN for numbers.
+
+    Attributes:
+        influential: Mean map of the class's influential features; nothing where ``maps_missing`` says why.
+        others: Mean map of all other features.
+        everything: Mean map of all features.
+        contributions: ``(batch, k, n)``, float64, ``W_ci z_i`` of the influential features, in units of the logit.
+        features: ``(batch, k, n)``, int64, their indices.
+        values: ``(batch, k, n)``, float64, their values ``z_i``.
+        places: ``(batch, k, n)``, int64, their places in the class's histogram; 1 is the most frequent.
+        frequencies: ``(batch, k, n)``, float64, in what share of the class's images each was among the largest.
+        logits: ``(batch, k)``, float64, of the full network.
+        decomposed_logits: ``(batch, k)``, float64, by the influential features alone.
+        convergence_delta: ``(batch, k)``, float64: contributions and bias minus the decomposed logit; rounding, unless
+            something follows the final layer, as in SqueezeNet.
+        maps_missing: Why there are no maps.
+        chunk_size: Images evaluated at once, after any halving.
+    """
+
+    influential: torch.Tensor | None
+    others: torch.Tensor | None
+    everything: torch.Tensor | None
+    contributions: torch.Tensor
+    features: torch.Tensor
+    values: torch.Tensor
+    places: torch.Tensor
+    frequencies: torch.Tensor
+    logits: torch.Tensor
+    decomposed_logits: torch.Tensor
+    convergence_delta: torch.Tensor
+    maps_missing: str | None
+    chunk_size: int
+
+
+def decomposition(
+    network: Network,
+    inputs: torch.Tensor,
+    target: torch.Tensor,
+    influential: Influential,
+    *,
+    chunk_size: int | None = None,
+    progress: Progress | None = None,
+) -> Decomposition:
+    r"""Shows what the influential features of a class see in an image, and what each adds to its logit.
+
+    .. math:: M_c = \frac{1}{|I_c|} \sum_{i \in I_c} a_i, \qquad \mathrm{contribution}_{ci} = W_{ci} z_i,
+
+    with :math:`a_i` the map of the last convolution that feature :math:`z_i` is pooled from; beside it the same mean
+    over all other features and over all of them.
+
+    Args:
+        network: The classifier that the features were found for.
+        inputs: Normalised images, float ``(batch, channels, height, width)``.
+        target: Classes, int64 ``(batch,)``, or ``(batch, k)``.
+        influential: The classes' features, from ``influential_features``.
+        chunk_size: Images at once; fitted to memory unless told, halved when it runs out.
+        progress: Called between chunks with images done and in all; may raise to cancel.
+
+    Returns:
+        Maps, contributions and both logits.
+
+    Raises:
+        NetworkError: There is no final layer to decompose.
+        InvalidInput: Images or indices that do not fit the network.
+        InvalidTarget: Not one row of existing classes an image.
+        OutOfMemory: A single image does not fit into memory.
+
+    Cost:
+        One forward pass, whatever the number of classes.
+
+    Guarantee:
+        Exact: the maps weighted by how many features they hold add up to that of all features, the contributions and
+        the bias to the decomposed logit up to ``convergence_delta``. That a map shows where a class is seen is a
+        heuristic: it is the network's own, of a few pixels a side.
+
+    Source:
+        "Decomposing the Deep: Finding Class Specific Filters in Deep CNNs", sections 5.2.3 to 5.2.5.
+
+    >>> import attribution
+    >>> head = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False)]
+    >>> _ = head[2].weight.data.copy_(torch.tensor([[1.0, 10.0], [100.0, 1000.0]]))
+    >>> network, images = Network(torch.nn.Sequential(*head)), torch.tensor([[[[2.0, 4.0]], [[1.0, 1.0]]]])
+    >>> found = attribution.influential_features(network, [(images, torch.tensor([0]))], n_initial=1, n_features=1)
+    >>> result = decomposition(network, images, torch.tensor([0]), found)
+    >>> result.influential.tolist(), result.contributions.tolist(), result.logits.tolist()
+    ([[[2.0, 4.0]]], [[3.0]], [13.0])
+    """  # noqa: DOC502 - the checks and chunks that it calls raise them
+    inputs = network.require_images(inputs)
+    classes = target_table(target, len(inputs), inputs.device)
+    final = FinalLayer(network)
+    require_indices(influential.indices, final.n_classes, final.n_features)
+    require_classes(classes, final.n_classes)
+    reader, parts = _Reader(final, influential), list[dict[str, torch.Tensor]]()
+    chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, len(inputs), progress)
+    chunks.run(len(inputs), lambda start, stop: parts.append(reader.read(inputs[start:stop], classes[start:stop])))
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if target.dim() == 1:
+        found = {name: values[:, 0] for name, values in found.items()}
+    maps = [found.pop(name, None) for name in ("influential", "others", "everything")]
+    return Decomposition(*maps, **found, maps_missing=reader.maps.reason, chunk_size=chunks.size)
+
+
+class _Reader:
+    """Reads everything about some images and classes from one forward pass."""
+
+    def __init__(self, final: FinalLayer, influential: Influential) -> None:
+        device = final.weight.device
+        self._final, self.maps = final, FeatureMaps(final)
+        self._indices = influential.indices.to(device)
+        self._members = membership(self._indices, final.n_features)
+        self._head = DecomposedHead.of(final, self._indices)
+        histogram = influential.histogram.to(device)
+        order = histogram.sort(dim=1, descending=True, stable=True).indices
+        self._places = order.argsort(dim=1) + 1
+        self._frequencies = histogram / influential.images.to(device).unsqueeze(1).double()
+
+    def read(self, inputs: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns the fields of the result by name, ``(n, k, ...)``."""
+        maps, features, logits = self.maps.run(laid_out(inputs))
+        decomposed = self._final.logits(features, self._head).gather(1, classes).double()
+        found = self._ranked(self._final.pooled(features).double(), classes)
+        sums = found["contributions"].nansum(2)
+        if self._final.bias is not None:
+            sums = sums + self._final.bias.double()[classes]
+        found |= {"logits": logits.gather(1, classes).double(), "decomposed_logits": decomposed}
+        return found | {"convergence_delta": sums - decomposed} | ({} if maps is None else self._means(maps, classes))
+
+    def _means(self, maps: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+        own = self._members[classes]
+        chosen = {"influential": own, "others": ~own, "everything": torch.ones_like(own)}
+        return {name: mean_maps(maps, rows) for name, rows in chosen.items()}
+
+    def _ranked(self, values: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Returns the influential features' numbers, the largest contribution first."""
+        indices = self._indices[classes]
+        known, safe = indices >= 0, indices.clamp(min=0)
+        weight = self._final.weight.double()[classes.unsqueeze(2), safe]
+        own = values.unsqueeze(1).expand(-1, classes.shape[1], -1).gather(2, safe)
+        contributions = torch.where(known, weight * own, -torch.inf)
+        order = contributions.argsort(dim=2, descending=True, stable=True)
+        table = {
+            "contributions": contributions.masked_fill(~known, torch.nan),
+            "features": indices,
+            "values": own.masked_fill(~known, torch.nan),
+            "places": self._places[classes].gather(2, safe).masked_fill(~known, -1),
+            "frequencies": self._frequencies[classes].gather(2, safe).masked_fill(~known, torch.nan),
+        }
+        return {name: rows.gather(2, order) for name, rows in table.items()}
