@@ -4,9 +4,12 @@ import torch
 from torch import fx
 
 from attribution.final_layer.layer import FinalLayer, with_outputs
+from attribution.graph import operation
 
 #: What may lie between the last feature maps and the features.
 _PASSED = ("flatten", "reshape", "pooling", "dropout", "identity")
+#: Reshaping that changes which axis is which: what lies before it may look like maps and be none.
+_MOVES = frozenset({"permute", "transpose", "movedim", "swapaxes", "t", "roll", "getitem"})
 
 
 class FeatureMaps:
@@ -68,8 +71,10 @@ def mean_maps(maps: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
 def _candidates(final: FinalLayer) -> list[fx.Node]:
     """Returns the features' node and those before it that it may be a pooled or flattened form of, nearest first."""
     kinds = {final.network.nodes[layer.name]: layer.kind for layer in final.network.layers}
+    graph = final.network.graph
+    modules = {} if graph is None else dict(graph.named_modules())
     found = [final.features_node]
-    while not final.is_spatial and kinds.get(found[-1]) in _PASSED and found[-1].all_input_nodes:
+    while not final.is_spatial and kinds.get(found[-1]) in _PASSED and operation(found[-1], modules) not in _MOVES:
         found.append(found[-1].all_input_nodes[0])
     return found
 

@@ -116,8 +116,21 @@ def decomposition(
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     if target.dim() == 1:
         found = {name: values[:, 0] for name, values in found.items()}
-    maps = [found.pop(name, None) for name in ("influential", "others", "everything")]
-    return Decomposition(*maps, **found, maps_missing=reader.maps.reason, chunk_size=chunks.size)
+    return Decomposition(
+        influential=found.get("influential"),
+        others=found.get("others"),
+        everything=found.get("everything"),
+        contributions=found["contributions"],
+        features=found["features"],
+        values=found["values"],
+        places=found["places"],
+        frequencies=found["frequencies"],
+        logits=found["logits"],
+        decomposed_logits=found["decomposed_logits"],
+        convergence_delta=found["convergence_delta"],
+        maps_missing=reader.maps.reason,
+        chunk_size=chunks.size,
+    )
 
 
 class _Reader:
