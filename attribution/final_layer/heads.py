@@ -56,16 +56,19 @@ class DecomposedHead(nn.Module):
     def _scores(self, table: torch.Tensor) -> torch.Tensor:
         """Returns ``(K, m)`` for features ``(d, m)``."""
         n_classes, width = self.weight.shape
-        # Without the mask, training would find a use for the places without a feature.
-        weight = self.weight.masked_fill(self.indices < 0, 0)
-        table, rows = table.to(weight.dtype), self.indices.clamp(min=0)
+        # A row of zeros in front: index -1 finds it, so that training never finds a use for a place without a feature.
+        table, rows = functional.pad(table.to(self.weight.dtype), (0, 0, 1, 0)), self.indices + 1
         if is_fx_symbolic_tracing():
             # The fused sum has no derivative of its derivative, which methods that run the graph may ask for.
             gathered = table.index_select(0, rows.flatten()).reshape(n_classes, width, -1)
-            scores = torch.bmm(weight.unsqueeze(1), gathered).squeeze(1)
+            scores = torch.bmm(self.weight.unsqueeze(1), gathered).squeeze(1)
+        elif table.shape[1] == 1:
+            # For a single image the fused sum costs more than what it saves.
+            gathered = table.flatten().index_select(0, rows.flatten()).view(n_classes, width)
+            scores = (gathered * self.weight).sum(1, keepdim=True)
         else:
-            # A bag's features are added up as they are read: a tenth of the time of gathering, and no (batch, K, n).
-            scores = functional.embedding_bag(rows, table.contiguous(), per_sample_weights=weight, mode="sum")
+            # Features are added up as they are read: a tenth of the time of gathering, and no (batch, K, n).
+            scores = functional.embedding_bag(rows, table.contiguous(), per_sample_weights=self.weight, mode="sum")
         return scores if self.bias is None else scores + self.bias.unsqueeze(1)
 
 
