@@ -3,8 +3,9 @@
 from attribution import baselines, errors
 from attribution.class_sets import MinProbability, TopK
 from attribution.final_layer.ablation import ablate
+from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.final_layer.evaluation import Evaluation, evaluate
-from attribution.final_layer.heads import DecomposedHead, decompose, decomposed_bytes, decomposed_from_bytes
+from attribution.final_layer.heads import decompose, decomposed_bytes, decomposed_from_bytes
 from attribution.final_layer.histograms import FeatureHistogram
 from attribution.final_layer.influential import (
     Influential,

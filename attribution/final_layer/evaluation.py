@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from attribution.final_layer.batches import Batches, over_batches
-from attribution.final_layer.heads import DecomposedHead
-from attribution.final_layer.influential import Influential, require_indices
+from attribution.final_layer.heads import decomposed_head
+from attribution.final_layer.influential import Influential
 from attribution.final_layer.layer import FinalLayer
 from attribution.memory import Progress
 from attribution.network import Network
@@ -86,7 +86,7 @@ def evaluate(
     """
     final = FinalLayer(network)
     other = None if isinstance(decomposed, Influential) else Network(decomposed)
-    head = head_for(final, decomposed.indices) if isinstance(decomposed, Influential) else None
+    head = decomposed_head(final, decomposed.indices) if isinstance(decomposed, Influential) else None
     counts = empty_evaluation(final)
 
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:
@@ -109,12 +109,6 @@ def count(counts: Evaluation, full: torch.Tensor, other: torch.Tensor, labels: t
     rows = (second == labels, first == labels, first == second, torch.ones_like(labels, dtype=torch.bool))
     for own, row in zip(counts, rows, strict=True):
         own.index_add_(0, labels, row.to(own.dtype))
-
-
-def head_for(final: FinalLayer, indices: torch.Tensor) -> DecomposedHead:
-    """Returns the head of one choice of features, which has to fit the layer."""
-    require_indices(indices, final.n_classes, final.n_features)
-    return DecomposedHead.of(final, indices)
 
 
 def _logits(network: Network, inputs: torch.Tensor) -> torch.Tensor:

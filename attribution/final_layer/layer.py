@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from attribution.errors import NetworkError
+from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.layers import Layer
 from attribution.network import Network
 
@@ -83,7 +84,8 @@ class FinalLayer:
     def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the features ``(n, d)``, or ``(n, d, height, width)``, and the logits ``(n, classes)`` of images.
 
-        Features of another shape, or that are not finite, end in a :class:`NetworkError`.
+        Raises:
+            NetworkError: The layer does not give one output a class, or its input has another shape or is not finite.
 
         Cost:
             One forward pass; no gradients.
@@ -92,6 +94,11 @@ class FinalLayer:
         with torch.no_grad():
             features, logits = self._forward(inputs)
         self.require_features(features)
+        if logits.shape[1:] != (self.n_classes,):
+            raise NetworkError(
+                f"no decomposition: the last layer with weights, {self.path}, has {self.n_classes} outputs, the network"
+                f" {tuple(logits.shape[1:])}; expected one a class"
+            )
         return features, logits
 
     def require_features(self, features: torch.Tensor) -> None:
@@ -135,6 +142,8 @@ def obstacle(network: Network) -> str | None:
 
 
 def _last(network: Network) -> tuple[fx.GraphModule, Layer]:
+    if any(isinstance(part, DecomposedHead) for part in network.module.modules()):
+        raise NetworkError("no decomposition: the network is a decomposed one already; give the full one")
     if network.graph is None:
         raise NetworkError("no decomposition: its last layer is unknown without a graph (network.report() says why)")
     for layer in reversed(network.layers):

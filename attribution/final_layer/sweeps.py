@@ -8,7 +8,7 @@ import torch
 from attribution.checks import require_count
 from attribution.errors import InvalidInput
 from attribution.final_layer.batches import Batches, over_batches
-from attribution.final_layer.evaluation import head_for
+from attribution.final_layer.heads import decomposed_head
 from attribution.final_layer.histograms import FeatureHistogram
 from attribution.final_layer.influential import chosen_features, feature_histogram
 from attribution.final_layer.layer import FinalLayer
@@ -155,7 +155,7 @@ class _Trial:
         self._final = final
         self._heads = [
             [
-                head_for(final, chosen_features(histogram, n_initial=size, n_features=width).indices)
+                decomposed_head(final, chosen_features(histogram, n_initial=size, n_features=width).indices)
                 for width in n_features
             ]
             for size in histogram.n_initial

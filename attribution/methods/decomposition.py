@@ -6,8 +6,8 @@ import torch
 
 from attribution.checks import require_classes, target_table
 from attribution.final_layer.feature_maps import FeatureMaps, mean_maps
-from attribution.final_layer.heads import DecomposedHead
-from attribution.final_layer.influential import Influential, membership, require_indices
+from attribution.final_layer.heads import decomposed_head
+from attribution.final_layer.influential import Influential, membership
 from attribution.final_layer.layer import FinalLayer
 from attribution.memory import Chunks, Progress
 from attribution.network import Network
@@ -108,7 +108,6 @@ def decomposition(
     inputs = network.require_images(inputs)
     classes = target_table(target, len(inputs), inputs.device)
     final = FinalLayer(network)
-    require_indices(influential.indices, final.n_classes, final.n_features)
     require_classes(classes, final.n_classes)
     reader, parts = _Reader(final, influential), list[dict[str, torch.Tensor]]()
     chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, len(inputs), progress)
@@ -141,7 +140,7 @@ class _Reader:
         self._final, self.maps = final, FeatureMaps(final)
         self._indices = influential.indices.to(device)
         self._members = membership(self._indices, final.n_features)
-        self._head = DecomposedHead.of(final, self._indices)
+        self._head = decomposed_head(final, self._indices)
         histogram = influential.histogram.to(device)
         order = histogram.sort(dim=1, descending=True, stable=True).indices
         self._places = order.argsort(dim=1) + 1

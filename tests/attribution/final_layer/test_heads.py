@@ -169,3 +169,18 @@ def test_networks_with_auxiliary_heads_and_convolutional_heads_decompose():
             layer = expected.get_submodule(final.path)
             layer.weight = nn.Parameter(weight.view(layer.weight.shape))
             assert torch.allclose(decomposed(images), expected(images), atol=1e-5)
+
+
+def test_a_decomposed_network_is_not_decomposed_again():
+    again = attribution.Network(decompose(network(), found()), SHAPE)
+    with pytest.raises(NetworkError, match="decomposed one already"):
+        decompose(again, found())
+
+
+def test_one_image_is_as_good_as_many():
+    decomposed, (images, _) = decompose(network(), found()), data(5)
+    rows = torch.cat([decomposed(image.unsqueeze(0)) for image in images])
+    assert torch.allclose(rows, decomposed(images))
+    indices = torch.tensor([[0, 1], [2, -1], [3, 4], [-1, -1]])
+    some = decompose(network(), indices)
+    assert torch.allclose(torch.cat([some(image.unsqueeze(0)) for image in images]), some(images))

@@ -118,6 +118,13 @@ def test_as_many_outputs_as_classes():
     assert "has 6 outputs, the network 3" in obstacle(attribution.Network(pooled, (D, 1, 1)))
 
 
+def test_outputs_that_are_no_classes_are_found_out_by_running():
+    hidden = nn.Sequential(nn.Conv2d(3, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Unflatten(1, (3, 2)))
+    built = nn.Sequential(*hidden, nn.Flatten(), nn.Unflatten(1, (1, 6)), nn.AdaptiveAvgPool1d(3), nn.Flatten())
+    with pytest.raises(NetworkError, match="has 6 outputs"):
+        FinalLayer(attribution.Network(built.double())).run(data(2)[0])
+
+
 def test_features_that_are_not_finite_are_refused():
     images, _ = data(2)
     images[1] = 1e308
