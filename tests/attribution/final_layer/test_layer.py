@@ -52,6 +52,24 @@ def test_the_features_are_the_input_of_the_layer():
     assert torch.allclose(found, features(module(), images))
 
 
+class ReadTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.linear = nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Linear(128, K)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.linear((self.relu(x) * x).flatten(1))
+
+
+def test_values_read_twice_are_not_overwritten():
+    network, (images, _) = attribution.Network(ReadTwice().double()), data(3)
+    features_found, logits = FinalLayer(network).run(images)
+    assert torch.allclose(logits, network(images))
+    before = network.module.conv(images)
+    assert torch.allclose(features_found, (before.relu() * before).flatten(1))
+
+
 def test_a_pointwise_convolution_before_the_pooling_is_a_final_layer():
     final = FinalLayer(attribution.Network(spatial_module(), SHAPE))
     images, _ = data(3)

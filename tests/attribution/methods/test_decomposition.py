@@ -129,6 +129,14 @@ def test_flattened_maps_are_shown_value_by_value():
     assert torch.allclose(found.influential[0, 1], (mask.view(2, 8, 8) * maps[0]).sum(0) / 30)
 
 
+def test_the_maps_are_those_before_any_pooling():
+    pools = [nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    built = nn.Sequential(nn.Conv2d(3, D, 3, padding=1), nn.ReLU(), *pools, nn.Linear(D, K)).double()
+    found = explain(of=attribution.Network(built, SHAPE))
+    maps = last_maps(built, data(3, seed=2)[0], 2)
+    assert torch.allclose(found.everything[:, 0], maps.mean(1))
+
+
 def test_maximum_pooling_has_maps_too():
     built = nn.Sequential(nn.Conv2d(3, D, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(D, K)).double()
     assert explain(of=attribution.Network(built, SHAPE)).influential.shape == (3, K, 6, 6)
