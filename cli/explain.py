@@ -30,9 +30,7 @@ LARGE_GAP = 0.05
     metavar="JSON",
     help='Parameters of one more explanation, shown side by side: \'{"attribution": "deeplift"}\'; repeatable.',
 )
-@click.option(
-    "--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back."
-)
+@click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--out",
