@@ -116,7 +116,7 @@ def test_report():
     assert report.reused == ("relu",)
     assert report.linear_head == ("head.1", 144, N_CLASSES)
     assert report.n_classes == N_CLASSES
-    assert report.methods == {"integrated_gradients": None}
+    assert set(report.methods.values()) == {None}
     assert report.warnings == ()
     functional = attribution.Network(tiny_model("functional_in_place")).report()
     assert functional.functional == functional.in_place == ("relu",)
