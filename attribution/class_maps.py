@@ -20,8 +20,8 @@ Advance = Callable[[int], None]
 class Plan(NamedTuple):
     """How effects are found: ``n_directions`` leading ones and ``n_signs`` random ones, for a sketch.
 
-    ``transform`` is applied to every row, for attributions that are not linear in the output; ``spanning`` belongs to
-    one network and attribution.
+    ``transform`` is applied to every row, for attributions that are not linear in the output; ``spanning`` finds
+    directions, and keeps the last ones.
     """
 
     classes: Classes

@@ -1,12 +1,14 @@
 """For each image, orthonormal directions that span what tells its classes apart, and random ones in the rest."""
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from attribution.class_sets import ClassSets
 from attribution.heads import Head, leading_directions
+from attribution.network import Network
 from attribution.noise import Generators, row_noise
 
 
@@ -28,8 +30,7 @@ class SpanningDirections:
 
     def __init__(self) -> None:
         """Starts with nothing found."""
-        self._key: tuple[int, ...] | None = None
-        self._found = torch.empty(0)
+        self._last: _Found | None = None
 
     def of(self, head: Head | None, sets: ClassSets) -> list[torch.Tensor]:
         """Returns one tensor an image."""
@@ -40,10 +41,33 @@ class SpanningDirections:
         chosen = chosen[chosen >= 0]
         if head is not None and head.weight.dim() == 3:
             return _spanning(head._replace(weight=head.weight[row]), chosen, sets.mask.shape[1])
-        key = tuple(chosen.tolist())
-        if key != self._key:
-            self._key, self._found = key, _spanning(head, chosen, sets.mask.shape[1])
-        return self._found
+        last = self._last  # one read: another thread may put its own there meanwhile
+        if last is None or not last.answers(head, chosen):
+            own = head and head._replace(weight=head.weight.clone())
+            last = self._last = _Found(own, chosen, _spanning(head, chosen, sets.mask.shape[1]))
+        return last.directions
+
+
+class _Found(NamedTuple):
+    """The directions of a head over the chosen classes."""
+
+    head: Head | None
+    chosen: torch.Tensor
+    directions: torch.Tensor
+
+    def answers(self, head: Head | None, chosen: torch.Tensor) -> bool:
+        """Returns whether a head and choice have these directions; weights may have been trained in the meantime."""
+        if not torch.equal(self.chosen, chosen) or self.head is None or head is None:
+            return torch.equal(self.chosen, chosen) and self.head is head
+        return self.head.spans == head.spans and torch.equal(self.head.weight, head.weight)
+
+
+_KEPT: WeakKeyDictionary[Network, SpanningDirections] = WeakKeyDictionary()
+
+
+def kept_directions(network: Network) -> SpanningDirections:
+    """Returns what was found for the network before: for 1000 classes that takes as long as eight backward passes."""
+    return _KEPT.setdefault(network, SpanningDirections())
 
 
 def split_directions(spanning: list[torch.Tensor], sets: ClassSets, n_leading: int, signs: torch.Tensor) -> Directions:

@@ -86,7 +86,8 @@ def layer_gradients(
     starts = [laid_out(points.detach())]
 
     def on_value(name: str, value: torch.Tensor) -> torch.Tensor:
-        if not run.values and layers[name].cuts:
+        # Asking the pass itself would tie it to this function, and both would outlive the chunk.
+        if not hooks.has_any and layers[name].cuts:
             # Nothing before the first layer needs a gradient, if everything else is behind it.
             starts[0] = value = value.detach().requires_grad_()
         hooks.put(name, value)
@@ -111,11 +112,13 @@ class GradientHooks:
     def __init__(self, receive: Receive, k: int) -> None:
         """Starts without hooks."""
         self._receive, self._k, self._number = receive, k, 0
+        self.has_any = False
         # A hook that knew the value itself would keep it, and itself, alive for ever.
         self._known: dict[str, torch.Tensor] = {}
 
     def put(self, name: str, value: torch.Tensor) -> None:
         """Puts a hook on a layer's value, where gradients flow through it."""
+        self.has_any = True
         if value.requires_grad:
             value.register_hook(lambda gradient: self._hand_on(name, gradient))  # type: ignore[no-untyped-call]  # torch
 

@@ -19,6 +19,9 @@ from storage.settings import Settings
 if TYPE_CHECKING:
     from client import Client
 
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+"""Files that a folder of images is made of."""
+
 
 @click.group()
 def models() -> None:
@@ -52,9 +55,16 @@ def models() -> None:
 @click.option("--mean", help="Comma-separated means to subtract.")
 @click.option("--std", help="Comma-separated deviations to divide by.")
 @click.option("--labels", help="Comma-separated class names, or a file with one a line.")
+@click.option(
+    "--background",
+    "backgrounds",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Named set of images that methods may compare with; repeatable.",
+)
 @click.option("--no-wait", is_flag=True, help="Do not wait for the worker's check.")
 @url_option
-def add(name: str, url: str, weights: Path | None, no_wait: bool, **given: Any) -> None:
+def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: tuple[str, ...], **given: Any) -> None:
     """Register a classifier and wait until a worker has checked it.
 
     \b
@@ -64,7 +74,10 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, **given: Any) 
     from client import Client
 
     spec = _spec(name, weights, given)
+    folders = dict(map(_background, backgrounds))
     with Client(url) as client:
+        sets = {key: [client.upload(path).sha256 for path in paths] for key, paths in folders.items()}
+        spec = ModelSpec.model_validate(spec.model_dump(exclude_unset=True) | ({"backgrounds": sets} if sets else {}))
         version = register(client, spec, weights, wait=not no_wait)
     click.echo(f"{version.name}@{version.version} is {version.state.value}, {version.classes or '?'} classes")
 
@@ -161,6 +174,14 @@ def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: b
     if version.error is not None:
         raise click.ClickException(f"{spec.name}@{spec.version} was refused: {version.error.detail}")
     return version
+
+
+def _background(text: str) -> tuple[str, list[Path]]:
+    name, found, folder = text.partition("=")
+    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in IMAGES) if found else []
+    if not paths:
+        raise click.BadParameter(f"{text!r}: expected NAME=FOLDER, a folder with {', '.join(IMAGES)} files")
+    return name, paths
 
 
 def _is_known(client: "Client", entry: ConfiguredModel) -> bool:

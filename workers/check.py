@@ -1,5 +1,6 @@
 """The procedure of a model's check: build it, load its weights, run it once, report."""
 
+import gc
 import time
 
 from contracts.classifiers import ModelReport, ModelSpec
@@ -17,10 +18,10 @@ def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Out
     """Refuses a model with every reason, or reports its classes, layers and the methods that apply."""
     started = time.perf_counter()
     spec = ModelSpec.model_validate(claimed.request)
-    tracker.report(0, 2, "loading")
-    network = build_network(context, spec)
-    tracker.report(1, 2, "running")
-    report = report_on(network, spec)
+    try:
+        report = _report(context, spec, tracker)
+    finally:
+        gc.collect()  # a traced graph and its nodes refer to each other, and would keep the weights in memory
     seconds = {"check": time.perf_counter() - started}
     result = Result(
         job=claimed.job_id,
@@ -30,6 +31,13 @@ def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Out
         provenance=provenance(context, claimed, method="check", version=1, parameters={}, seconds=seconds),
     )
     return Succeeded(result.model_dump(mode="json"))
+
+
+def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelReport:
+    tracker.report(0, 2, "loading")
+    network = build_network(context, spec)
+    tracker.report(1, 2, "running")
+    return report_on(network, spec)
 
 
 def report_in(outcome: Outcome) -> ModelReport:

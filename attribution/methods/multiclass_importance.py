@@ -9,7 +9,7 @@ from attribution.attributions import Attribution, AttributionOptions, attributio
 from attribution.checks import require_choice, require_count, require_number
 from attribution.class_maps import ClassMaps, Mode, Plan, class_maps, joined
 from attribution.class_sets import Classes, largest_set, require_class_sets
-from attribution.directions import SpanningDirections, random_signs
+from attribution.directions import kept_directions, random_signs
 from attribution.errors import InvalidOption
 from attribution.heads import head_weight
 from attribution.memory import Chunks, Progress
@@ -102,7 +102,7 @@ def multiclass_importance(
             rule); ``"lrp_epsilon"``. The last two explain logits and need a graph of layers they have rules for.
         classes: ``"all"``, indices, ``TopK(n)`` or ``MinProbability(p)``: the classes compared.
         mode: ``"exact"``, ``"sketch"`` or ``"importance"``, which finds nothing but the importance.
-        n_directions: For a sketch, leading directions, from 0; 64 where the network has a last layer to take them
+        n_directions: For a sketch, leading directions, from 0; 56 where the network has a last layer to take them
             from, otherwise 0.
         n_signs: For a sketch, random directions in the rest, 0 or from 2; 8 beside leading directions, 128 alone.
         radius: Of the silhouette's surroundings, in pixels, from 1.
@@ -182,16 +182,16 @@ def _plan(
         raise InvalidOption(f'n_directions and n_signs belong to mode="sketch", mode is {mode!r}')
     transform = torch.abs if attribution == "saliency" else None
     if mode != "sketch":
-        return Plan(classes, mode, 0, 0, transform, SpanningDirections())
+        return Plan(classes, mode, 0, 0, transform, kept_directions(network))
     has_order = head_weight(network) is not None
-    leading = (64 if has_order else 0) if n_directions is None else require_count(n_directions, "n_directions", 0)
+    leading = (56 if has_order else 0) if n_directions is None else require_count(n_directions, "n_directions", 0)
     random = (8 if leading else 128) if n_signs is None else require_count(n_signs, "n_signs", 0)
     if random == 1 or leading + random == 0:
         raise InvalidOption(
             f"n_directions is {leading} and n_signs {random}: a sketch takes a direction or two signs at least, and"
             " from a single sign no error can be told"
         )
-    return Plan(classes, mode, leading, random, transform, SpanningDirections())
+    return Plan(classes, mode, leading, random, transform, kept_directions(network))
 
 
 def _most_rows(plan: Plan, n_classes: int) -> int:

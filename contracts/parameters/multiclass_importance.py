@@ -52,7 +52,7 @@ class MulticlassImportanceParams(Wire):
     mode: Literal["exact", "sketch", "importance"] = "exact"
     """All maps exactly; all maps from few directions, with their error; or the importance alone, in one pass."""
     n_directions: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
-    """Of a sketch: leading directions of the last layer; 64 where the network has one."""
+    """Of a sketch: leading directions of the last layer; 56 where the network has one."""
     n_signs: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
     """Of a sketch: random directions beside them, not 1; 8 beside leading directions, 128 alone."""
     radius: Annotated[int, Field(ge=1, le=100, strict=True)] = 3

@@ -398,3 +398,14 @@ def test_memory_that_runs_out_halves_the_chunk():
     assert max(tried) == 3
     for name in MAPS:
         assert_equal(getattr(found, name), getattr(expected, name), 1e-9)
+
+
+def test_weights_trained_after_a_call_change_the_directions():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Linear(2, 5)).double().eval()
+    network, images = attribution.Network(module), torch.randn(1, 3, 2, 2, dtype=torch.float64)
+    attribution.multiclass_importance(network, images)
+    with torch.no_grad():
+        module[2].weight[:3] = module[2].weight[[1, 2, 0]] * 2
+    found, afresh = (attribution.multiclass_importance(one, images) for one in (network, attribution.Network(module)))
+    assert found.individual is not None
+    torch.testing.assert_close(found.individual, afresh.individual)

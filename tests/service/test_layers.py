@@ -1,0 +1,112 @@
+"""Layers that a job names, and sets of images that a model is registered with."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import attribution
+from attribution.layer_selection import selected_layers
+from cli.main import command as attribution_command
+from contracts.classifiers import LayerInfo, ModelSpec
+from service.layers import chosen_layers
+from tests.attribution.tiny_models import SHAPE, tiny_model
+from tests.service.house import House, model_spec, picture, refused, sent
+
+SHAPLEY = {"method": "layer_shapley"}
+IMAGE = sent(picture())
+
+
+def submitted(house: House, **params: Any) -> Any:
+    return house.submit(model="digits", inputs=[IMAGE], explanation=SHAPLEY | params)
+
+
+@pytest.mark.parametrize("layers", [["fc"], ["input"], ["Linear"], ["f*"], "all"])
+def test_layers_are_named_by_name_kind_or_pattern(house: House, layers: Any) -> None:
+    house.add_model()
+    assert submitted(house, layers=layers).status_code == 202
+
+
+def test_unknown_layers_are_refused_with_the_closest_known_one(house: House) -> None:
+    house.add_model()
+    wrong = refused(submitted(house, layers=["fc", "fcc"], raw=["conv*"]), 422, "invalid_option")
+    assert wrong.keys() == {"/explanation/layers/1", "/explanation/raw/0"}
+    assert "'fcc' is no layer" in wrong["/explanation/layers/1"]
+    assert "fc" in wrong["/explanation/layers/1"].split("; ")[1]
+
+
+@pytest.mark.parametrize("choice", ["all", "input", "conv", "addition", "*1", ["relu", "linear"], "[ab]*", "nothing"])
+def test_the_gateway_reads_a_choice_as_the_engine_does(choice: Any) -> None:
+    network = attribution.Network(tiny_model("residual"), SHAPE)
+    reported = [LayerInfo(name=layer.name, kind=layer.kind, shape=None, cuts=layer.cuts) for layer in network.layers]
+    try:
+        expected = set(selected_layers(network, choice))
+    except attribution.errors.InvalidOption:
+        expected = set()
+    assert chosen_layers(choice, reported) == expected
+
+
+def test_options_of_another_estimator_are_refused(house: House) -> None:
+    house.add_model()
+    [(pointer, detail)] = refused(submitted(house, n_samples=3), 422, "invalid_request").items()
+    assert pointer == "/explanation"
+    assert "n_samples belongs to expected_gradients and feature_maps, estimator is path" in detail
+
+
+def uploaded(house: House) -> str:
+    content = picture()
+    assert house.http.post("/v1/images", content=content, headers={"Content-Type": "image/png"}).status_code in {
+        200,
+        201,
+    }
+    return hashlib.sha256(content).hexdigest()
+
+
+def registered(house: House, backgrounds: dict[str, list[str]]) -> Any:
+    return house.http.post("/v1/models", json=model_spec(backgrounds=backgrounds))
+
+
+def test_a_model_is_registered_with_sets_of_uploaded_images(house: House) -> None:
+    digest = uploaded(house)
+    answer = registered(house, {"plain": [digest, digest]})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["backgrounds"] == {"plain": [digest, digest]}
+    assert ModelSpec.model_validate(house.claim().request).backgrounds == {"plain": [digest, digest]}
+    other = registered(house, {"plain": [digest]})
+    assert other.status_code == 409, "another set makes another model, and a version never changes"
+
+
+def test_sets_of_unknown_images_are_refused(house: House) -> None:
+    digest = uploaded(house)
+    wrong = refused(registered(house, {"plain": [digest, "0" * 64]}), 422, "invalid_request")
+    assert wrong == {"/backgrounds/plain/1": f"no image {'0' * 64} was uploaded: send it to POST /v1/images first"}
+    assert house.counts().get("models", 0) == 0
+
+
+def test_a_job_names_a_set_of_its_model(house: House) -> None:
+    house.add_model(backgrounds={"plain": [uploaded(house)]})
+    assert submitted(house, baselines=[{"kind": "set", "name": "plain"}]).status_code == 202
+    wrong = refused(submitted(house, baselines=[{"kind": "set", "name": "plane"}]), 422, "invalid_option")
+    [(pointer, detail)] = wrong.items()
+    assert pointer == "/explanation/baselines/0/name"
+    assert "no set 'plane'" in detail
+    assert "plain" in detail
+
+
+def test_the_command_sends_a_folder_as_a_set(house: House, tmp_path: Path) -> None:
+    for name, size in {"a.png": 8, "b.PNG": 9}.items():
+        (tmp_path / name).write_bytes(picture(size=(size, size)))
+    (tmp_path / "notes.txt").write_text("not an image")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(model_spec()))
+    words = ["models", "add", "digits", "--spec", str(spec), "--no-wait", "--url", str(house.http.base_url)]
+    done = CliRunner().invoke(attribution_command, [*words, "--background", f"plain={tmp_path}"])
+    assert done.exit_code == 0, done.output
+    [digests] = ModelSpec.model_validate(house.claim().request).backgrounds.values()
+    assert digests == [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.png", "b.PNG")]
+    wrong = CliRunner().invoke(attribution_command, [*words, "--background", f"plain={tmp_path / 'nowhere'}"])
+    assert wrong.exit_code == 2
+    assert "expected NAME=FOLDER" in wrong.output
