@@ -80,6 +80,8 @@ def leading_directions(head: torch.Tensor | None, n_classes: int, *, spans: bool
     >>> leading_directions(torch.tensor([[1.0], [1.0], [-2.0]]), 3, spans=True).abs()
     tensor([[0.4082, 0.4082, 0.8165]], dtype=torch.float64)
     """
+    if head is not None and spans and head.shape[1] < n_classes - 1:
+        return _few_directions(head.double() - head.double().mean(0))
     basis = contrasts(n_classes)
     if head is None:
         return basis
@@ -90,3 +92,13 @@ def leading_directions(head: torch.Tensor | None, n_classes: int, *, spans: bool
         vectors = vectors[:, squares > _RANK**2 * squares[-1]]
     found: torch.Tensor = vectors.flip(1).T @ basis.to(head.device)
     return found
+
+
+def _few_directions(centred: torch.Tensor) -> torch.Tensor:
+    """Returns the left singular vectors of a tall matrix through its small Gram matrix, in less memory."""
+    squares, right = torch.linalg.eigh(centred.T @ centred)
+    told = squares > _RANK**2 * squares[-1]
+    left = centred @ (right[:, told] / squares[told].sqrt()).flip(1)
+    # Of the weakest directions the product knows little more than the space they span: made orthonormal again.
+    orthonormal: torch.Tensor = torch.linalg.qr(left).Q.T
+    return orthonormal
