@@ -134,7 +134,7 @@ class Network:
             linear_head=reports.head_of(self._graph, self._layers),
             n_classes=self.n_classes,
             layers=self.layers,
-            methods=reports.applicable_methods(self._graph),
+            methods=reports.applicable_methods(self),
             warnings=reports.warnings_of(self._graph, self._n_hooks, self._reason),
         )
 

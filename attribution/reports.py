@@ -2,20 +2,31 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import fx
 
 from attribution.graph import operation
 from attribution.layers import Layer, LinearHead, linear_head
 
-#: Method id -> why it does not apply to a network with this graph, or nothing where it does.
-_OBSTACLES: dict[str, Callable[[fx.GraphModule | None], str | None]] = {
+if TYPE_CHECKING:
+    from attribution.network import Network
+
+
+def _no_final_layer(network: "Network") -> str | None:
+    from attribution.final_layer.layer import obstacle  # it needs networks, and these need this module
+
+    return obstacle(network)
+
+
+#: Method id -> why it does not apply to a network, or nothing where it does.
+_OBSTACLES: dict[str, Callable[["Network"], str | None]] = {
+    "decomposition": _no_final_layer,
     # It needs outputs and gradients only, and those every network has.
     "integrated_gradients": lambda _: None,
     # Its default does too; DeepLIFT and epsilon-LRP name the layer that they have no rule for.
     "multiclass_importance": lambda _: None,
-    "layer_shapley": lambda graph: None if graph is not None else "its layers are unknown without a graph",
+    "layer_shapley": lambda network: None if network.graph is not None else "its layers are unknown without a graph",
 }
 
 
@@ -52,9 +63,9 @@ def functional_activations(layers: Mapping[fx.Node, Layer]) -> tuple[str, ...]:
     )
 
 
-def applicable_methods(graph_module: fx.GraphModule | None) -> dict[str, str | None]:
+def applicable_methods(network: "Network") -> dict[str, str | None]:
     """Returns each method id with the reason why it does not apply, or nothing."""
-    return {method: obstacle(graph_module) for method, obstacle in _OBSTACLES.items()}
+    return {method: obstacle(network) for method, obstacle in _OBSTACLES.items()}
 
 
 def head_of(graph_module: fx.GraphModule | None, layers: dict[fx.Node, Layer]) -> LinearHead | None:

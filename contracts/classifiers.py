@@ -87,6 +87,8 @@ class ModelSpec(Wire):
     """How an image becomes its input."""
     labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
     """Names of the classes in the order of the outputs; empty: classes have no names."""
+    decomposed: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    """Features a class of a decomposed final layer, whose weights a fit or a retraining returned."""
     backgrounds: Annotated[
         dict[Name, Annotated[list[Sha256], Field(min_length=1, max_length=64)]], Field(max_length=16)
     ] = {}

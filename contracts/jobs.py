@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from contracts.base import LabelKey, LabelValue, ModelRef, Wire
+from contracts.data_tasks import DatasetRef, Task
 from contracts.identity import ModelIdentity
 from contracts.images import ImageRef
 from contracts.methods import Explanation
@@ -44,6 +45,10 @@ class JobRequest(Wire):
     """The method and its parameters."""
     explanations: Annotated[list[Explanation], Field(min_length=1, max_length=8)] | None = None
     """Several explanations instead, each of every image by every model."""
+    dataset: DatasetRef | None = None
+    """A data set in place of inputs, as `name` or `name@version`."""
+    task: Task | None = None
+    """What is done with the data set, in place of an explanation."""
     quality: QualityOptions = QualityOptions()
     """Figures about the maps that are to be taken."""
     render: RenderOptions = RenderOptions()
@@ -83,8 +88,8 @@ class JobRequest(Wire):
 
     @model_validator(mode="after")
     def _require_one_of_each(self) -> "JobRequest":
-        if (self.explanation is None) == (self.explanations is None):
-            raise ValueError("expected exactly one of explanation and explanations")
+        if [self.explanation, self.explanations, self.task].count(None) != 2:
+            raise ValueError("expected exactly one of explanation, explanations and task")
         if self.model is not None and self.models is not None:
             raise ValueError("expected one of model and models, given both")
         if (cells := len(self.models or [0]) * len(self.explanations or [0])) > MAX_CELLS:
@@ -97,7 +102,17 @@ class JobRequest(Wire):
         return self
 
     @model_validator(mode="after")
+    def _require_what_the_task_needs(self) -> "JobRequest":
+        if (self.task is None) != (self.dataset is None):
+            raise ValueError("dataset and task belong together: a data set is fitted, evaluated, ... as a whole")
+        if self.task is not None and (self.model is None or self.inputs):
+            raise ValueError("a task takes one model and a data set, no inputs")
+        return self
+
+    @model_validator(mode="after")
     def _require_what_the_method_needs(self) -> "JobRequest":
+        if self.task is not None:
+            return self
         found = list(self.asked_explanations().values())
         if any(isinstance(explanation, SelfTestParams) for explanation in found):
             if self.asked_models() or self.inputs or len(found) > 1:

@@ -5,19 +5,28 @@ from typing import Annotated
 from pydantic import Field
 
 from contracts.base import Wire
+from contracts.parameters.decomposition import DecompositionParams
 from contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from contracts.parameters.layer_shapley import LayerShapleyParams
 from contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
-    IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
+    DecompositionParams | IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
     Field(discriminator="method"),
 ]
 
 METHODS: dict[
-    str, type[IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams]
+    str,
+    type[
+        DecompositionParams
+        | IntegratedGradientsParams
+        | LayerShapleyParams
+        | MulticlassImportanceParams
+        | SelfTestParams
+    ],
 ] = {
+    "decomposition": DecompositionParams,
     "integrated_gradients": IntegratedGradientsParams,
     "layer_shapley": LayerShapleyParams,
     "multiclass_importance": MulticlassImportanceParams,

@@ -21,6 +21,8 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     UNKNOWN_MODEL = "unknown_model"
     MODEL_NOT_READY = "model_not_ready"
+    UNKNOWN_DATASET = "unknown_dataset"
+    DATASET_NOT_READY = "dataset_not_ready"
     METHOD_NOT_APPLICABLE = "method_not_applicable"
     UNKNOWN_IMAGE = "unknown_image"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -83,6 +85,8 @@ TITLES: dict[ErrorCode, str] = {
     ErrorCode.NOT_FOUND: "There is nothing here",
     ErrorCode.UNKNOWN_MODEL: "The model is not registered",
     ErrorCode.MODEL_NOT_READY: "The model is not ready",
+    ErrorCode.UNKNOWN_DATASET: "The data set is not registered",
+    ErrorCode.DATASET_NOT_READY: "The data set is not ready",
     ErrorCode.METHOD_NOT_APPLICABLE: "The method does not apply to the model",
     ErrorCode.UNKNOWN_IMAGE: "The image was never uploaded",
     ErrorCode.METHOD_NOT_ALLOWED: "The HTTP method is not allowed here",

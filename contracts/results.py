@@ -133,6 +133,34 @@ class LayerResult(Wire):
     """The feature maps with the largest scores, whatever their sign."""
 
 
+class FeatureContribution(Wire):
+    """What one influential feature adds to the logit of its class."""
+
+    index: int
+    contribution: float
+    """Its value times its weight."""
+    value: float
+    place: int
+    """In the class's histogram; 1 is the most frequent."""
+    frequency: float
+    """In what share of the class's images it was among the largest."""
+
+
+class DecompositionResult(Wire):
+    """One decision by the influential features of a class."""
+
+    target: int
+    logit: float
+    decomposed_logit: float
+    """By the influential features alone."""
+    convergence_delta: float
+    """Contributions and bias minus the decomposed logit."""
+    features: list[FeatureContribution]
+    """In falling order of contribution."""
+    maps_missing: str | None = None
+    """Why there are no maps."""
+
+
 class ArtifactRef(Wire):
     """One file of the result."""
 
@@ -173,6 +201,8 @@ class ImageResult(Wire):
     """Of multi-class importance."""
     layers: list[LayerResult] = []
     """Of layer Shapley: every layer in forward order, one entry a class."""
+    decomposition: list[DecompositionResult] = []
+    """Of the decomposition of the final layer: one entry a class."""
     occlusion: list[OcclusionCurve] = []
     """Where `quality.occlusion` asked for it."""
     artifacts: list[ArtifactRef] = []
@@ -239,7 +269,7 @@ class Result(Wire):
     """The outcome of a job that succeeded."""
 
     job: str
-    kind: Literal["explain", "compare", "check", "self_test"]
+    kind: Literal["explain", "compare", "check", "fit", "evaluate", "sweep", "ablate", "retrain", "self_test"]
     counts: Counts
     """Of a comparison: over all its cells."""
     images: list[ImageResult] = []

@@ -36,7 +36,16 @@ class JobKind(StrEnum):
     EXPLAIN = "explain"
     COMPARE = "compare"
     CHECK = "check"
+    FIT = "fit"
+    EVALUATE = "evaluate"
+    SWEEP = "sweep"
+    ABLATE = "ablate"
+    RETRAIN = "retrain"
     SELF_TEST = "self_test"
+
+
+DATA_KINDS = (JobKind.FIT, JobKind.EVALUATE, JobKind.SWEEP, JobKind.ABLATE, JobKind.RETRAIN)
+"""Tasks over a data set."""
 
 
 class Priority(StrEnum):

@@ -45,6 +45,13 @@ EXPLANATIONS: dict[ErrorCode, str] = {
         "The model is still being checked by a worker (try again after Retry-After), or was refused (its version "
         "says why)."
     ),
+    ErrorCode.UNKNOWN_DATASET: (
+        "The request names a data set that is not registered. The detail says which names are close; `/v1/datasets` "
+        "lists all."
+    ),
+    ErrorCode.DATASET_NOT_READY: (
+        "The data set is still being read by a worker (try again soon), or was refused (its version says why)."
+    ),
     ErrorCode.METHOD_NOT_APPLICABLE: (
         "The method cannot explain this model; the detail and the model's report say why."
     ),

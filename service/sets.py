@@ -21,7 +21,7 @@ def wrong_sets(request: JobRequest, classifier: Classifier) -> Iterator[FieldErr
     for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, SelfTestParams):
             continue
-        for index, baseline in enumerate(explanation.baselines or []):
+        for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
             if isinstance(baseline, SetBaseline) and baseline.name not in known:
                 detail = f"the model was registered with no set {baseline.name!r}; {closest(baseline.name, known)}"
                 yield FieldError(pointer=f"{pointer}/baselines/{index}/name", detail=detail)

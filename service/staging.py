@@ -49,7 +49,7 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
     for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, SelfTestParams):
             continue
-        for index, baseline in enumerate(explanation.baselines or []):
+        for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
             yield from _of_baseline(f"{pointer}/baselines/{index}", baseline)
 
 

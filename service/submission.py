@@ -12,6 +12,8 @@ from contracts.problems import ErrorCode, FieldError
 from contracts.states import JobKind
 from service.bodies import Body, parse
 from service.classifiers import Classifier
+from service.data_jobs import new_data_job
+from service.fits import wrong_fits
 from service.gateway import Gateway
 from service.layers import wrong_layers
 from service.pointers import at
@@ -35,6 +37,8 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
         ProblemError: Something is wrong with the request; nothing was stored.
     """
     request = parse(JobRequest, body.document)
+    if request.task is not None:
+        return _entered(gateway, new_data_job(gateway, tenant, request, key), use_cache=use_cache)
     _require_harmless(gateway, request)
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
@@ -42,9 +46,15 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     classifiers = _classifiers(gateway, tenant, request, staged)
     for pointer, classifier in classifiers.items():
         _check_against(classifier, pointer, request, staged, gateway.settings.max_maps)
+        for error in wrong_fits(gateway, tenant, request, classifier):
+            staged.blame(ErrorCode.INVALID_OPTION, error.pointer, error.detail)
     _require_nothing_wrong(staged)
     new = _new_job(gateway, tenant, request, staged, list(classifiers.values()), key)
     staged.store(gateway.store)
+    return _entered(gateway, new, use_cache=use_cache)
+
+
+def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool) -> Submitted:
     try:
         found = submit(gateway.engine, new, use_cache=use_cache)
     except IdempotencyMismatchError as error:

@@ -28,7 +28,7 @@ from contracts.states import JobStatus
 from storage.database import reading, writing
 from storage.jobs import enter
 from storage.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
-from storage.statements import ENDED, count_children, enter_artifacts, hold_parents, settle
+from storage.statements import ENDED, EndedParts, count_children, enter_artifacts, hold_parents, settle
 from storage.tables import jobs, results
 
 
@@ -153,12 +153,13 @@ def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) ->
 
 
 def _enter_children(connection: Connection, claimed: Claim, children: Sequence[NewJob], now: float) -> int:
-    done = 0
+    done, work = 0, 0
     for index, child in enumerate(children):
         ours = replace(child, tenant=claimed.tenant, parent_id=claimed.job_id, shard_index=index)
-        done += enter(connection, ours)
+        if enter(connection, ours):
+            done, work = done + 1, work + child.work
     # A child whose result is known ends as it is entered; where all do, or there is none, the merge is next.
-    merge = (done or not children) and count_children(connection, claimed.job_id, done, 0, now)
+    merge = (done or not children) and count_children(connection, claimed.job_id, EndedParts(done, 0, work), now)
     return len(children) - done + bool(merge)
 
 
@@ -200,7 +201,8 @@ def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dic
         case Cancelled():
             return _CANCEL, {}
         case FannedOut():
-            return _SPLIT, {"total": len(outcome.children)}
+            work = sum(child.work for child in outcome.children)
+            return _SPLIT, {"total": len(outcome.children), "work": work}
         case Failed() if outcome.problem.retryable and claimed.attempt < claimed.max_attempts:
             return _TRY_AGAIN, {}
     return _FAIL, {"problem": outcome.problem.model_dump(mode="json", exclude_none=True)}
@@ -290,7 +292,8 @@ _SPLIT = _end(
         {
             "phase": "wait",
             "children_total": bindparam("total"),
-            "progress_total": bindparam("total"),
+            "progress_done": 0,
+            "progress_total": bindparam("work"),
             "progress_stage": "children",
         }
     )

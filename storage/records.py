@@ -75,6 +75,8 @@ class NewJob:
     cache_key: str | None = None
     max_attempts: int = 3
     deadline_s: float | None = None
+    work: int = 1
+    """Units of work that its parent counts when it ends, such as images."""
     parent_id: str | None = None
     shard_index: int | None = None
     id: str = field(default_factory=new_id)
@@ -108,6 +110,7 @@ class NewJob:
             "progress_done": 0,
             "progress_total": 0,
             "progress_stage": "queued",
+            "work_estimated": self.work,
             "parent_id": self.parent_id,
             "shard_index": self.shard_index,
             "children_total": 0,

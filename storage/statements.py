@@ -1,10 +1,9 @@
 """Statements that more than one part of the ledger needs."""
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, Table, and_, case, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -52,7 +51,7 @@ def enter_artifacts(
     insert_missing(connection, job_artifacts, references)
 
 
-ENDED = (jobs.c.id, jobs.c.parent_id, jobs.c.status, jobs.c.kind)
+ENDED = (jobs.c.id, jobs.c.parent_id, jobs.c.status, jobs.c.kind, jobs.c.work_estimated)
 """What `settle` must know of a job that ended."""
 
 
@@ -79,9 +78,26 @@ def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> i
     for row in ended:
         if row["kind"] == JobKind.CHECK:
             connection.execute(_refuse_unchecked(row["id"], row["status"]))
-    done = Counter(row["parent_id"] for row in ended if row["parent_id"] is not None)
-    failed = Counter(row["parent_id"] for row in ended if row["status"] != JobStatus.SUCCEEDED)
-    return sum(count_children(connection, parent, done[parent], failed[parent], now) for parent in sorted(done))
+    parts: dict[str, EndedParts] = {}
+    for row in ended:
+        if row["parent_id"] is not None:
+            parts[row["parent_id"]] = parts.get(row["parent_id"], EndedParts()).and_one(row)
+    return sum(count_children(connection, parent, parts[parent], now) for parent in sorted(parts))
+
+
+class EndedParts(NamedTuple):
+    """Children of one parent that ended together."""
+
+    done: int = 0
+    failed: int = 0
+    work: int = 0
+    """Their units of work."""
+
+    def and_one(self, row: RowMapping) -> "EndedParts":
+        """The same with one more, a row of `ENDED`."""
+        # Jobs that were entered by an older version say nothing of their work.
+        work = int(row["work_estimated"] or 1)
+        return EndedParts(self.done + 1, self.failed + (row["status"] != JobStatus.SUCCEEDED), self.work + work)
 
 
 def _refuse_unchecked(job_id: str, status: str) -> Update:
@@ -92,16 +108,16 @@ def _refuse_unchecked(job_id: str, status: str) -> Update:
     return update(models).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
 
 
-def count_children(connection: Connection, parent_id: str, done: int, failed: int, now: float) -> bool:
+def count_children(connection: Connection, parent_id: str, ended: EndedParts, now: float) -> bool:
     """Adds ended children to a parent that waits for them; whether these were the last, so that the merge is queued."""
-    is_last = jobs.c.children_done + done >= jobs.c.children_total
+    is_last = jobs.c.children_done + ended.done >= jobs.c.children_total
     statement = (
         update(jobs)
         .where(and_(jobs.c.id == parent_id, jobs.c.status == JobStatus.RUNNING.value, jobs.c.phase == "wait"))
         .values(
-            children_done=jobs.c.children_done + done,
-            children_failed=jobs.c.children_failed + failed,
-            progress_done=jobs.c.children_done + done,
+            children_done=jobs.c.children_done + ended.done,
+            children_failed=jobs.c.children_failed + ended.failed,
+            progress_done=jobs.c.progress_done + ended.work,
             version=jobs.c.version + 1,
             status=case((is_last, JobStatus.QUEUED.value), else_=jobs.c.status),
             phase=case((is_last, "merge"), else_=jobs.c.phase),

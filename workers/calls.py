@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
-from contracts.results import ClassVariation, Completeness, LayerResult
+from contracts.results import ClassVariation, Completeness, DecompositionResult, LayerResult
 from workers.baselines import Row
 
 OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
@@ -29,6 +29,8 @@ class Call(NamedTuple):
     """Called between chunks with what is done and the total of this call; raises to stop."""
     kept_bytes: int
     """Memory for what a method keeps besides its chunk."""
+    artifact: Callable[[str], bytes]
+    """Fetches an artefact that the parameters name, by its digest."""
 
 
 class Output(NamedTuple):
@@ -63,6 +65,7 @@ class Figures(NamedTuple):
     class_variation: ClassVariation | None = None
     layers: Sequence[LayerResult] = ()
     scores: Sequence[LayerScores] = ()
+    decomposition: Sequence[DecompositionResult] = ()
 
 
 class Explained(NamedTuple):

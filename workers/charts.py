@@ -22,7 +22,7 @@ _FIGURES = {
 def occlusion_chart(curves: Sequence[OcclusionCurve]) -> RenderedFile:
     """The curves of one image and class: a panel a figure, a row a direction, a colour an order."""
     directions = list(dict.fromkeys(curve.direction for curve in curves))
-    figure = _figure(12.0, 3.4 * len(directions))
+    figure = figure_of(12.0, 3.4 * len(directions))
     panels = figure.subplots(len(directions), len(_FIGURES), squeeze=False, sharex=True)
     for row, direction in enumerate(directions):
         for panel, (field, title) in zip(panels[row], _FIGURES.items(), strict=True):
@@ -36,12 +36,12 @@ def occlusion_chart(curves: Sequence[OcclusionCurve]) -> RenderedFile:
             panel.spines[["top", "right"]].set_visible(False)
             panel.margins(x=0.01)
         panels[row][0].legend(frameon=False, fontsize=9)
-    return _png("occlusion", figure)
+    return png("occlusion", figure)
 
 
 def depth_chart(layers: Sequence[LayerResult]) -> RenderedFile:
     """What the layers of one image and class contribute, from the input to the output: for, against, in all."""
-    figure = _figure(max(8.0, 2.5 + 0.22 * len(layers)), 5.0)
+    figure = figure_of(max(8.0, 2.5 + 0.22 * len(layers)), 5.0)
     panel = figure.subplots()
     places = range(len(layers))
     panel.bar(places, [layer.positive for layer in layers], color="#d6604d", label="positive")
@@ -54,16 +54,18 @@ def depth_chart(layers: Sequence[LayerResult]) -> RenderedFile:
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.01)
     panel.legend(frameon=False, fontsize=9, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.1))
-    return _png("depth", figure)
+    return png("depth", figure)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def figure_of(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches."""
     from matplotlib.figure import Figure  # takes half a second, and few jobs draw charts
 
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _png(name: str, figure: "Figure") -> RenderedFile:
+def png(name: str, figure: "Figure") -> RenderedFile:
+    """A figure as a file of the result."""
     buffer = io.BytesIO()
     # Without the software's name in the file the same figures give the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})

@@ -5,6 +5,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from attribution.errors import InvalidInput, NetworkError
+from attribution.final_layer.heads import decomposed_like, head_of
+from attribution.final_layer.influential import require_indices
 from attribution.network import Network
 from contracts.classifiers import ModelReport, ModelSpec
 from workers.architectures import MAX_PARAMETERS, Factories, build
@@ -34,14 +37,36 @@ def load(
     Raises:
         InvalidModel: The specification or the file is wrong; the message names every mismatch.
     """
-    module = build(spec, factories, max_parameters=max_parameters)
+    module, width = build(spec, factories, max_parameters=max_parameters), 0
+    if spec.decomposed is not None:
+        module, width = _decomposed(module, spec)
     if spec.weights.torchvision is not None:
         module = with_own_weights(spec)
     elif weights_path is None:
         raise InvalidModel("the model has no weights file: send one in safetensors format")
     else:
         load_into(module, weights_path, sha256=spec.weights.sha256)
+    if spec.decomposed is not None:
+        _require_features(module, width)
     return module.to(device, torch.float32).eval().requires_grad_(False)
+
+
+def _decomposed(module: nn.Module, spec: ModelSpec) -> tuple[nn.Module, int]:
+    if spec.weights.torchvision is not None:
+        raise InvalidModel("torchvision has no weights of decomposed classifiers: send those of a fit or a retraining")
+    try:
+        return decomposed_like(module, spec.decomposed or 1)
+    except NetworkError as error:
+        raise InvalidModel(str(error)) from error
+
+
+def _require_features(module: nn.Module, width: int) -> None:
+    """Accepts indices of features that are there: others would be read from outside of the layer."""
+    indices = head_of(module).indices
+    try:
+        require_indices(indices, len(indices), width)
+    except InvalidInput as error:
+        raise InvalidModel(str(error)) from error
 
 
 def check(spec: ModelSpec, weights_path: Path | None, factories: Factories) -> ModelReport:

@@ -68,7 +68,7 @@ class Drawn:
 
     def refer(self, subject: Subject, file: RenderedFile, digest: str) -> None:
         """Adds a file that is stored to the result."""
-        self.stored.append(StoredArtifact(digest, file.media_type, len(file.content)))
+        self.stored.append(StoredArtifact(digest, file.media_type, len(file.content), file.details))
         self.references.append(
             ArtifactRef(
                 name=subject.file_name(file.name),

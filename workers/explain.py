@@ -141,7 +141,7 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
     network = job.loaded.network.explaining(output)
     budget = job.context.settings.kept_gradient_bytes
     progress = _progress(job, len(rows), "explaining")
-    call = Call(network, rows, stacked(rows), target, job.params, progress, budget)
+    call = Call(network, rows, stacked(rows), target, job.params, progress, budget, job.context.store.get)
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))
@@ -235,6 +235,7 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         completeness=list(done.figures.completeness),
         class_variation=done.figures.class_variation,
         layers=list(done.figures.layers),
+        decomposition=list(done.figures.decomposition),
         occlusion=done.occlusion,
         artifacts=drawn.of_image(done.row.position),
     )

@@ -1,14 +1,21 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
+from contracts.parameters.decomposition import DecompositionParams
 from contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from contracts.parameters.layer_shapley import LayerShapleyParams
 from contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from workers.adapters.decomposition import decomposition
 from workers.adapters.integrated_gradients import integrated_gradients
 from workers.adapters.layer_shapley import layer_shapley
 from workers.adapters.multiclass_importance import multiclass_importance
 from workers.calls import Method
 
 METHODS: dict[str, Method] = {
+    "decomposition": Method(
+        params=DecompositionParams,
+        run=decomposition,
+        outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
+    ),
     "integrated_gradients": Method(
         params=IntegratedGradientsParams, run=integrated_gradients, outputs={"attributions": "signed"}
     ),

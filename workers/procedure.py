@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlalchemy import Connection
 
-from contracts.states import JobKind
+from contracts.states import DATA_KINDS, JobKind
 from storage import models
 from storage.claims import Cancelled, Failed, Finish, Outcome, finish
 from storage.database import LedgerUnavailableError
@@ -25,6 +25,7 @@ KINDS: dict[JobKind, str] = {
     JobKind.EXPLAIN: "workers.explain:explain",
     JobKind.COMPARE: "workers.compare:compare",
     JobKind.CHECK: "workers.check:check_model",
+    **dict.fromkeys(DATA_KINDS, "workers.data_jobs:data_job"),
     JobKind.SELF_TEST: "workers.self_test:self_test",
 }
 """Kind of job -> its procedure, imported on first use: a self-test needs no torch."""

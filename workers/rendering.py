@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cmap
 import numpy as np
@@ -46,6 +46,8 @@ class RenderedFile(NamedTuple):
     colormap: str | None = None
     range: tuple[float, float] | None = None
     of: str | None = None
+    details: dict[str, Any] | None = None
+    """What the ledger knows of it, for those who refer to it later."""
 
 
 class _Drawing(NamedTuple):

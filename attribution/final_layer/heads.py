@@ -95,6 +95,21 @@ def decomposed_from_bytes(network: Network, stored: bytes) -> nn.Module:
     return decomposed
 
 
+def decomposed_like(module: nn.Module, n_features: int) -> tuple[nn.Module, int]:
+    """Returns the form of a decomposed classifier, to load weights into, and how many features its final layer has.
+
+    Args:
+        module: The full classifier, whose weights do not matter and may be on the ``meta`` device.
+        n_features: Features a class.
+
+    Raises:
+        NetworkError: There is no final layer to decompose.
+    """  # noqa: DOC502 - the final layer raises it
+    final = FinalLayer(Network(module))
+    none = torch.full((final.n_classes, n_features), -1)
+    return replaced(module, final.path, decomposed_head(final, none)), final.n_features
+
+
 def head_of(decomposed: nn.Module) -> DecomposedHead:
     """Returns the decomposed head of a module.
 

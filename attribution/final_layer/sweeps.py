@@ -114,12 +114,12 @@ def sweep(
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:
         features, logits = final.run(inputs)
         histogram.update(final.pooled(features), labels)
-        kept.append((features, logits, labels))
+        kept.append((features, logits.argmax(1), labels))
 
     over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
-    trial = _Trial(final, histogram, n_features)
-    for features, logits, labels in kept:
-        trial.add(features, logits, labels)
+    trial = Trial(final, histogram, n_features)
+    for features, predicted, labels in kept:
+        trial.add(features, predicted, labels)
     return trial.result
 
 
@@ -139,19 +139,21 @@ def swept(
         The sweep, which merges with those of other shards by addition.
     """
     final = FinalLayer(network)
-    trial = _Trial(final, histogram, n_features)
+    trial = Trial(final, histogram, n_features)
 
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:
-        trial.add(*final.run(inputs), labels)
+        features, logits = final.run(inputs)
+        trial.add(features, logits.argmax(1), labels)
 
     over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     return trial.result
 
 
-class _Trial:
-    """The heads of all settings, and what they got right so far."""
+class Trial:
+    """The heads of all settings, and what they got right so far: ``result``."""
 
     def __init__(self, final: FinalLayer, histogram: FeatureHistogram, n_features: Sequence[int]) -> None:
+        """Chooses the features of every setting."""
         self._final = final
         self._heads = [
             [
@@ -165,12 +167,13 @@ class _Trial:
         full, images = torch.zeros(2, final.n_classes, dtype=torch.int64, device=correct.device)
         self.result = Sweep(correct, full, images, histogram.n_initial, tuple(n_features))
 
-    def add(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def add(self, features: torch.Tensor, predicted: torch.Tensor, labels: torch.Tensor) -> None:
+        """Takes images in, by their features, the full network's classes ``(n,)`` and their own ``(n,)``."""
         right = [[self._final.logits(features, head).argmax(1) == labels for head in heads] for heads in self._heads]
         for counts, row in zip(self.result.correct, right, strict=True):
             for own, found in zip(counts, row, strict=True):
                 own.index_add_(0, labels, found.long())
-        self.result.full.index_add_(0, labels, (logits.argmax(1) == labels).long())
+        self.result.full.index_add_(0, labels, (predicted == labels).long())
         self.result.images.index_add_(0, labels, torch.ones_like(labels))
 
 

@@ -1,0 +1,133 @@
+"""From a request with a data set to the job that splits it."""
+
+from collections.abc import Iterator
+
+from contracts.data_tasks import DataJob, PinnedDataset
+from contracts.datasets import DatasetVersion
+from contracts.digests import canonical_digest
+from contracts.jobs import JobRequest
+from contracts.problems import ErrorCode, FieldError
+from contracts.states import JobKind, ModelState
+from service.classifiers import Classifier, closest
+from service.fits import wrong_fit
+from service.gateway import Gateway
+from service.problems import ProblemError, wrong_fields
+from storage.datasets import find_dataset, list_datasets
+from storage.owned import owned_among
+from storage.records import NewJob, StoredArtifact
+
+MAX_SHARDS = 10_000
+METHOD = "decomposition"
+
+
+def new_data_job(gateway: Gateway, tenant: str, request: JobRequest, key: str | None) -> NewJob:
+    """The job with its model, data sets and artefacts named by digest.
+
+    Raises:
+        ProblemError: One of them is not there, not ready, or does not fit the others.
+    """
+    task = request.task
+    assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
+    classifier = gateway.classifiers.ready(tenant, request.model)
+    applies = classifier.report.methods.get(METHOD)
+    if applies is not None and not applies.applies and (task.task != "evaluate" or task.fit is not None):
+        detail = f"{METHOD} does not apply to {request.model}: {applies.reason}"
+        raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
+    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", classifier)}
+    if (validation := getattr(task, "validation", None)) is not None:
+        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", classifier)
+    named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
+    stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
+    wrong = [*_wrong_artifacts(request, classifier, stored), *_wrong_shards(task.shard_images, pinned)]
+    if wrong:
+        raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
+    job = DataJob(model=classifier.identity, task=task, **pinned)
+    accepted = request.model_dump(mode="json", exclude_unset=True)
+    return NewJob(
+        kind=JobKind(task.task),
+        method=METHOD,
+        tenant=tenant,
+        request=accepted,
+        resolved=job.model_dump(mode="json"),
+        labels=request.labels,
+        priority=request.priority,
+        seed=request.seed,
+        model=classifier.identity,
+        inputs=tuple(stored.values()),
+        idempotency_key=key,
+        idempotency_digest=None if key is None else canonical_digest(accepted),
+        cache_key=canonical_digest([_answered_by(job), request.seed]),
+        max_attempts=gateway.settings.max_attempts,
+        deadline_s=request.deadline_s,
+    )
+
+
+def _answered_by(job: DataJob) -> dict[str, object]:
+    """What the answer depends on: digests, not names."""
+    names = {"name", "version"}
+    return job.model_dump(mode="json", exclude={"model": names, "dataset": names, "validation": names})
+
+
+def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, classifier: Classifier) -> PinnedDataset:
+    found = find_dataset(gateway.engine, tenant, ref)
+    if found is None:
+        known = sorted({dataset.name for dataset in list_datasets(gateway.engine, tenant)})
+        detail = f"no data set {ref!r} is registered; {closest(ref, known)}"
+        raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.UNKNOWN_DATASET)
+    if found.state is not ModelState.READY or found.report is None or found.sha256 is None:
+        raise _not_ready(found, pointer)
+    return PinnedDataset(
+        name=found.name,
+        version=found.version,
+        sha256=found.sha256,
+        images=found.report.images,
+        classes=classes_of(found.report.labels, classifier, pointer),
+    )
+
+
+def _not_ready(found: DatasetVersion, pointer: str) -> ProblemError:
+    where = f"/v1/datasets/{found.name}/versions/{found.version}"
+    is_coming = found.state is ModelState.CHECKING
+    what = "still read by a worker: try again soon, or watch" if is_coming else "refused, the reasons are in"
+    detail = f"data set {found.name}@{found.version} is {what} {where}"
+    errors = [FieldError(pointer=pointer, detail=detail)]
+    return ProblemError(ErrorCode.DATASET_NOT_READY, detail, errors=errors, retryable=is_coming)
+
+
+def classes_of(labels: list[str], classifier: Classifier, pointer: str) -> list[int]:
+    """The model's class of each label: by name, by index, or in order where the model's classes have no names.
+
+    Raises:
+        ProblemError: Some labels are no classes.
+    """
+    count = classifier.report.classes
+    if all(label in classifier.labels for label in labels):
+        return [classifier.labels[label] for label in labels]
+    if all(label.isdecimal() and int(label) < count for label in labels):
+        return [int(label) for label in labels]
+    if not classifier.labels and len(labels) == count:
+        return list(range(count))
+    unknown = [label for label in labels if label not in classifier.labels]
+    expected = closest(unknown[0], list(classifier.labels)) if classifier.labels else f"it has {count} without names"
+    detail = (
+        f"{len(unknown)} of the data set's {len(labels)} labels are no classes of the model, first {unknown[0]!r}: "
+        f"{expected}"
+    )
+    raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.INVALID_OPTION)
+
+
+def _wrong_artifacts(
+    request: JobRequest, classifier: Classifier, stored: dict[str, StoredArtifact]
+) -> Iterator[FieldError]:
+    fit, weights = (getattr(request.task, name, None) for name in ("fit", "weights"))
+    if fit is not None:
+        yield from wrong_fit("/task/fit", fit, stored, classifier)
+    if weights is not None and weights not in stored:
+        yield FieldError(pointer="/task/weights", detail=f"no weights {weights}: the result of a retraining names some")
+
+
+def _wrong_shards(size: int, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:
+    images = sum(found.images for found in pinned.values())
+    if images / size > MAX_SHARDS:
+        detail = f"{images:,} images in parts of {size} are more than {MAX_SHARDS:,} parts: ask for larger ones"
+        yield FieldError(pointer="/task/shard_images", detail=detail)

@@ -1,0 +1,94 @@
+"""Fitting: histograms of shards, merged and chosen from."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+
+from attribution import (
+    FeatureHistogram,
+    Influential,
+    chosen_features,
+    decompose,
+    decomposed_bytes,
+    feature_histogram,
+    overlap,
+)
+from contracts.data_tasks import FitReport, FitTask, Shard
+from workers.decompositions.charts import histogram_chart, overlap_chart
+from workers.decompositions.work import BINARY, Ended, Part, Whole, Work
+from workers.rendering import RenderedFile
+
+
+def fit_part(work: Work, shard: Shard) -> Part:
+    """The histogram of one shard."""
+    task = work.job.task
+    assert isinstance(task, FitTask)  # noqa: S101 - the table of tasks sees to it
+    histogram = feature_histogram(
+        work.loaded.network,
+        work.batches(shard),
+        n_initial=(task.n_initial,),
+        n_images=shard.stop - shard.start,
+        progress=work.progress("fitting"),
+    )
+    return Part({}, histogram.to_bytes())
+
+
+def merged_histogram(work: Work, parts: Sequence[Ended]) -> FeatureHistogram:
+    """The sum of the histograms of all parts, in the order of the data set whoever was first."""
+    found = (FeatureHistogram.from_bytes(work.store.get(part.state.sha256)) for part in parts)
+    return reduce(FeatureHistogram.merge, found)
+
+
+def fit_merge(work: Work, parts: Sequence[Ended]) -> Whole:
+    """The features of each class, the decomposed classifier, and charts of both."""
+    task = work.job.task
+    assert isinstance(task, FitTask)  # noqa: S101 - the table of tasks sees to it
+    influential = chosen_features(
+        merged_histogram(work, parts),
+        n_initial=task.n_initial,
+        n_features=task.n_features,
+        aggregation=task.aggregation,
+        share=task.share,
+    )
+    module = decompose(work.loaded.network, influential)
+    fit = _file("fit.safetensors", "fit", influential.to_bytes(), {"fit_of": work.job.model.sha256})
+    weights = weights_file(decomposed_bytes(module))
+    labels = work.loaded.spec.labels
+    report = _report(influential, work.store.put(fit.content), work.store.put(weights.content))
+    return Whole(report, [fit, weights, histogram_chart(influential, labels), overlap_chart(influential, labels)])
+
+
+def weights_file(content: bytes) -> RenderedFile:
+    """The weights of a decomposed classifier."""
+    return _file("weights.safetensors", "weights", content, None)
+
+
+def _file(name: str, quantity: str, content: bytes, details: dict[str, object] | None) -> RenderedFile:
+    return RenderedFile(name, quantity, BINARY, content, [len(content)], details=details)
+
+
+def _report(influential: Influential, fit: str, weights: str) -> FitReport:
+    counts = influential.histogram.gather(1, influential.indices.clamp(min=0))
+    rows = [row[row >= 0].tolist() for row in influential.indices]
+    between = overlap(influential)
+    jaccard = between.jaccard[~torch.eye(len(between.jaccard), dtype=torch.bool, device=between.jaccard.device)]
+    known = jaccard[jaccard.isfinite()]
+    return FitReport(
+        fit=fit,
+        weights=weights,
+        width=influential.histogram.shape[1],
+        n_initial=influential.n_initial,
+        n_features=max(map(len, rows)),
+        images=influential.images.tolist(),
+        indices=rows,
+        frequencies=[row[: len(kept)].tolist() for row, kept in zip(counts, rows, strict=True)],
+        coverage=finite(influential.coverage),
+        disjointness=finite(between.disjointness),
+        mean_jaccard=float(known.double().mean()) if len(known) else None,
+    )
+
+
+def finite(values: torch.Tensor) -> list[float | None]:
+    """Numbers for JSON, which has no NaN."""
+    return [float(value) if value.isfinite() else None for value in values]

@@ -1,0 +1,64 @@
+"""Retraining of a decomposed classifier, on one worker."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from attribution import decompose, decomposed_bytes, decomposed_from_bytes, retrain
+from contracts.data_tasks import RetrainReport, RetrainTask, Shard
+from workers.decompositions.fit import weights_file
+from workers.decompositions.work import Ended, Whole, Work
+
+
+class _Again:
+    """The images of a data set, as often as they are asked for."""
+
+    def __init__(self, work: Work, shard: Shard) -> None:
+        self._work, self._shard = work, shard
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._work.batches(self._shard)
+
+
+def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
+    """Trains for all epochs, each in an order of its own."""
+    del parts
+    task, job = work.job.task, work.job
+    assert isinstance(task, RetrainTask)  # noqa: S101 - the table of tasks sees to it
+    shard = Shard(start=0, stop=job.dataset.images)
+
+    def shuffled(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed((work.claimed.seed << 16 ^ epoch) % 2**63)
+        return work.batches(shard, order=torch.randperm(shard.stop, generator=generator).tolist())
+
+    network = work.loaded.network
+    module = (
+        decompose(network, work.fitted(task.fit))
+        if task.weights is None
+        else decomposed_from_bytes(network, work.store.get(task.weights))
+    )
+    trained = retrain(
+        module,
+        shuffled,
+        epochs=task.epochs,
+        scope=task.scope,
+        optimiser=task.optimiser,
+        learning_rate=task.learning_rate,
+        weight_decay=task.weight_decay,
+        validation=None
+        if job.validation is None
+        else _Again(work, Shard(start=0, stop=job.validation.images, of="validation")),
+        seed=work.claimed.seed,
+        n_images=shard.stop,
+        progress=work.progress("retraining"),
+    )
+    weights = weights_file(decomposed_bytes(trained.module))
+    report = RetrainReport(
+        weights=work.store.put(weights.content),
+        n_features=work.fitted(task.fit).indices.shape[1],
+        losses=trained.losses.tolist(),
+        accuracies=None if trained.accuracies is None else trained.accuracies.tolist(),
+        learning_rate=trained.learning_rate,
+    )
+    return Whole(report, [weights])
