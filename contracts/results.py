@@ -239,7 +239,7 @@ class Result(Wire):
     """The outcome of a job that succeeded."""
 
     job: str
-    kind: Literal["explain", "compare", "check", "self_test"]
+    kind: Literal["explain", "compare", "check", "ingest", "self_test"]
     counts: Counts
     """Of a comparison: over all its cells."""
     images: list[ImageResult] = []
