@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     INVALID_TARGET = "invalid_target"
     INVALID_OPTION = "invalid_option"
     INVALID_MODEL = "invalid_model"
+    INVALID_DATASET = "invalid_dataset"
     BODY_TOO_LARGE = "body_too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
@@ -80,6 +81,7 @@ TITLES: dict[ErrorCode, str] = {
     ErrorCode.INVALID_TARGET: "The target class does not exist",
     ErrorCode.INVALID_OPTION: "An option of the method is not valid",
     ErrorCode.INVALID_MODEL: "The model cannot be used",
+    ErrorCode.INVALID_DATASET: "The data set cannot be used",
     ErrorCode.BODY_TOO_LARGE: "The body is too large",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The content type is not supported",
     ErrorCode.NOT_FOUND: "There is nothing here",

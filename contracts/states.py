@@ -23,7 +23,7 @@ TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED
 
 
 class ModelState(StrEnum):
-    """Where a model version stands: being checked by a worker, ready for jobs, or refused with reasons."""
+    """Where a version of a model or data set stands: being checked by a worker, ready for jobs, or refused."""
 
     CHECKING = "checking"
     READY = "ready"
@@ -36,6 +36,7 @@ class JobKind(StrEnum):
     EXPLAIN = "explain"
     COMPARE = "compare"
     CHECK = "check"
+    INGEST = "ingest"
     FIT = "fit"
     EVALUATE = "evaluate"
     SWEEP = "sweep"

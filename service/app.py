@@ -7,11 +7,12 @@ from anyio import to_thread
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
+from contracts.datasets import MAX_PIECE_BYTES
 from contracts.version import VERSION
 from service import openapi, pages, problems
 from service.gateway import THREADS, Gateway
 from service.middleware import BodyCap, Guard
-from service.routes import artifacts, health, images, jobs, methods, models
+from service.routes import artifacts, datasets, health, images, jobs, methods, models, pieces
 from storage.artifacts import ArtifactStore
 from storage.broker import socket_path
 from storage.database import open_database
@@ -54,13 +55,18 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.gateway = gateway
-    for routes in (jobs, artifacts, images, models, methods, health):
+    for routes in (jobs, artifacts, images, models, datasets, pieces, methods, health):
         app.include_router(routes.router)
     app.include_router(pages.router)
     problems.install(app)
     openapi.install(app)
     # The last one added is the first that a request meets.
-    app.add_middleware(BodyCap, max_body_bytes=settings.max_body_bytes, max_model_bytes=settings.max_model_bytes)
+    caps = {
+        models.router.prefix: settings.max_model_bytes,
+        datasets.router.prefix: settings.max_dataset_bytes,
+        pieces.router.prefix: MAX_PIECE_BYTES,
+    }
+    app.add_middleware(BodyCap, max_body_bytes=settings.max_body_bytes, by_path=caps)
     app.add_middleware(Guard)
     return app
 

@@ -75,3 +75,23 @@ MODEL_SPECS: dict[str, object] = {
         },
     },
 }
+
+DATASET_SPECS: dict[str, object] = {
+    "uploaded": {
+        "summary": "An archive in the part `archive` of a multipart body",
+        "value": {"name": "flowers", "source": {"part": "archive"}},
+    },
+    "pieces": {
+        "summary": "An archive that was sent in pieces, classes in the order of the model",
+        "value": {
+            "name": "flowers",
+            "version": "2",
+            "source": {"pieces": ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]},
+            "labels": ["daisy", "rose", "tulip"],
+        },
+    },
+    "location": {
+        "summary": "A folder that workers read themselves",
+        "value": {"name": "flowers", "version": "3", "source": {"location": "s3://bucket/flowers"}},
+    },
+}

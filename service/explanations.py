@@ -29,6 +29,10 @@ EXPLANATIONS: dict[ErrorCode, str] = {
         "The model was refused, or can no longer be loaded: its weights do not fit its architecture, hold numbers "
         "that are not finite, or are no safetensors file. Every mismatch is named. Register a repaired one."
     ),
+    ErrorCode.INVALID_DATASET: (
+        "The data set was refused, or can no longer be read: its source is no archive, is broken, over a limit, or "
+        "holds no usable image. Single wrong files never refuse a data set: its report names them."
+    ),
     ErrorCode.BODY_TOO_LARGE: (
         "The body is larger than the operator allows. Upload images one by one to `/v1/images` and name them by "
         "digest, or split the job."
@@ -36,7 +40,7 @@ EXPLANATIONS: dict[ErrorCode, str] = {
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: (
         "The Content-Type (or a Content-Encoding) is not one that the route reads; the detail lists those that are."
     ),
-    ErrorCode.NOT_FOUND: ("There is no such route, job, model or artefact, or it is not yours."),
+    ErrorCode.NOT_FOUND: ("There is no such route, job, model, data set or artefact, or it is not yours."),
     ErrorCode.UNKNOWN_MODEL: (
         "The request names a model that is not registered. The detail says which names are close; `/v1/models` "
         "lists all."
@@ -60,8 +64,8 @@ EXPLANATIONS: dict[ErrorCode, str] = {
         "The route exists and does not take this HTTP method; `Allow` lists those that it takes."
     ),
     ErrorCode.CONFLICT: (
-        "What exists does not allow this: a job that has not ended cannot be deleted, a version of a model cannot "
-        "be registered again with another content."
+        "What exists does not allow this: a job that has not ended cannot be deleted, nor a data set that such a job "
+        "uses; a version of a model or data set cannot be registered again with another content."
     ),
     ErrorCode.IDEMPOTENCY_MISMATCH: (
         "The Idempotency-Key belongs to an earlier submission with another body. Use a new key for a new job; "

@@ -3,6 +3,7 @@
 import logging
 import re
 import uuid
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -15,7 +16,6 @@ from service.request_ids import request_id
 log = logging.getLogger(__name__)
 
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-MODELS_PATH = "/v1/models"
 _WORTH_RECEIVING = 1024 * 1024
 """Bytes that are rather received in vain than a connection ended."""
 
@@ -59,17 +59,17 @@ class Guard:
 class BodyCap:
     """Refuses a body over the cap: at once where its length is announced, else as soon as it is passed."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, max_model_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, by_path: Mapping[str, int]) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
-        self._max_model_bytes = max_model_bytes
+        self._by_path = by_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, with its body counted."""
         if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
-        cap = self._max_model_bytes if scope["path"] == MODELS_PATH else self._max_body_bytes
+        cap = self._by_path.get(scope["path"], self._max_body_bytes)
         body = _Counted(scope, receive, send, cap)
         if body.announced is not None and body.announced > cap:
             await response(_too_large(cap, str(body.announced)), scope["path"])(scope, receive, body.send)

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from contracts.classifiers import ModelSpec, ModelVersion
+from contracts.datasets import DatasetSpec, DatasetVersion, UploadedPiece
 from contracts.images import UploadedImage
 from contracts.jobs import Job, JobRequest
 from contracts.problems import Problem
@@ -23,6 +24,7 @@ RFC 9457."""
 TAGS = [
     {"name": "jobs", "description": "Explanations: submit, follow, fetch."},
     {"name": "models", "description": "Classifiers that can be explained."},
+    {"name": "datasets", "description": "Images with their classes, for jobs over all of them."},
     {"name": "images", "description": "Images uploaded once for many jobs."},
     {"name": "artifacts", "description": "Heatmaps, raw maps and images by digest."},
     {"name": "methods", "description": "The catalogue of methods."},
@@ -32,7 +34,10 @@ _ROOT = Path(__file__).parent.parent
 FILE = _ROOT / "openapi" / "openapi.json"
 PROBLEMS_FILE = _ROOT / "docs" / "problems.md"
 
-_UNSEEN = (JobRequest, Job, ModelSpec, ModelVersion, UploadedImage, Result, Problem)
+_UNSEEN = (
+    *(JobRequest, Job, ModelSpec, ModelVersion, DatasetSpec, DatasetVersion),
+    *(UploadedImage, UploadedPiece, Result, Problem),
+)
 """Messages that routes read and write themselves, so that the framework does not know of them."""
 
 

@@ -40,6 +40,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_TARGET: 422,
     ErrorCode.INVALID_OPTION: 422,
     ErrorCode.INVALID_MODEL: 422,
+    ErrorCode.INVALID_DATASET: 422,
     ErrorCode.UNKNOWN_MODEL: 422,
     ErrorCode.UNKNOWN_DATASET: 422,
     ErrorCode.UNKNOWN_IMAGE: 422,

@@ -19,7 +19,7 @@ STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_S3_OPTIONS = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 1}}}
+S3_OPTIONS = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 1}}}
 """s3fs tries again by itself; botocore's own tries on top of that would keep a request waiting for minutes."""
 
 
@@ -38,7 +38,7 @@ class ArtifactStore:
     """Immutable files named by their SHA-256; `put` returns only once the bytes are safe."""
 
     def __init__(self, url: str) -> None:
-        options: dict[str, Any] = _S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
+        options: dict[str, Any] = S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
         self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
         self._is_local = isinstance(self._fs, LocalFileSystem)
         # Each remote store raises the errors of its own library.

@@ -14,6 +14,7 @@ from pydantic_settings import (
 
 Seconds = Annotated[float, Field(gt=0)]
 Password = Annotated[SecretStr, Field(min_length=1)]
+DatasetPrefix = Annotated[str, StringConstraints(pattern=r"^(?:file:///|s3://).+")]
 MiB = 1024 * 1024
 
 
@@ -49,6 +50,14 @@ class Settings(BaseSettings):
     """Largest request body, uploads included."""
     max_model_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
     """Largest body of a model's registration."""
+    max_dataset_bytes: Annotated[int, Field(gt=0)] = 50_000_000_000
+    """Largest data set: the body that brings it, and its files after decompression."""
+    max_dataset_files: Annotated[int, Field(gt=0)] = 1_000_000
+    """Largest number of entries in a data set's archive."""
+    max_dataset_file_bytes: Annotated[int, Field(gt=0)] = 50_000_000
+    """Largest single file of a data set; a larger one is left out and reported."""
+    dataset_locations: tuple[DatasetPrefix, ...] = ()
+    """JSON list of the `file://` and `s3://` prefixes that data sets may be read from; none unless set."""
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     """Largest image, in pixels after decoding."""
     max_maps: Annotated[int, Field(gt=0)] = 512

@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import Update
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind, JobStatus, ModelState
 from storage.records import StoredArtifact
-from storage.tables import artifacts, job_artifacts, jobs, models
+from storage.tables import artifacts, datasets, job_artifacts, jobs, models
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -69,15 +69,15 @@ def hold_parents(connection: Connection, children: ColumnElement[bool]) -> None:
 def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> int:
     """What the end of jobs means for others, in the transaction that ends them.
 
-    A child is counted by its parent, which the last one puts into the queue for the merge; a model whose check did
-    not come to an answer is refused.
+    A child is counted by its parent, which the last one puts into the queue for the merge; a model or data
+    set whose check did not come to an answer is refused.
 
     Returns:
         How many parents were queued, so that as many workers must be woken.
     """
     for row in ended:
-        if row["kind"] == JobKind.CHECK:
-            connection.execute(_refuse_unchecked(row["id"], row["status"]))
+        if (checked := _CHECKED.get(row["kind"])) is not None:
+            connection.execute(_refuse_unchecked(*checked, row["id"], row["status"]))
     parts: dict[str, EndedParts] = {}
     for row in ended:
         if row["parent_id"] is not None:
@@ -100,12 +100,19 @@ class EndedParts(NamedTuple):
         return EndedParts(self.done + 1, self.failed + (row["status"] != JobStatus.SUCCEEDED), self.work + work)
 
 
-def _refuse_unchecked(job_id: str, status: str) -> Update:
-    reason = problem(
-        ErrorCode.INVALID_MODEL, f"the job that checks it ended as {status} without an answer: register it again"
-    ).model_dump(mode="json", exclude_none=True)
-    unchecked = and_(models.c.job_id == job_id, models.c.state == ModelState.CHECKING.value)
-    return update(models).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
+_CHECKED: dict[str, tuple[Table, ErrorCode]] = {
+    JobKind.CHECK: (models, ErrorCode.INVALID_MODEL),
+    JobKind.INGEST: (datasets, ErrorCode.INVALID_DATASET),
+}
+"""Kinds of job that decide on a version, with its table and the problem of one that nobody decided on."""
+
+
+def _refuse_unchecked(table: Table, code: ErrorCode, job_id: str, status: str) -> Update:
+    reason = problem(code, f"the job that checks it ended as {status} without an answer: register it again").model_dump(
+        mode="json", exclude_none=True
+    )
+    unchecked = and_(table.c.job_id == job_id, table.c.state == ModelState.CHECKING.value)
+    return update(table).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
 
 
 def count_children(connection: Connection, parent_id: str, ended: EndedParts, now: float) -> bool:

@@ -3,8 +3,11 @@
 import gc
 import time
 
+from sqlalchemy import Connection
+
 from contracts.classifiers import ModelReport, ModelSpec
 from contracts.results import Counts, Result
+from storage import models
 from storage.claims import Outcome, Succeeded
 from storage.records import Claim
 from workers.context import WorkerContext
@@ -40,7 +43,8 @@ def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelR
     return report_on(network, spec)
 
 
-def report_in(outcome: Outcome) -> ModelReport:
-    """The report within a check's outcome."""
+def accept(connection: Connection, claimed: Claim, outcome: Outcome) -> None:
+    """Makes the model of a check that succeeded ready."""
     assert isinstance(outcome, Succeeded)  # noqa: S101 - a check never fans out
-    return ModelReport.model_validate(outcome.body["details"]["report"])
+    report = ModelReport.model_validate(outcome.body["details"]["report"])
+    models.accept(connection, claimed.tenant, claimed.job_id, report)

@@ -3,6 +3,7 @@
 WorkProblem
     InvalidImage    bytes that are no usable image
     InvalidModel    an architecture, option or weights file that makes no usable classifier
+    InvalidDataset  a source that makes no usable data set
     OutOfMemory     too large for this machine
 """
 
@@ -31,6 +32,12 @@ class InvalidModel(WorkProblem):
     """No usable classifier comes out of the specification and its weights."""
 
     code = ErrorCode.INVALID_MODEL
+
+
+class InvalidDataset(WorkProblem):
+    """No usable data set comes out of the source."""
+
+    code = ErrorCode.INVALID_DATASET
 
 
 class OutOfMemory(WorkProblem):

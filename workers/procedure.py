@@ -8,8 +8,9 @@ from typing import cast
 
 from sqlalchemy import Connection
 
+from contracts.problems import Problem
 from contracts.states import DATA_KINDS, JobKind
-from storage import models
+from storage import datasets, models
 from storage.claims import Cancelled, Failed, Finish, Outcome, finish
 from storage.database import LedgerUnavailableError
 from storage.records import Claim
@@ -25,10 +26,20 @@ KINDS: dict[JobKind, str] = {
     JobKind.EXPLAIN: "workers.explain:explain",
     JobKind.COMPARE: "workers.compare:compare",
     JobKind.CHECK: "workers.check:check_model",
+    JobKind.INGEST: "workers.ingest:ingest",
     **dict.fromkeys(DATA_KINDS, "workers.data_jobs:data_job"),
     JobKind.SELF_TEST: "workers.self_test:self_test",
 }
 """Kind of job -> its procedure, imported on first use: a self-test needs no torch."""
+
+Refuse = Callable[[Connection, str, str, Problem], None]
+Accept = Callable[[Connection, Claim, Outcome], None]
+
+DECIDING: dict[JobKind, tuple[Refuse, str]] = {
+    JobKind.CHECK: (models.refuse, "workers.check:accept"),
+    JobKind.INGEST: (datasets.refuse, "workers.ingest:accept"),
+}
+"""Kinds that decide on a version -> what refuses it, and what accepts it."""
 
 FINISH_TRIES = 5
 
@@ -70,8 +81,7 @@ def run_job(context: WorkerContext, claimed: Claim) -> None:
 
 def procedure_of(kind: JobKind) -> Procedure:
     """The function that runs jobs of a kind."""
-    module, _, name = KINDS[kind].partition(":")
-    return cast("Procedure", getattr(import_module(module), name))
+    return cast("Procedure", _imported(KINDS[kind]))
 
 
 def _outcome(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome | None:
@@ -98,15 +108,17 @@ def _finish(context: WorkerContext, claimed: Claim, outcome: Outcome) -> Finish:
 
 def _registry_decision(claimed: Claim, outcome: Outcome) -> Callable[[Connection], None] | None:
     """The registry's answer to a check, written in the transaction that finishes it."""
-    if claimed.kind is not JobKind.CHECK or isinstance(outcome, Cancelled):
+    if claimed.kind not in DECIDING or isinstance(outcome, Cancelled):
         return None
+    refuse, accepting = DECIDING[claimed.kind]
     if isinstance(outcome, Failed):
         is_final = not outcome.problem.retryable or claimed.attempt >= claimed.max_attempts
         reason = outcome.problem
-        return (
-            (lambda connection: models.refuse(connection, claimed.tenant, claimed.job_id, reason)) if is_final else None
-        )
-    from workers.check import report_in
+        return (lambda connection: refuse(connection, claimed.tenant, claimed.job_id, reason)) if is_final else None
+    accept = cast("Accept", _imported(accepting))
+    return lambda connection: accept(connection, claimed, outcome)
 
-    report = report_in(outcome)
-    return lambda connection: models.accept(connection, claimed.tenant, claimed.job_id, report)
+
+def _imported(path: str) -> object:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

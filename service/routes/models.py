@@ -2,19 +2,18 @@
 
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from contracts.base import Name
 from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode
 from contracts.states import ModelState
-from service.bodies import JSON, MULTIPART, media_type
 from service.classifiers import not_ready
 from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
 from service.examples import MODEL_SPECS
 from service.gateway import Gateway, Here, Tenant
-from service.problems import RETRY_AFTER_S, not_found
+from service.problems import not_found
+from service.registering import LOCATION, registered
 from service.registration import register_model
 from service.replies import json_reply
 from storage.models import find_model, list_models, report_of, state_of
@@ -22,7 +21,6 @@ from storage.models import find_model, list_models, report_of, state_of
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 ModelName = Annotated[Name, Path(examples=["digits"])]
-_LOCATION = {"Location": {"description": "The version.", "schema": {"type": "string"}}}
 
 
 @router.post(
@@ -31,8 +29,8 @@ _LOCATION = {"Location": {"description": "The version.", "schema": {"type": "str
     response_model=None,
     status_code=202,
     responses={
-        200: reply(ModelVersion, "The version was registered before, with the same content.", headers=_LOCATION),
-        202: reply(ModelVersion, "A worker checks it now (`check_job`).", headers=_LOCATION | RETRY_AFTER),
+        200: reply(ModelVersion, "The version was registered before, with the same content.", headers=LOCATION),
+        202: reply(ModelVersion, "A worker checks it now (`check_job`).", headers=LOCATION | RETRY_AFTER),
         **problems(
             ErrorCode.INVALID_JSON,
             ErrorCode.CONFLICT,
@@ -46,17 +44,7 @@ _LOCATION = {"Location": {"description": "The version.", "schema": {"type": "str
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """A classifier by its architecture, weights and preprocessing; a version never changes."""
-    media_type(request, JSON, MULTIPART)
-    content_type, chunks = request.headers["content-type"], gateway.uploads.chunks(request)
-
-    def entered() -> tuple[ModelVersion, bool]:
-        return register_model(gateway, tenant, chunks, content_type)
-
-    version, is_new = await to_thread.run_sync(entered, limiter=gateway.uploads.limiter)
-    headers = {"Location": f"/v1/models/{version.name}/versions/{version.version}"}
-    if is_new:
-        headers["Retry-After"] = RETRY_AFTER_S
-    return json_reply(version, status=202 if is_new else 200, headers=headers)
+    return await registered(request, gateway, tenant, register_model, router.prefix)
 
 
 @router.get("", summary="List models", response_model=ModelList, responses=problems())

@@ -1,0 +1,95 @@
+"""Data sets: register, list, look at, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from contracts.base import Name
+from contracts.datasets import DatasetList, DatasetSpec, DatasetVersion
+from contracts.problems import ErrorCode
+from service.datasets import register_dataset
+from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
+from service.examples import DATASET_SPECS
+from service.gateway import Gateway, Here, Tenant
+from service.problems import ProblemError, not_found
+from service.registering import LOCATION, registered
+from service.replies import json_reply
+from storage.datasets import DatasetInUseError, find_dataset, list_datasets, remove
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+DatasetName = Annotated[Name, Path(examples=["flowers"])]
+
+
+@router.post(
+    "",
+    summary="Register a data set",
+    response_model=None,
+    status_code=202,
+    responses={
+        200: reply(DatasetVersion, "The version was registered before, from the same source.", headers=LOCATION),
+        202: reply(DatasetVersion, "A worker reads it now (`check_job`).", headers=LOCATION | RETRY_AFTER),
+        **problems(
+            ErrorCode.INVALID_JSON,
+            ErrorCode.CONFLICT,
+            ErrorCode.BODY_TOO_LARGE,
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+            ErrorCode.INVALID_REQUEST,
+            ErrorCode.STORE_UNAVAILABLE,
+        ),
+    },
+    openapi_extra=json_or_multipart(DatasetSpec, "The archive, in the part that `source` names.", DATASET_SPECS),
+)
+async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
+    """Images with their classes, from an archive or an allowed location; a version never changes."""
+    return await registered(request, gateway, tenant, register_dataset, router.prefix)
+
+
+@router.get("", summary="List data sets", response_model=DatasetList, responses=problems())
+def list_all(gateway: Here, tenant: Tenant) -> Response:
+    """Every version of every data set, with the images of each class."""
+    return json_reply(DatasetList(datasets=list_datasets(gateway.engine, tenant)))
+
+
+@router.get(
+    "/{name}", summary="Look at a data set", response_model=DatasetVersion, responses=problems(ErrorCode.NOT_FOUND)
+)
+def newest(name: DatasetName, gateway: Here, tenant: Tenant) -> Response:
+    """The version that a job means by the bare name: the newest that is ready."""
+    return json_reply(_require(gateway, tenant, name))
+
+
+@router.get(
+    "/{name}/versions/{version}",
+    summary="Look at a version of a data set",
+    response_model=DatasetVersion,
+    responses=problems(ErrorCode.NOT_FOUND),
+)
+def look_up(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> Response:
+    """The version: images of each class, refused files by name, and if it was refused as a whole, why."""
+    return json_reply(_require(gateway, tenant, f"{name}@{version}"))
+
+
+@router.delete(
+    "/{name}/versions/{version}",
+    summary="Delete a version of a data set",
+    response_model=None,
+    status_code=204,
+    responses={204: {"description": "It is forgotten."}, **problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)},
+)
+def delete(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> Response:
+    """Forgets the version, unless jobs that have not ended use it."""
+    try:
+        was_there = remove(gateway.engine, tenant, name, version)
+    except DatasetInUseError as error:
+        raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
+    if not was_there:
+        raise not_found(f"data set {name}@{version}")
+    return Response(status_code=204)
+
+
+def _require(gateway: Gateway, tenant: str, ref: str) -> DatasetVersion:
+    version = find_dataset(gateway.engine, tenant, ref)
+    if version is None:
+        raise not_found(f"data set {ref}")
+    return version
