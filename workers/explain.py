@@ -23,6 +23,7 @@ from workers.calls import Call, Explained, Figures, Method
 from workers.calls import Output as MethodOutput
 from workers.charts import occlusion_chart
 from workers.context import WorkerContext
+from workers.decompositions.charts import class_name, contributions_chart
 from workers.drawing import Drawn, Map, Subject, draw
 from workers.errors import problem_of
 from workers.inputs import Loaded, Refused, load_model, of_image, prepare, stacked
@@ -200,6 +201,9 @@ def _drawn(job: Explanation) -> Drawn:
             curves = [curve for curve in done.occlusion if curve.target == target]
             drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
         keep_layers(drawn, done.row.position, done.figures)
+        for found in done.figures.decomposition:
+            chart = contributions_chart(found, class_name(job.loaded.spec.labels, found.target))
+            drawn.keep(Subject(done.row.position, found.target), chart)
     return drawn
 
 

@@ -33,19 +33,40 @@ class Engine(NamedTuple):
     """What the ends of a signed scale mean."""
     shown: tuple[Shown, ...]
     """The pictures of each image; what the first is of is scored where the evidence is known."""
+    has_fit: bool = False
+    """Whether the method needs something that is fitted on a data set first."""
 
     @property
     def is_wide(self) -> bool:
         """Whether its pictures are sheets and charts, which need the width of the page."""
-        return any(what.of is None for what in self.shown)
+        return self.shown[0].of is None
 
-    def explanation(self, method: str, exhibit: Exhibit) -> dict[str, Any]:
-        """The explanation that a job asks for."""
+    def explanation(self, method: str, exhibit: Exhibit, fit: str | None = None) -> dict[str, Any]:
+        """The explanation that a job asks for; `fit` is what was fitted on the exhibit's lessons."""
         baselines = {"baselines": [exhibit.baseline]} if self.has_baseline else {}
-        return {"method": method, **self.parameters, **baselines}
+        fits = {"fit": fit} if self.has_fit else {}
+        return {"method": method, **self.parameters, **baselines, **fits}
 
 
 ENGINES: dict[str, Engine] = {
+    "decomposition": Engine(
+        title="Decomposition of the final layer",
+        question="Which few features of the last layer decide, and where does the network see them?",
+        reading=(
+            "For each class, five features were found that are most often among the five largest of its images, in a "
+            "job over a data set. Red places are where those of the predicted class are strong; the bars are what "
+            "each adds to the logit. A network whose last features have no places, as that of the digits, has bars alone."
+        ),
+        parameters={},
+        has_baseline=False,
+        has_fit=True,
+        ends=("absent", "strong"),
+        shown=(
+            Shown("its five features", "influential", "overlay"),
+            Shown("all others", "others", "overlay"),
+            Shown("contributions", None, "contributions"),
+        ),
+    ),
     "integrated_gradients": Engine(
         title="Integrated gradients",
         question="Which pixels speak for the predicted class, and which against it, compared with {reference}?",

@@ -1,6 +1,7 @@
 """What is shown: pictures, their truth, and the classifier that looks at them."""
 
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from contracts.classifiers import ModelSpec
 from contracts.version import VERSION
 
 Progress = Callable[[int, int], None]
+LESSONS = 300
+"""Images of an exhibit's data set."""
 
 
 class Picture(NamedTuple):
@@ -41,6 +44,8 @@ class Exhibit(NamedTuple):
     """What methods that need a baseline compare with, as the service takes it."""
     reference: str
     """The same in words."""
+    lessons: Callable[[], bytes]
+    """Some of what the classifier learned from, as a NumPy archive of images and class names."""
 
 
 def digits_exhibit(cache: Path, progress: Progress) -> Exhibit:
@@ -66,6 +71,7 @@ def digits_exhibit(cache: Path, progress: Progress) -> Exhibit:
         ],
         baseline={"kind": "black"},
         reference="a black image",
+        lessons=_digit_lessons,
     )
 
 
@@ -91,7 +97,24 @@ def planted_exhibit(count: int = 6) -> Exhibit:
         ],
         baseline={"kind": "blur"},
         reference="the same picture blurred, which has the colours but no texture",
+        lessons=_planted_lessons,
     )
+
+
+def _digit_lessons() -> bytes:
+    learned = digits.training()
+    return _archive(learned.images[:LESSONS], [digits.SPEC.labels[label] for label in learned.labels[:LESSONS]])
+
+
+def _planted_lessons() -> bytes:
+    samples = [planted.sample(index) for index in range(LESSONS)]
+    return _archive(np.stack([one.image for one in samples]), [planted.SPEC.labels[one.label] for one in samples])
+
+
+def _archive(images: NDArray[np.uint8], labels: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, images=images, labels=np.array(labels))
+    return buffer.getvalue()
 
 
 def _versioned(spec: ModelSpec, weights: Path) -> ModelSpec:

@@ -105,7 +105,7 @@ def _command(section: Section, folder: Path, service: str) -> str:
     request = {
         "model": f"{model.name}@{model.version}" if model else None,
         "inputs": [{"part": "image"}],
-        "explanation": ENGINES[section.method].explanation(section.method, section.exhibit),
+        "explanation": section.explanation,
         "render": RENDER,
         "seed": section.result.provenance.seed,
     }

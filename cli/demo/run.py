@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -54,6 +54,8 @@ class Section(NamedTuple):
     job: Job
     result: Result
     pictures: list[Explained]
+    explanation: dict[str, Any]
+    """What was asked for."""
 
 
 def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section]:
@@ -66,8 +68,9 @@ def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section
         for exhibit in exhibits:
             _register(client, exhibit)
             progress.advance(checking)
+        fits = {exhibit.name: _fit(client, exhibit, progress) for exhibit in exhibits}
         return [
-            _section(client, exhibit, method, folder / exhibit.name, progress)
+            _section(client, exhibit, method, fits[exhibit.name], folder / exhibit.name, progress)
             for exhibit in exhibits
             for method in ENGINES
         ]
@@ -84,14 +87,32 @@ def _register(client: Client, exhibit: Exhibit) -> None:
         )
 
 
-def _section(client: Client, exhibit: Exhibit, method: str, folder: Path, progress: Progress) -> Section:
+def _fit(client: Client, exhibit: Exhibit, progress: Progress) -> str:
+    """The features that decide each class, fitted on a data set of what the classifier learned; their digest."""
+    bar = progress.add_task(f"data set and fit: {exhibit.name}", total=None)
+    lessons, version = exhibit.lessons(), exhibit.spec.version
+    client.register_dataset(exhibit.name, lessons, version=version)
+    client.wait_for_dataset(f"{exhibit.name}@{version}", timeout=CHECK_TIMEOUT_S)
+    submitted = client.submit(
+        model=f"{exhibit.spec.name}@{version}", dataset=f"{exhibit.name}@{version}", task={"task": "fit"}
+    )
+    job = client.wait(submitted.id, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
+    fit: str = client.result(job.id).details["report"]["fit"]
+    progress.update(bar, total=1, completed=1)
+    return fit
+
+
+def _section(
+    client: Client, exhibit: Exhibit, method: str, fit: str, folder: Path, progress: Progress
+) -> Section:
     engine = ENGINES[method]
+    explanation = engine.explanation(method, exhibit, fit)
     originals = _write_originals(exhibit, folder)
     bar = progress.add_task(f"{engine.title.lower()}: {exhibit.name}", total=None)
     submitted = client.submit(
         model=f"{exhibit.spec.name}@{exhibit.spec.version}",
         images=originals,
-        explanation=engine.explanation(method, exhibit),
+        explanation=explanation,
         render=RENDER,
         labels={"exhibit": exhibit.name},
         is_fresh=True,
@@ -103,7 +124,8 @@ def _section(client: Client, exhibit: Exhibit, method: str, folder: Path, progre
     client.download(result, folder / method)
     pictures = zip(exhibit.pictures, originals, result.images, strict=True)
     scored = engine.shown[0].of
-    return Section(exhibit, method, job, result, [_explained(*each, folder / method, scored) for each in pictures])
+    explained = [_explained(*each, folder / method, scored) for each in pictures]
+    return Section(exhibit, method, job, result, explained, explanation)
 
 
 def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
@@ -117,7 +139,10 @@ def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
 def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path, scored: str | None) -> Explained:
     files = {(reference.of, reference.quantity): maps / reference.name for reference in image.artifacts}
     raw = files.get((None, scored)) if scored else None
-    score = evidence_score(np.load(raw), picture.evidence) if raw and picture.evidence is not None else None
+    values = np.load(raw) if raw and picture.evidence is not None else None
+    # Maps of a layer are coarser than the evidence, and not scored.
+    is_scored = values is not None and picture.evidence is not None and values.shape[-2:] == picture.evidence.shape
+    score = evidence_score(values, picture.evidence) if is_scored else None
     return Explained(picture, original, image, files, score)
 
 

@@ -6,6 +6,7 @@ import torch
 
 from attribution import Influential, overlap
 from contracts.data_tasks import SweepReport
+from contracts.results import DecompositionResult
 from workers.charts import figure_of, png
 from workers.rendering import RenderedFile
 
@@ -54,6 +55,30 @@ def overlap_chart(influential: Influential, labels: Sequence[str]) -> RenderedFi
         panel.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(shown, label="shared features (Jaccard index)")
     return png("overlap", figure)
+
+
+def contributions_chart(found: DecompositionResult, name: str) -> RenderedFile:
+    """What the strongest influential features of a class add to its logit in one image."""
+    kept = sorted(found.features, key=lambda feature: -abs(feature.contribution))[:_BARS]
+    kept.sort(key=lambda feature: -feature.contribution)
+    figure = figure_of(4.4, 1.2 + 0.2 * max(len(kept), 5))
+    panel = figure.subplots()
+    colors = ["#b2182b" if feature.contribution > 0 else "#2166ac" for feature in kept]
+    panel.barh(range(len(kept)), [feature.contribution for feature in kept], color=colors)
+    names = [f"{feature.index} ({_ordinal(feature.place)})" for feature in kept]
+    panel.set_yticks(range(len(kept)), names, fontsize=7)
+    panel.invert_yaxis()
+    panel.axvline(0, color="#111111", linewidth=0.8)
+    panel.set_title(f"{name}: logit {found.logit:.2f}, decomposed {found.decomposed_logit:.2f}", fontsize=9)
+    panel.set_xlabel("contribution to the logit", fontsize=8)
+    panel.set_ylabel("feature (place in the histogram)", fontsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    return png("contributions", figure)
+
+
+def _ordinal(place: int) -> str:
+    ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{ending}"
 
 
 def sweep_chart(report: SweepReport) -> RenderedFile:
