@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import explain, health, models, operate
+from cli import datasets, explain, health, models, operate
 from cli.demo.command import demo
 from cli.errors import tell_errors
 
@@ -23,6 +23,7 @@ for entry in (
     operate.serve,
     demo,
     models.models,
+    datasets.datasets,
     explain.explain,
     operate.doctor,
     health.health,

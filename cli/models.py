@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import load_settings, url_option
+from cli.options import labels_of, load_settings, url_option
 from contracts.classifiers import ModelSpec, ModelVersion, Weights
 from contracts.digests import model_digest
 from contracts.states import ModelState
@@ -217,7 +217,7 @@ def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
     elif given["torchvision_weights"]:
         fields["weights"] = {"torchvision": given["torchvision_weights"]}
     if given["labels"]:
-        fields["labels"] = _labels(given["labels"])
+        fields["labels"] = labels_of(given["labels"])
     fields["preprocessing"] = fields.get("preprocessing", {}) | _preprocessing(given)
     return ModelSpec.model_validate(fields)
 
@@ -242,10 +242,3 @@ def _option(pair: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
-
-
-def _labels(text: str) -> list[str]:
-    path = Path(text)
-    if path.is_file():
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [label.strip() for label in text.split(",")]

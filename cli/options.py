@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,3 +24,11 @@ def load_settings(**given: Any) -> Settings:
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     return settings
+
+
+def labels_of(text: str) -> list[str]:
+    """Class names between commas, or from a file with one a line."""
+    path = Path(text)
+    if path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [label.strip() for label in text.split(",")]

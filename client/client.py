@@ -4,15 +4,17 @@ import hashlib
 import io
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from client.bodies import Body, CountedFile, Images, Sent, Source, job_body, json_body, multipart, raw_body
 from client.errors import CorruptArtifact, JobFailed, ProblemError
+from client.pieces import send_pieces
 from client.session import Session, read
 from client.waiting import POLL_S, states
 from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
+from contracts.datasets import DatasetList, DatasetVersion
 from contracts.health import VersionInfo
 from contracts.images import UploadedImage
 from contracts.jobs import Job, JobList, JobRequest
@@ -180,12 +182,7 @@ class Client:
         Raises:
             TimeoutError: No worker has checked it after `timeout` seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while (version := self.model(model)).state is ModelState.CHECKING:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{model} is still being checked after {timeout:g} s: is a worker running?")
-            time.sleep(POLL_S / 4)
-        return version
+        return _checked(lambda: self.model(model), model, timeout)
 
     def models(self) -> list[ModelVersion]:
         """Every registered version."""
@@ -193,17 +190,61 @@ class Client:
 
     def model(self, model: str) -> ModelVersion:
         """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
-        name, _, version = model.partition("@")
-        return read(
-            ModelVersion,
-            self._session.get(f"/v1/models/{name}/versions/{version}" if version else f"/v1/models/{name}"),
-        )
+        return read(ModelVersion, self._session.get(_path("models", model)))
 
     def model_report(self, model: str) -> ModelReport:
         """What a worker found in a version that is ready, given like `model` takes it."""
         name, _, version = model.partition("@")
         chosen = version or self.model(name).version
         return read(ModelReport, self._session.get(f"/v1/models/{name}/versions/{chosen}/report"))
+
+    def register_dataset(
+        self,
+        name: str,
+        archive: Source | None = None,
+        *,
+        location: str | None = None,
+        version: str = "1",
+        labels: Sequence[str] = (),
+        progress: Sent | None = None,
+    ) -> DatasetVersion:
+        """Sends a data set to be read by a worker; sent again after an interruption it goes on where it stopped.
+
+        Args:
+            name: What jobs call it.
+            archive: A zip, tar or npz file, or a folder with a folder a class, which is sent as a zip.
+            location: Where workers read it themselves instead.
+            version: Of the data set; it never changes.
+            labels: The classes in the order of the model's outputs; the folders by name without.
+            progress: Called with the bytes read so far, sent or found to be there, and with those of all files.
+        """
+        if (archive is None) == (location is None):
+            raise ValueError("expected either archive or location")
+        source: dict[str, Any] = {"location": location}
+        if archive is not None:
+            source = {"pieces": send_pieces(self._session, archive, progress or (lambda _done, _total: None))}
+        spec = {"name": name, "version": version, "source": source, "labels": list(labels)}
+        return read(DatasetVersion, self._session.send("POST", "/v1/datasets", json_body(spec), is_repeatable=True))
+
+    def wait_for_dataset(self, dataset: str, *, timeout: float | None = None) -> DatasetVersion:
+        """The version once a worker has read it: `ready`, or `refused` with the reason in `error`.
+
+        Raises:
+            TimeoutError: No worker has read it after `timeout` seconds.
+        """
+        return _checked(lambda: self.dataset(dataset), dataset, timeout)
+
+    def datasets(self) -> list[DatasetVersion]:
+        """Every registered data set, refused files counted and not named."""
+        return read(DatasetList, self._session.get("/v1/datasets")).datasets
+
+    def dataset(self, dataset: str) -> DatasetVersion:
+        """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
+        return read(DatasetVersion, self._session.get(_path("datasets", dataset)))
+
+    def delete_dataset(self, dataset: str) -> None:
+        """Forgets a version, given as `name@version`, that no running job uses."""
+        self._session.send("DELETE", _path("datasets", dataset))
 
     def methods(self) -> list[MethodInfo]:
         """Every method, with the schema of its parameters."""
@@ -215,6 +256,25 @@ class Client:
 
     def _registered(self, body: Body) -> ModelVersion:
         return read(ModelVersion, self._session.send("POST", "/v1/models", body, is_repeatable=True))
+
+
+Version = TypeVar("Version", ModelVersion, DatasetVersion)
+
+
+def _checked(look: Callable[[], Version], name: str, timeout: float | None) -> Version:
+    """The version once a worker has decided on it."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while (version := look()).state is ModelState.CHECKING:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"{name} is still being checked after {timeout:g} s: is a worker running?")
+        time.sleep(POLL_S / 4)
+    return version
+
+
+def _path(kind: str, ref: str) -> str:
+    """Where `name@version` is, or what the `name` alone means."""
+    name, _, version = ref.partition("@")
+    return f"/v1/{kind}/{name}/versions/{version}" if version else f"/v1/{kind}/{name}"
 
 
 def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:

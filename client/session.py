@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from client.errors import ServiceUnreachable, UnexpectedAnswer, error_of
 Answer = TypeVar("Answer", bound=BaseModel)
 
 _BUSY = frozenset({429, 503})
+_NOT_FOUND = frozenset({404})
 _AWAY = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -38,6 +39,10 @@ class Session:
         """The answer to a GET."""
         return self.send("GET", path, {"params": params}, is_repeatable=True)
 
+    def has(self, path: str) -> bool:
+        """Whether a HEAD finds something."""
+        return not self.send("HEAD", path, is_repeatable=True, also=_NOT_FOUND).is_error
+
     def send(
         self,
         method: str,
@@ -46,14 +51,24 @@ class Session:
         *,
         headers: Mapping[str, str] | None = None,
         is_repeatable: bool = False,
+        also: Collection[int] = (),
     ) -> httpx.Response:
-        """A successful answer; a request that is safe to repeat is repeated while the service is away or busy."""
+        """A successful answer; a request that is safe to repeat is repeated while the service is away or busy.
+
+        Args:
+            method: Of HTTP.
+            path: Below the service's address.
+            body: What httpx needs to send it.
+            headers: Sent besides those of the body.
+            is_repeatable: Whether the request may arrive twice.
+            also: Statuses that are an answer and no error.
+        """
         options = dict(body or {})
         options["headers"] = options.get("headers", {}) | dict(headers or {})
         gives_up_at = time.monotonic() + self._patience_s
         for attempt in itertools.count():
             answer = self._answer(method, path, options)
-            if isinstance(answer, httpx.Response) and not answer.is_error:
+            if isinstance(answer, httpx.Response) and (not answer.is_error or answer.status_code in also):
                 return answer
             pause = _pause(answer, attempt)
             if not _may_repeat(answer, is_repeatable=is_repeatable) or time.monotonic() + pause > gives_up_at:

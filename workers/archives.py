@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -17,8 +18,10 @@ from workers.arrays import ARRAYS, array_entries
 from workers.entries import Counted, Entries, Entry, Limits
 from workers.problems import InvalidDataset
 
-BROKEN = (OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-BROKEN_ARCHIVE = (*BROKEN, tarfile.TarError)
+BROKEN = (
+    *(OSError, EOFError, ValueError, NotImplementedError, struct.error),
+    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+)
 """What readers of archives raise over broken bytes."""
 
 _LARGEST_HEADER = 1024 * 1024
@@ -43,7 +46,7 @@ def archive_entries(path: Path, limits: Limits) -> Entries:
                 yield from _zip_entries(file, limits)
             else:
                 yield from _tar_entries(file, limits)
-        except BROKEN_ARCHIVE as error:
+        except BROKEN as error:
             raise InvalidDataset(
                 f"the archive is no zip, tar (plain, gzip, bzip2 or xz) or npz file, or is broken ({error}): "
                 "send the whole file"

@@ -14,7 +14,7 @@ from storage.artifacts import S3_OPTIONS, StoreUnavailableError
 from storage.locations import FILE, is_allowed
 from workers.archives import archive_entries
 from workers.entries import Entries, Entry, Limits
-from workers.problems import InvalidDataset
+from workers.problems import InvalidDataset, WorkProblem
 
 _LINK = "it is a link or device: only plain files are read"
 
@@ -76,7 +76,7 @@ def _remote(location: str, limits: Limits) -> Entries:
         for path, info in sorted(found.items()):
             name = path.removeprefix(root).lstrip("/")
             yield Entry(name, int(info["size"]), partial(_read_object, fs, path))
-    except InvalidDataset:
+    except WorkProblem:
         raise
     except Exception as error:  # each remote store raises the errors of its own library
         raise StoreUnavailableError(f"{location} cannot be read: {error or type(error).__name__}") from error
