@@ -132,7 +132,8 @@ def layer_shapley(
         ``path``; ``convergence_delta`` is measured, not bounded. ``deeplift`` is complete up to rounding.
         ``expected_gradients`` is biased at all layers but the input, where the path is straight: it is there to
         compare with others. At inner layers ``path`` is not the Shapley value of the layer's own game;
-        ``feature_maps`` is: exact, or unbiased with a standard error.
+        ``feature_maps`` is: exact, or with permutations unbiased with a standard error; the default regression has a
+        small bias at small budgets, which its standard error does not see.
 
     Source:
         Banerjee & Chu 2022, "Contributions by Feature Layers in Two-Class Deep Learning Image Classification
