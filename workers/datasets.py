@@ -1,7 +1,6 @@
 """Reading a data set: batches of inputs, fetched, decoded and prepared ahead of the network."""
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -73,14 +72,13 @@ class DatasetReader:
         return content
 
     def batches(
-        self, spec: ModelSpec, start: int, stop: int, *, batch_size: int, device: torch.device | str
+        self, spec: ModelSpec, positions: Sequence[int], *, batch_size: int, device: torch.device | str
     ) -> Iterator[Batch]:
-        """The images from `start` up to but not including `stop`, as the model sees them.
+        """The images at some positions in that order, as the model sees them.
 
         Args:
             spec: The model's, whose preprocessing is applied.
-            start: Position of the first image.
-            stop: Position after the last one.
+            positions: Of the images; those that follow each other are read together.
             batch_size: Images of each batch but the last.
             device: Where the batches go, from pinned memory where it is a GPU.
 
@@ -89,8 +87,7 @@ class DatasetReader:
             InvalidDataset: The pack is gone from the store.
         """
         target = torch.device(device)
-        bounds = [*range(start, stop, batch_size), stop]
-        runs = (list(range(*bound)) for bound in pairwise(bounds))
+        runs = (list(positions[start : start + batch_size]) for start in range(0, len(positions), batch_size))
         for batch in ahead(lambda positions: self._prepared(spec, positions, pin=target.type == "cuda"), runs):
             inputs, labels = (tensor.to(target, non_blocking=True) for tensor in (batch.inputs, batch.labels))
             yield Batch(inputs, labels, batch.positions)
@@ -107,18 +104,28 @@ class DatasetReader:
         except InvalidImage as error:
             raise InvalidImage(f"{self.names[position]}: {error}") from error
 
-    def _files(self, positions: list[int]) -> Iterator[tuple[int, bytes]]:
-        """Images that lie one after another, read together as far as that stays modest."""
+    def _files(self, positions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """The files of images, each read together with those that lie next to it."""
         offsets, sizes = self._index.offsets, self._index.sizes
-        while positions:
-            begin = offsets[positions[0]]
-            ends = (position for position in positions if offsets[position] + sizes[position] - begin > LARGEST_READ)
-            count = max(1, next(ends, positions[-1] + 1) - positions[0])
-            near, positions = positions[:count], positions[count:]
+        for near in self._neighbours(positions):
+            begin = offsets[near[0]]
             block = self._read(begin, offsets[near[-1]] + sizes[near[-1]])
             for position in near:
                 first = offsets[position] - begin
                 yield position, block[first : first + sizes[position]]
+
+    def _neighbours(self, positions: Sequence[int]) -> Iterator[list[int]]:
+        """Runs of images that lie one after another, as long as that stays modest."""
+        offsets, sizes = self._index.offsets, self._index.sizes
+        run: list[int] = []
+        for position in positions:
+            is_next = bool(run) and position == run[-1] + 1
+            if run and not (is_next and offsets[position] + sizes[position] - offsets[run[0]] <= LARGEST_READ):
+                yield run
+                run = []
+            run.append(position)
+        if run:
+            yield run
 
     def _read(self, start: int, end: int) -> bytes:
         try:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from cli.demo.engines import ENGINES, RENDER
@@ -102,9 +103,7 @@ def _fit(client: Client, exhibit: Exhibit, progress: Progress) -> str:
     return fit
 
 
-def _section(
-    client: Client, exhibit: Exhibit, method: str, fit: str, folder: Path, progress: Progress
-) -> Section:
+def _section(client: Client, exhibit: Exhibit, method: str, fit: str, folder: Path, progress: Progress) -> Section:
     engine = ENGINES[method]
     explanation = engine.explanation(method, exhibit, fit)
     originals = _write_originals(exhibit, folder)
@@ -139,11 +138,14 @@ def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:
 def _explained(picture: Picture, original: Path, image: ImageResult, maps: Path, scored: str | None) -> Explained:
     files = {(reference.of, reference.quantity): maps / reference.name for reference in image.artifacts}
     raw = files.get((None, scored)) if scored else None
-    values = np.load(raw) if raw and picture.evidence is not None else None
-    # Maps of a layer are coarser than the evidence, and not scored.
-    is_scored = values is not None and picture.evidence is not None and values.shape[-2:] == picture.evidence.shape
-    score = evidence_score(values, picture.evidence) if is_scored else None
+    score = _score(np.load(raw), picture) if raw else None
     return Explained(picture, original, image, files, score)
+
+
+def _score(values: NDArray[np.float32], picture: Picture) -> EvidenceScore | None:
+    """How much of a map lies on the evidence; maps of a layer are coarser than that, and not scored."""
+    evidence = picture.evidence
+    return None if evidence is None or values.shape[-2:] != evidence.shape else evidence_score(values, evidence)
 
 
 def _show(progress: Progress, bar: TaskID, job: Job) -> None:
