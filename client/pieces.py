@@ -75,6 +75,7 @@ def _zip_folder(folder: Path, pieces: _Pieces, progress: Sent) -> None:
     with zipfile.ZipFile(pieces, "w") as archive:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            entry.file_size = path.stat().st_size  # above 2 GiB the header is another one
             with path.open("rb") as file, archive.open(entry, "w") as target:
                 while chunk := file.read(_CHUNK):
                     target.write(chunk)
