@@ -43,13 +43,18 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
     if failed := [child for child in children if child.body is None]:
         return Failed(problem(ErrorCode.CHILDREN_FAILED, "; ".join(map(_reason, failed[:5]))))
     clock = Stopwatch()
-    tracker.report(0, 1, "loading the model")
+    done, total = (0, 1) if claimed.phase != "merge" else (_images(job), _images(job))
+    tracker.report(done, total, "merging" if children else "loading the model")
     with clock("model"):
         work = Work(context, claimed, tracker, job, load_model(context, claimed))
     drawn = Drawn(context.store)
     with clock(job.task.task):
         details = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
     return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored)
+
+
+def _images(job: DataJob) -> int:
+    return job.dataset.images + (job.validation.images if job.validation else 0)
 
 
 def _part(work: Work, shard: Shard, drawn: Drawn) -> dict[str, Any]:

@@ -55,7 +55,7 @@ ENGINES: dict[str, Engine] = {
         reading=(
             "For each class, five features were found that are most often among the five largest of its images, in a "
             "job over a data set. Red places are where those of the predicted class are strong; the bars are what "
-            "each adds to the logit. Where the last features have no places, as in that of the digits, there are bars alone."
+            "each adds to the logit. Last features without places, as those of the digits, have bars alone."
         ),
         parameters={},
         has_baseline=False,

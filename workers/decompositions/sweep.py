@@ -46,8 +46,8 @@ def sweep_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     final = FinalLayer(work.loaded.network)
     histogram = merged_histogram(work, [part for part in parts if part.shard.of == "dataset"])
     trial = Trial(final, histogram, task.n_features)
-    for number, part in enumerate(parts):
-        work.tracker.report(number, len(parts), "trying every setting")
+    for part in parts:
+        work.tracker.check()
         found = load(work.store.get(part.state.sha256))
         if "tried_features" in found:
             names = ("tried_features", "tried_predicted", "tried_labels")
