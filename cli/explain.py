@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import url_option
+from cli.options import param_option, parameters, url_option, wait_with_bar
 
 if TYPE_CHECKING:
     from contracts.results import CellResult, ImageResult, Result
@@ -22,7 +22,7 @@ LARGE_GAP = 0.05
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
 )
 @click.option("--top-k", type=click.IntRange(1), help="Explain the k most probable classes instead.")
-@click.option("--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method; repeatable.")
+@param_option
 @click.option(
     "--also",
     "others",
@@ -43,21 +43,13 @@ LARGE_GAP = 0.05
 def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None:
     """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
     from rich.console import Console
-    from rich.progress import Progress
     from rich.table import Table
 
     from client import Client
 
     with Client(url) as client:
         job = client.submit(_request(given), images=list(images))
-        with Progress(transient=True) as bar:
-            task = bar.add_task("queued")
-            client.wait(
-                job.id,
-                progress=lambda now: bar.update(
-                    task, description=now.progress.stage, completed=now.progress.done, total=now.progress.total or None
-                ),
-            )
+        wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
     table = Table("explanation", "image", "prediction", "probability", "class", "error", "steps")
@@ -74,17 +66,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    explanation: dict[str, Any] = {"method": given["method"]}
-    for pair in given["params"]:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise click.UsageError(f"--param {pair!r}: expected KEY=JSON")
-        try:
-            explanation[key] = json.loads(value)
-        except ValueError:
-            explanation[key] = value
+    explanation: dict[str, Any] = {"method": given["method"], **parameters(given["params"])}
     if given["top_k"]:
         explanation["target"] = {"top_k": given["top_k"]}
     elif given["targets"]:
@@ -130,10 +112,8 @@ def _rows(name: str, image: "ImageResult") -> list[list[str]]:
     seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
     if (variation := image.class_variation) is not None:
         return [[*seen, f"{len(variation.classes)} compared", _share(variation.relative_error), str(variation.n_rows)]]
-    return [
-        [*seen, target.name or str(target.index), _gap(gap.relative), str(gap.n_steps)]
-        for target, gap in zip(image.targets, image.completeness, strict=True)
-    ]
+    gaps = [(_gap(gap.relative), str(gap.n_steps)) for gap in image.completeness] or [("-", "-")] * len(image.targets)
+    return [[*seen, target.name or str(target.index), *gap] for target, gap in zip(image.targets, gaps, strict=True)]
 
 
 def _share(error: float | None) -> str:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import datasets, explain, health, models, operate
+from cli import datasets, explain, health, models, operate, task
 from cli.demo.command import demo
 from cli.errors import tell_errors
 
@@ -25,6 +25,7 @@ for entry in (
     models.models,
     datasets.datasets,
     explain.explain,
+    task.task,
     operate.doctor,
     health.health,
     operate.gateway,

@@ -1,12 +1,17 @@
 """Options that several commands share."""
 
+import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from client import Client
+    from contracts.jobs import Job
 
 url_option = click.option(
     "--url",
@@ -32,3 +37,36 @@ def labels_of(text: str) -> list[str]:
     if path.is_file():
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     return [label.strip() for label in text.split(",")]
+
+
+param_option = click.option(
+    "--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method or task; repeatable."
+)
+
+
+def parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """What `--param KEY=JSON` says; a value that is no JSON is text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"--param {pair!r}: expected KEY=JSON")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def wait_with_bar(client: "Client", job_id: str) -> None:
+    """Waits for the end of a job, with a progress bar."""
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("queued")
+
+        def show(now: "Job") -> None:
+            done, total = now.progress.done, now.progress.total
+            bar.update(task, description=now.progress.stage, completed=done, total=total or None)
+
+        client.wait(job_id, progress=show)

@@ -141,11 +141,13 @@ class ModelVersion(Wire):
     version: str
     state: ModelState
     sha256: Sha256
-    """Digest of architecture, options, preprocessing, labels, backgrounds and weights together."""
+    """Digest of architecture, options, form of the final layer, preprocessing, labels, backgrounds and weights."""
     architecture: str
     preprocessing: Preprocessing
     labels: list[str]
     backgrounds: dict[str, list[Sha256]] = {}
+    decomposed: int | None = None
+    """Features a class of a decomposed final layer."""
     classes: int | None
     created_at: datetime
     error: Problem | None

@@ -86,6 +86,7 @@ def _version(row: RowMapping) -> ModelVersion:
         preprocessing=spec.preprocessing,
         labels=spec.labels,
         backgrounds=spec.backgrounds,
+        decomposed=spec.decomposed,
         classes=(row["report"] or {}).get("classes"),
         created_at=instant(row["created_at"]),
         error=Problem.model_validate(row["error"]) if row["error"] else None,

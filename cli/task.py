@@ -1,0 +1,65 @@
+"""`attribution task`: what is done with a whole data set."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.options import param_option, parameters, url_option, wait_with_bar
+
+TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
+SHOWN = 12
+"""Longest list that is printed; result.json has the others."""
+
+
+@click.command()
+@click.argument("name", metavar="TASK", type=click.Choice(TASKS))
+@click.option("--model", required=True, help="NAME or NAME@VERSION.")
+@click.option("--dataset", required=True, help="NAME or NAME@VERSION.")
+@click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")
+@param_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("task"),
+    show_default=True,
+    help="Folder for charts, weights and result.json.",
+)
+@url_option
+def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
+    """Decompose the final layer of a classifier over a data set: TASK is fit, evaluate, sweep, ablate or retrain.
+
+    \b
+    attribution task fit --model cifar --dataset cifar-train
+    attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
+    """  # noqa: D301 - the backspace keeps click from wrapping the example
+    from rich.console import Console
+    from rich.table import Table
+
+    from client import Client
+
+    asked = {"task": name, **parameters(given["params"])} | ({"fit": fit} if fit else {})
+    with Client(url) as client:
+        job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
+        wait_with_bar(client, job.id)
+        result = client.result(job.id)
+        client.download(result, out)
+    table = Table("figure", "value", box=None)
+    for field, value in result.details["report"].items():
+        if not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
+            table.add_row(field, _text(value))
+    Console().print(table)
+    click.echo(f"{result.counts.images} images; files in {out}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return (
+            "\n".join(_text(item) for item in value) if any(isinstance(item, list) for item in value) else _row(value)
+        )
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _row(values: list[Any]) -> str:
+    return "  ".join(_text(value) for value in values)
