@@ -1,5 +1,6 @@
 """`attribution serve`: gateway, workers, reconciler and private broker as one tree of processes."""
 
+import json
 import logging
 import os
 import signal
@@ -186,7 +187,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     for name, value in settings.model_dump(mode="python").items():
         if value is not None:
             plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-            environment[f"ATTRIBUTION_{name.upper()}"] = str(plain)
+            environment[f"ATTRIBUTION_{name.upper()}"] = json.dumps(plain) if isinstance(plain, tuple) else str(plain)
     environment["ATTRIBUTION_DATA_DIR"] = str(settings.resolved_data_dir)
     return environment
 
