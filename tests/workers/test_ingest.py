@@ -5,6 +5,7 @@ import io
 import lzma
 import re
 import tarfile
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -326,6 +327,22 @@ class TestLocations:
             version = ingested(context, {"location": f"file://{tmp_path}/{name}"}, name.replace("/", "."))
             assert said in version.error.detail
         assert ingested(context, {"location": f"file://{root}"}, "right").state == "ready"
+
+
+@pytest.mark.parametrize("pack", [tarred, lambda files: zipped(files, zipfile.ZIP_STORED)])
+def test_memory_holds_a_few_files_and_not_all(context, pack):
+    source = pack({f"{seed % 2}/{seed}.png": png(pixels(seed, 600)) for seed in range(40)})
+    given, size = {"sha256": context.store.put(source)}, len(source)
+    del source
+    tracemalloc.start()
+    try:
+        version = ingested(context, given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert version.report.images == 40
+    assert size > 40_000_000
+    assert peak < size / 2
 
 
 def test_a_cancelled_ingestion_refuses_the_version(context):
