@@ -187,8 +187,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     for name, value in settings.model_dump(mode="python").items():
         if value is not None:
             plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-            is_list = isinstance(plain, tuple)
-            environment[f"ATTRIBUTION_{name.upper()}"] = json.dumps(plain) if is_list else str(plain)
+            environment[f"ATTRIBUTION_{name.upper()}"] = json.dumps(plain) if isinstance(plain, tuple) else str(plain)
     environment["ATTRIBUTION_DATA_DIR"] = str(settings.resolved_data_dir)
     return environment
 

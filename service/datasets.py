@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 
 from contracts.datasets import DatasetSource, DatasetSpec, DatasetVersion
-from contracts.problems import ErrorCode, FieldError
+from contracts.problems import FieldError
 from contracts.states import JobKind
 from service.gateway import Gateway
-from service.problems import ProblemError, wrong_fields
+from service.problems import wrong_fields
 from service.received import Expected, receive, wrong
+from service.registering import enter
 from storage.datasets import register
 from storage.locations import is_allowed
 from storage.owned import owned_among
 from storage.records import NewJob, StoredArtifact
-from storage.versions import VersionExistsError
 
 
 def register_dataset(
@@ -41,13 +41,7 @@ def register_dataset(
         inputs=files,
         max_attempts=gateway.settings.max_attempts,
     )
-    try:
-        version, is_new = register(gateway.engine, tenant, spec, ingest)
-    except VersionExistsError as error:
-        raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
-    if is_new:
-        gateway.publisher.wake(ingest.id)
-    return version, is_new
+    return enter(gateway, ingest, lambda: register(gateway.engine, tenant, spec, ingest))
 
 
 def _require_allowed(gateway: Gateway, source: DatasetSource) -> None:

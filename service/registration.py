@@ -4,17 +4,15 @@ from collections.abc import Iterable
 
 from contracts.classifiers import ModelSpec, ModelVersion, Weights
 from contracts.digests import model_digest
-from contracts.problems import ErrorCode
 from contracts.states import JobKind
 from service.classifiers import closest
 from service.gateway import Gateway
-from service.problems import ProblemError
 from service.received import Expected, receive, wrong
+from service.registering import enter
 from service.sets import images_of_sets
 from storage.models import register
 from storage.owned import owned
 from storage.records import NewJob, StoredArtifact
-from storage.versions import VersionExistsError
 
 _FACTORY = "factory:"
 
@@ -47,13 +45,7 @@ def register_model(
         inputs=images if weights is None else (weights, *images),
         max_attempts=gateway.settings.max_attempts,
     )
-    try:
-        version, is_new = register(gateway.engine, tenant, spec, model_digest(spec), check)
-    except VersionExistsError as error:
-        raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
-    if is_new:
-        gateway.publisher.wake(check.id)
-    return version, is_new
+    return enter(gateway, check, lambda: register(gateway.engine, tenant, spec, model_digest(spec), check))
 
 
 def _require_factory(gateway: Gateway, spec: ModelSpec) -> None:

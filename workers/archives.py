@@ -24,14 +24,44 @@ BROKEN = (
 )
 """What readers of archives raise over broken bytes."""
 
+XZ_MEMORY = 256 * 1024 * 1024
+"""Enough for every preset of xz."""
+_CHUNK = 64 * 1024
 _LARGEST_HEADER = 1024 * 1024
 _PER_ENTRY = 200
 """Bytes of a zip's directory for each entry."""
 _COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": lambda file: io.BufferedReader(gzip.GzipFile(fileobj=file)),
-    b"\xfd7zXZ": lambda file: io.BufferedReader(lzma.LZMAFile(file)),  # noqa: SIM115 - the file is closed by its owner
+    b"\xfd7zXZ": lambda file: io.BufferedReader(_Xz(file)),
     b"BZh": lambda file: io.BufferedReader(bz2.BZ2File(file)),
 }
+
+
+class _Xz(io.RawIOBase):
+    """What an xz file holds, decompressed with little memory whatever dictionary its header asks for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._decoder = file, lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # what a buffered reader hands in
+        """The next bytes."""
+        while True:
+            if self._decoder.eof:
+                rest = self._decoder.unused_data or self._file.read(_CHUNK)
+                if not rest.strip(b"\0"):
+                    return 0
+                self._decoder = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+            else:
+                rest = self._file.read(_CHUNK) if self._decoder.needs_input else b""
+                if self._decoder.needs_input and not rest:
+                    raise EOFError("the xz stream ends before its end marker")
+            if data := self._decoder.decompress(rest, len(buffer)):
+                buffer[: len(data)] = data
+                return len(data)
 
 
 def archive_entries(path: Path, limits: Limits) -> Entries:

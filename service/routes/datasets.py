@@ -8,11 +8,11 @@ from contracts.base import Name
 from contracts.datasets import DatasetList, DatasetSpec, DatasetVersion
 from contracts.problems import ErrorCode
 from service.datasets import register_dataset
-from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
+from service.documented import json_or_multipart, problems
 from service.examples import DATASET_SPECS
 from service.gateway import Gateway, Here, Tenant
 from service.problems import ProblemError, not_found
-from service.registering import LOCATION, registered
+from service.registering import answers, registered
 from service.replies import json_reply
 from storage.datasets import DatasetInUseError, find_dataset, list_datasets, remove
 
@@ -26,18 +26,11 @@ DatasetName = Annotated[Name, Path(examples=["flowers"])]
     summary="Register a data set",
     response_model=None,
     status_code=202,
-    responses={
-        200: reply(DatasetVersion, "The version was registered before, from the same source.", headers=LOCATION),
-        202: reply(DatasetVersion, "A worker reads it now (`check_job`).", headers=LOCATION | RETRY_AFTER),
-        **problems(
-            ErrorCode.INVALID_JSON,
-            ErrorCode.CONFLICT,
-            ErrorCode.BODY_TOO_LARGE,
-            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-            ErrorCode.INVALID_REQUEST,
-            ErrorCode.STORE_UNAVAILABLE,
-        ),
-    },
+    responses=answers(
+        DatasetVersion,
+        "The version was registered before, from the same source.",
+        "A worker reads it now (`check_job`).",
+    ),
     openapi_extra=json_or_multipart(DatasetSpec, "The archive, in the part that `source` names.", DATASET_SPECS),
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:

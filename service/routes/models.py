@@ -9,11 +9,11 @@ from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersio
 from contracts.problems import ErrorCode
 from contracts.states import ModelState
 from service.classifiers import not_ready
-from service.documented import RETRY_AFTER, json_or_multipart, problems, reply
+from service.documented import json_or_multipart, problems
 from service.examples import MODEL_SPECS
 from service.gateway import Gateway, Here, Tenant
 from service.problems import not_found
-from service.registering import LOCATION, registered
+from service.registering import answers, registered
 from service.registration import register_model
 from service.replies import json_reply
 from storage.models import find_model, list_models, report_of, state_of
@@ -28,18 +28,11 @@ ModelName = Annotated[Name, Path(examples=["digits"])]
     summary="Register a model",
     response_model=None,
     status_code=202,
-    responses={
-        200: reply(ModelVersion, "The version was registered before, with the same content.", headers=LOCATION),
-        202: reply(ModelVersion, "A worker checks it now (`check_job`).", headers=LOCATION | RETRY_AFTER),
-        **problems(
-            ErrorCode.INVALID_JSON,
-            ErrorCode.CONFLICT,
-            ErrorCode.BODY_TOO_LARGE,
-            ErrorCode.UNSUPPORTED_MEDIA_TYPE,
-            ErrorCode.INVALID_REQUEST,
-            ErrorCode.STORE_UNAVAILABLE,
-        ),
-    },
+    responses=answers(
+        ModelVersion,
+        "The version was registered before, with the same content.",
+        "A worker checks it now (`check_job`).",
+    ),
     openapi_extra=json_or_multipart(ModelSpec, "The safetensors file, in the part that `weights` names.", MODEL_SPECS),
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:

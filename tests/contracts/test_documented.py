@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 import contracts
 from contracts.base import Wire
 from contracts.classifiers import ModelSpec
+from contracts.datasets import DatasetSpec
 from contracts.jobs import JobRequest
 
 
@@ -30,7 +31,7 @@ def is_tag(field: FieldInfo) -> bool:
 MODELS = sorted(set(all_models()), key=lambda model: (model.__module__, model.__name__))
 SENT = {
     name: schema["properties"]
-    for request in (JobRequest, ModelSpec)
+    for request in (JobRequest, ModelSpec, DatasetSpec)
     for name, schema in [(request.__name__, request.model_json_schema()), *request.model_json_schema()["$defs"].items()]
     if "properties" in schema
 }

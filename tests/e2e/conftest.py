@@ -1,5 +1,6 @@
 """One whole service for the tests of this folder: gateway, worker, reconciler and private broker."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("service")
     config = folder / "attribution.toml"
     config.write_text('[factories]\nmobilenet = "tests.factories:mobilenet_v2_relu"\n')
-    served = Served(folder / "data", ATTRIBUTION_CONFIG_FILE=str(config), ATTRIBUTION_LEASE_S="5")
+    served = Served(
+        folder / "data",
+        ATTRIBUTION_CONFIG_FILE=str(config),
+        ATTRIBUTION_DATASET_LOCATIONS=json.dumps([f"file://{tmp_path_factory.getbasetemp()}/datasets"]),
+        ATTRIBUTION_LEASE_S="5",
+    )
     yield served
     served.close()
 

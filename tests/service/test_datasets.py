@@ -17,7 +17,6 @@ from client import Client, ProblemError
 from client import pieces as client_pieces
 from contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
 from contracts.states import JobKind
-from service.examples import DATASET_SPECS
 from storage import claims, datasets, jobs
 from storage.artifacts import ArtifactStore
 from storage.records import NewJob, StoredArtifact
@@ -217,8 +216,3 @@ class TestClient:
             client.dataset("flowers@1")
         with pytest.raises(ValueError, match="either archive or location"):
             client.register_dataset("flowers")
-
-
-@pytest.mark.parametrize("example", DATASET_SPECS.values())
-def test_examples_are_valid(example: Any) -> None:
-    DatasetSpec.model_validate(example["value"])

@@ -12,10 +12,11 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from contracts.classifiers import ModelSpec
+from contracts.datasets import DatasetSpec
 from contracts.jobs import JobRequest
 from contracts.problems import ErrorCode
 from service import openapi
-from service.examples import JOB_REQUESTS, MODEL_SPECS
+from service.examples import DATASET_SPECS, JOB_REQUESTS, MODEL_SPECS
 from service.explanations import EXPLANATIONS, page
 from tests.service.house import House
 
@@ -59,7 +60,8 @@ def test_every_operation_is_documented() -> None:
 @pytest.mark.parametrize(
     ("model", "name", "example"),
     [(JobRequest, "JobRequest", example["value"]) for example in JOB_REQUESTS.values()]  # type: ignore[index]
-    + [(ModelSpec, "ModelSpec", example["value"]) for example in MODEL_SPECS.values()],  # type: ignore[index]
+    + [(ModelSpec, "ModelSpec", example["value"]) for example in MODEL_SPECS.values()]  # type: ignore[index]
+    + [(DatasetSpec, "DatasetSpec", example["value"]) for example in DATASET_SPECS.values()],  # type: ignore[index]
 )
 def test_examples_are_valid(model: Any, name: str, example: Any) -> None:
     model.model_validate(example)

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import lzma
 import re
 import tarfile
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -17,6 +19,7 @@ from storage import datasets, jobs
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import png
 from tests.workers.sources import entered, flowers, folder, ingested, npz, pixels, tarred, zipped
+from workers import archives
 from workers.procedure import run_jobs
 
 
@@ -70,6 +73,8 @@ class TestContent:
             "dotted": tarred({f"./{name}": content for name, content in files.items()}),
             "gz": tarred(files, "w:gz"),
             "xz": tarred(files, "w:xz"),
+            "streams": lzma.compress(tarred(files)[:700]) + lzma.compress(tarred(files)[700:]),
+            "bz2": tarred(files, "w:bz2"),
             "npz": npz(images, np.array([0, 0, 0, 1, 1, 1])),
             "text": npz(images, np.array(list("000111"))),
             "pieces": {"pieces": cut},
@@ -240,6 +245,7 @@ class TestRefusedSources:
             (b"GIF89a no archive at all" * 100, "no zip, tar"),
             (zipped(flowers())[:-40], "no zip, tar"),
             (tarred(flowers(), "w:gz")[:-2000], "is broken"),
+            (tarred(flowers(), "w:xz")[:-2000], "is broken"),
             (zipped({}), "no usable image"),
             (zipped({"0/a.txt": b"text"}), r"1 files are refused \(0/a.txt: the 4 bytes are not an image"),
             (zipped({**flowers(), "labels.csv": b"name;class\n"}), "expected file,label"),
@@ -275,6 +281,10 @@ class TestRefusedSources:
         header.type, header.size = tarfile.XHDTYPE, 3_000_000
         source = header.tobuf(tarfile.USTAR_FORMAT) + bytes(3_001_344)
         assert "announces" in ingested(context, source).error.detail
+
+    def test_a_dictionary_that_wants_memory(self, context, monkeypatch):
+        monkeypatch.setattr(archives, "XZ_MEMORY", 1_000_000)
+        assert "Memory usage limit" in ingested(context, tarred(flowers(), "w:xz")).error.detail
 
     @pytest.mark.parametrize(
         "pack", [zipped, tarred, lambda files: npz(np.zeros((6, 8, 8), np.uint8), np.zeros(6, int))]
@@ -317,6 +327,22 @@ class TestLocations:
             version = ingested(context, {"location": f"file://{tmp_path}/{name}"}, name.replace("/", "."))
             assert said in version.error.detail
         assert ingested(context, {"location": f"file://{root}"}, "right").state == "ready"
+
+
+@pytest.mark.parametrize("pack", [tarred, lambda files: zipped(files, zipfile.ZIP_STORED)])
+def test_memory_holds_a_few_files_and_not_all(context, pack):
+    source = pack({f"{seed % 2}/{seed}.png": png(pixels(seed, 600)) for seed in range(40)})
+    given, size = {"sha256": context.store.put(source)}, len(source)
+    del source
+    tracemalloc.start()
+    try:
+        version = ingested(context, given)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert version.report.images == 40
+    assert size > 40_000_000
+    assert peak < size / 2
 
 
 def test_a_cancelled_ingestion_refuses_the_version(context):
