@@ -72,7 +72,8 @@ def section_of(exhibit: Exhibit, folder: Path, method: str = "integrated_gradien
         update={"model": ModelIdentity(name="planted", version=exhibit.spec.version, sha256="1" * 64)}
     )
     shown = [_explained(exhibit, picture, index, folder) for index, picture in enumerate(exhibit.pictures)]
-    return Section(exhibit, method, job, result_with(job.id, []), shown)
+    explanation = ENGINES[method].explanation(method, exhibit, "0" * 64)
+    return Section(exhibit, method, job, result_with(job.id, []), shown, explanation)
 
 
 def _explained(exhibit: Exhibit, picture: Picture, index: int, folder: Path) -> Explained:
@@ -190,7 +191,7 @@ def test_the_command_on_the_page_is_a_valid_request_for_a_file_that_is_there(exh
 
 @pytest.mark.parametrize("method", sorted(ENGINES))
 def test_every_engine_asks_for_something_the_service_understands(exhibit, method):
-    explanation = ENGINES[method].explanation(method, exhibit)
+    explanation = ENGINES[method].explanation(method, exhibit, "0" * 64)
     assert METHODS[method].model_validate(explanation).method == method
     RenderOptions.model_validate(RENDER)
     assert ENGINES[method].question.format(reference="X")
