@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,8 +16,8 @@ from storage.claims import claim
 from storage.jobs import find, result_of, submit
 from storage.records import Claim, NewJob
 from storage.tables import DEFAULT_TENANT
-from tests.workers.pictures import png
-from tests.workers.sources import ingested, pixels, zipped
+from tests.workers.pictures import SIDE, png
+from tests.workers.sources import ingested, zipped
 from workers.context import WorkerContext
 from workers.preprocessing import preprocess
 from workers.procedure import run_jobs
@@ -29,7 +30,16 @@ COUNTS = (9, 8, 6)
 def drawn(seed: int = 0) -> dict[str, bytes]:
     """Files by name, in the order of the data set."""
     names = [f"{label}/{number}.png" for label, count in zip(FOLDERS, COUNTS, strict=True) for number in range(count)]
-    return {name: png(pixels(100 * seed + place)) for place, name in enumerate(names)}
+    return {name: png(_varied(100 * seed + place)) for place, name in enumerate(names)}
+
+
+def _varied(seed: int) -> "np.ndarray[Any, Any]":
+    """A picture with a colour and stripes of its own, so that a network without training tells some from others."""
+    dice = np.random.default_rng(seed)
+    colour, stripes = dice.integers(0, 256, 3), np.arange(SIDE) // dice.integers(1, 5) % 2
+    strength = dice.uniform(0, 255) * np.roll(np.eye(3), dice.integers(3), 0)[0]
+    pattern = stripes[:, None, None] * strength + dice.normal(0, 5, (SIDE, SIDE, 3))
+    return np.clip(colour + pattern, 0, 255).astype(np.uint8)
 
 
 class Over:

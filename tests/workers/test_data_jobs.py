@@ -67,9 +67,7 @@ class TestFit:
 
     def test_files_are_named_by_the_report(self, over, expected):
         result = over.run(FIT)
-        assert Counter(file.quantity for file in result.artifacts) == Counter(
-            ["fit", "weights", "histogram", "overlap"]
-        )
+        assert [file.quantity for file in result.artifacts] == ["fit", "weights", "histogram", "overlap"]
         digests = {file.quantity: file.sha256 for file in result.artifacts}
         assert (result.details["report"]["fit"], result.details["report"]["weights"]) == (
             digests["fit"],
