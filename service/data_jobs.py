@@ -1,8 +1,9 @@
 """From a request with a data set to the job that splits it."""
 
 from collections.abc import Iterator
+from math import ceil
 
-from contracts.data_tasks import DataJob, PinnedDataset
+from contracts.data_tasks import DataJob, PinnedDataset, RetrainTask, Task
 from contracts.datasets import DatasetVersion
 from contracts.digests import canonical_digest
 from contracts.jobs import JobRequest
@@ -38,7 +39,7 @@ def new_data_job(gateway: Gateway, tenant: str, request: JobRequest, key: str | 
         pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", classifier)
     named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
     stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
-    wrong = [*_wrong_artifacts(request, classifier, stored), *_wrong_shards(task.shard_images, pinned)]
+    wrong = [*_wrong_artifacts(request, classifier, stored), *_wrong_shards(task, pinned)]
     if wrong:
         raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
     job = DataJob(model=classifier.identity, task=task, **pinned)
@@ -126,8 +127,11 @@ def _wrong_artifacts(
         yield FieldError(pointer="/task/weights", detail=f"no weights {weights}: the result of a retraining names some")
 
 
-def _wrong_shards(size: int, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:
-    images = sum(found.images for found in pinned.values())
-    if images / size > MAX_SHARDS:
+def _wrong_shards(task: Task, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:
+    if isinstance(task, RetrainTask):  # which is one part, whatever the size of parts
+        return
+    size = task.shard_images
+    if sum(ceil(found.images / size) for found in pinned.values()) > MAX_SHARDS:
+        images = sum(found.images for found in pinned.values())
         detail = f"{images:,} images in parts of {size} are more than {MAX_SHARDS:,} parts: ask for larger ones"
         yield FieldError(pointer="/task/shard_images", detail=detail)

@@ -1,9 +1,10 @@
 """Fitting: histograms of shards, merged and chosen from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 
 import torch
+from safetensors.torch import load, save
 
 from attribution import (
     FeatureHistogram,
@@ -14,6 +15,8 @@ from attribution import (
     feature_histogram,
     overlap,
 )
+from attribution.checks import require_count
+from attribution.final_layer.layer import FinalLayer
 from contracts.data_tasks import FitReport, FitTask, Shard
 from workers.decompositions.charts import histogram_chart, overlap_chart
 from workers.decompositions.work import BINARY, Ended, Part, Whole, Work
@@ -24,6 +27,7 @@ def fit_part(work: Work, shard: Shard) -> Part:
     """The histogram of one shard."""
     task = work.job.task
     assert isinstance(task, FitTask)  # noqa: S101 - the table of tasks sees to it
+    require_widths(FinalLayer(work.loaded.network), [task.n_features or 1])
     histogram = feature_histogram(
         work.loaded.network,
         work.batches(shard),
@@ -34,10 +38,25 @@ def fit_part(work: Work, shard: Shard) -> Part:
     return Part({}, histogram.to_bytes())
 
 
+def require_widths(final: FinalLayer, n_features: Sequence[int]) -> None:
+    """Accepts numbers of features that the layer has: before the pass, for the merge that needs them may be hours off.
+
+    Raises:
+        InvalidOption: It has fewer.
+    """
+    for width in n_features:
+        require_count(width, "n_features", maximum=final.n_features)
+
+
 def merged_histogram(work: Work, parts: Sequence[Ended]) -> FeatureHistogram:
     """The sum of the histograms of all parts, in the order of the data set whoever was first."""
-    found = (FeatureHistogram.from_bytes(work.store.get(part.state.sha256)) for part in parts)
-    return reduce(FeatureHistogram.merge, found)
+    return reduce(FeatureHistogram.merge, _histograms(work, parts))
+
+
+def _histograms(work: Work, parts: Sequence[Ended]) -> Iterator[FeatureHistogram]:
+    for part in parts:
+        work.tracker.check()
+        yield FeatureHistogram.from_bytes(work.store.get(part.state.sha256))
 
 
 def fit_merge(work: Work, parts: Sequence[Ended]) -> Whole:
@@ -52,11 +71,17 @@ def fit_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         share=task.share,
     )
     module = decompose(work.loaded.network, influential)
-    fit = _file("fit.safetensors", "fit", influential.to_bytes(), {"fit_of": work.job.model.sha256})
+    fit = _fit_file(influential, work.job.model.sha256)
     weights = weights_file(decomposed_bytes(module))
     labels = work.loaded.spec.labels
     report = _report(influential, work.store.put(fit.content), work.store.put(weights.content))
     return Whole(report, [fit, weights, histogram_chart(influential, labels), overlap_chart(influential, labels)])
+
+
+def _fit_file(influential: Influential, model: str) -> RenderedFile:
+    # The model is in the file too: two that differ in their labels alone have the same features, and two fits.
+    content = save(load(influential.to_bytes()), metadata={"fit_of": model})
+    return _file("fit.safetensors", "fit", content, {"fit_of": model})
 
 
 def weights_file(content: bytes) -> RenderedFile:
@@ -79,7 +104,7 @@ def _report(influential: Influential, fit: str, weights: str) -> FitReport:
         weights=weights,
         width=influential.histogram.shape[1],
         n_initial=influential.n_initial,
-        n_features=max(map(len, rows)),
+        n_features=influential.indices.shape[1],
         images=influential.images.tolist(),
         indices=rows,
         frequencies=[row[: len(kept)].tolist() for row, kept in zip(counts, rows, strict=True)],

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution import decompose, decomposed_bytes, decomposed_from_bytes, retrain
+from attribution.errors import InvalidInput
+from attribution.final_layer.heads import head_of
 from contracts.data_tasks import RetrainReport, RetrainTask, Shard
 from workers.decompositions.fit import weights_file
 from workers.decompositions.work import Ended, Whole, Work
+from workers.problems import InvalidModel
 
 
 class _Again:
@@ -32,14 +35,8 @@ def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
         generator = torch.Generator().manual_seed((work.claimed.seed << 16 ^ epoch) % 2**63)
         return work.batches(shard, order=torch.randperm(shard.stop, generator=generator).tolist())
 
-    network = work.loaded.network
-    module = (
-        decompose(network, work.fitted(task.fit))
-        if task.weights is None
-        else decomposed_from_bytes(network, work.store.get(task.weights))
-    )
     trained = retrain(
-        module,
+        _untrained(work, task),
         shuffled,
         epochs=task.epochs,
         scope=task.scope,
@@ -56,9 +53,20 @@ def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
     weights = weights_file(decomposed_bytes(trained.module))
     report = RetrainReport(
         weights=work.store.put(weights.content),
-        n_features=work.fitted(task.fit).indices.shape[1],
+        n_features=head_of(trained.module).indices.shape[1],
         losses=trained.losses.tolist(),
         accuracies=None if trained.accuracies is None else trained.accuracies.tolist(),
         learning_rate=trained.learning_rate,
     )
     return Whole(report, [weights])
+
+
+def _untrained(work: Work, task: RetrainTask) -> nn.Module:
+    """The decomposed classifier of the fit, or as an earlier retraining left it."""
+    network = work.loaded.network
+    if task.weights is None:
+        return decompose(network, work.fitted(task.fit))
+    try:
+        return decomposed_from_bytes(network, work.store.get(task.weights))
+    except InvalidInput as error:
+        raise InvalidModel(f"weights {task.weights}: {error}") from error

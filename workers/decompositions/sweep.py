@@ -10,7 +10,7 @@ from attribution.final_layer.layer import FinalLayer
 from attribution.final_layer.sweeps import Trial
 from contracts.data_tasks import Shard, SweepReport, SweepTask
 from workers.decompositions.charts import sweep_chart
-from workers.decompositions.fit import finite, merged_histogram
+from workers.decompositions.fit import finite, merged_histogram, require_widths
 from workers.decompositions.work import Ended, Part, Whole, Work
 
 
@@ -19,6 +19,7 @@ def sweep_part(work: Work, shard: Shard) -> Part:
     task = work.job.task
     assert isinstance(task, SweepTask)  # noqa: S101 - the table of tasks sees to it
     final, done = FinalLayer(work.loaded.network), 0
+    require_widths(final, task.n_features)
     histogram = FeatureHistogram(final.n_classes, final.n_features, task.n_initial, final.weight.device)
     kept: list[tuple[torch.Tensor, ...]] = []
     is_learnt, is_tried = shard.of == "dataset", shard.of == "validation" or work.job.validation is None

@@ -1,0 +1,147 @@
+"""A worker is killed twice while a data set is fitted over HTTP: the histogram is that of an undisturbed run."""
+
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from safetensors.torch import save
+from sqlalchemy import Engine, select
+
+from attribution import Influential
+from attribution.architectures import mnist_cnn
+from client import Client
+from storage.database import open_database, reading
+from storage.settings import Settings
+from storage.tables import jobs
+from tests.e2e.served import PATIENCE_S, Served, served
+from tests.faults.house import pid_of, send
+
+SETTINGS = {
+    "ATTRIBUTION_WORKERS": "2",
+    "ATTRIBUTION_LEASE_S": "2",
+    "ATTRIBUTION_RECONCILE_S": "0.3",
+    "ATTRIBUTION_REPUBLISH_GRACE_S": "1",
+}
+SIDE = 12
+MODEL = {
+    "name": "net",
+    "architecture": "mnist_cnn",
+    "weights": {"part": "weights"},
+    "preprocessing": {"color": "grey", "size": [SIDE, SIDE]},
+    "labels": [str(digit) for digit in range(10)],
+}
+FULL_S = 900.0
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Engine]:
+    """The tree's ledger, to look at from outside."""
+    engine = open_database(Settings(data_dir=tmp_path / "data").resolved_database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_a_fit_counts_every_image_once_though_workers_are_killed(tmp_path, ledger, size, capsys):
+    images, part = size(400, 10_000), size(4, 50)
+    task = {"task": "fit", "n_initial": 5, "n_features": 5, "shard_images": part}
+    with served(tmp_path / "data", **SETTINGS) as tree, Client(tree.url) as client:
+        register(client, images)
+        begun = time.monotonic()
+        undisturbed = fitted(client, ledger, task, lambda _job_id: None)
+        between = time.monotonic()
+        kills: list[str] = []
+        disturbed = fitted(client, ledger, task, lambda job_id: kills.extend(killed_twice(tree, ledger, job_id)))
+        ended = time.monotonic()
+        stored = [client.artifact(file) for file in disturbed.artifacts if file.quantity == "fit"]
+    again = repeated(ledger, disturbed.job)
+    figures = {"images": images, "parts": images // part, "kills": len(kills), "repeated": len(again)}
+    times = {"undisturbed_s": round(between - begun, 1), "disturbed_s": round(ended - between, 1)}
+    with capsys.disabled():
+        print("\n" + json.dumps({"test": "data sets", **figures, **times}))
+    assert len(set(kills)) == 2
+    assert set(kills) <= again
+    assert disturbed.details["report"] == undisturbed.details["report"]
+    assert disturbed.job != undisturbed.job
+    found = Influential.from_bytes(stored[0])
+    assert found.images.tolist() == [images // 10] * 10
+    assert found.histogram.sum(1).tolist() == [5 * images // 10] * 10
+
+
+def register(client: Client, images: int) -> None:
+    torch.manual_seed(0)
+    state = mnist_cnn(1, 10, (SIDE, SIDE)).state_dict()
+    client.register_model(MODEL, weights=save(state))
+    pixels = np.random.default_rng(0).integers(0, 256, (images, SIDE, SIDE), np.uint8)
+    archive = io.BytesIO()
+    np.savez(archive, images=pixels, labels=np.arange(images) % 10)
+    client.register_dataset("noise", archive.getvalue())
+    assert client.wait_for_model("net", timeout=PATIENCE_S).state == "ready"
+    version = client.wait_for_dataset("noise", timeout=FULL_S)
+    assert version.report is not None
+    assert version.report.images == images
+
+
+def fitted(client: Client, ledger: Engine, task: dict[str, Any], disturb: Callable[[str], None]) -> Any:
+    """The result of a fit that is computed afresh, and disturbed on the way."""
+    job = client.submit(model="net", dataset="noise", task=task, is_fresh=True)
+    disturb(job.id)
+    job = client.wait(job.id, timeout=FULL_S)
+    assert job.status == "succeeded", job.error
+    assert (job.children.done, job.children.failed) == (job.children.total, 0)
+    assert job.progress.done == job.progress.total
+    return client.result(job.id)
+
+
+def killed_twice(tree: Served, ledger: Engine, job_id: str) -> Iterator[str]:
+    """Kills the process that computes a part, then a whole worker; the parts that they were at."""
+    for share, whole in ((0.2, False), (0.6, True)):
+        deadline = time.monotonic() + FULL_S
+        while (part := kill_one(tree, ledger, job_id, share=share, whole=whole)) is None:
+            assert time.monotonic() < deadline, "no worker was ever at a part"
+            time.sleep(0.002)
+        yield part
+
+
+def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: bool) -> str | None:
+    """Kills a worker that is at a part of the job, once a share of the images is done; that part, if it came to it."""
+    parent, parts = look(ledger, job_id)
+    assert parent["status"] in {"queued", "running"}, "the fit ended before the kill"
+    if not parts or parent["progress_done"] < share * parent["progress_total"]:
+        return None
+    pid = pid_of(parts[0]["worker"])
+    family = {process.pid for process in tree.family()}
+    if pid not in family:
+        return None
+    send(pid, signal.SIGSTOP)  # so that what the ledger says of it is still true when it is killed
+    parts = [row for row in look(ledger, job_id)[1] if pid_of(row["worker"]) == pid]
+    if not parts:
+        send(pid, signal.SIGCONT)
+        return None
+    if whole:
+        os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    return str(parts[0]["id"])
+
+
+def look(ledger: Engine, job_id: str) -> tuple[Any, list[Any]]:
+    """The job, and those of its parts that workers are at."""
+    running = select(jobs).where(jobs.c.parent_id == job_id, jobs.c.status == "running")
+    with reading(ledger) as connection:
+        parent = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one()
+        return parent, list(connection.execute(running).mappings())
+
+
+def repeated(ledger: Engine, job_id: str) -> set[str]:
+    """The parts of a job that took more than one attempt."""
+    with reading(ledger) as connection:
+        more = select(jobs.c.id).where(jobs.c.parent_id == job_id, jobs.c.attempt > 1)
+        return set(connection.scalars(more))
