@@ -41,7 +41,7 @@ def occlusion_chart(curves: Sequence[OcclusionCurve]) -> RenderedFile:
 
 def depth_chart(layers: Sequence[LayerResult]) -> RenderedFile:
     """What the layers of one image and class contribute, from the input to the output: for, against, in all."""
-    figure = figure_of(max(8.0, 2.5 + 0.22 * len(layers)), 5.0)
+    figure = figure_of(max(8.0, 2.5 + 0.22 * len(layers)), 4.0)
     panel = figure.subplots()
     places = range(len(layers))
     panel.bar(places, [layer.positive for layer in layers], color="#d6604d", label="positive")

@@ -49,24 +49,6 @@ class Engine(NamedTuple):
 
 
 ENGINES: dict[str, Engine] = {
-    "decomposition": Engine(
-        title="Decomposition of the final layer",
-        question="Which few features of the last layer decide, and where does the network see them?",
-        reading=(
-            "For each class, five features were found that are most often among the five largest of its images, in a "
-            "job over a data set. Red places are where those of the predicted class are strong; the bars are what "
-            "each adds to the logit. Last features without places, as those of the digits, have bars alone."
-        ),
-        parameters={},
-        has_baseline=False,
-        has_fit=True,
-        ends=("absent", "strong"),
-        shown=(
-            Shown("its five features", "influential", "overlay"),
-            Shown("all others", "others", "overlay"),
-            Shown("contributions", None, "contributions"),
-        ),
-    ),
     "integrated_gradients": Engine(
         title="Integrated gradients",
         question="Which pixels speak for the predicted class, and which against it, compared with {reference}?",
@@ -109,6 +91,24 @@ ENGINES: dict[str, Engine] = {
         has_baseline=False,
         ends=("blurs the classes", "separates the classes"),
         shown=(Shown("deviation (std)", "std"), Shown("silhouette", "silhouette"), Shown("importance", "importance")),
+    ),
+    "decomposition": Engine(
+        title="Decomposition of the final layer",
+        question="Which few features of the last layer decide, and where does the network see them?",
+        reading=(
+            "For each class, five features were found that are most often among the five largest of its images, in a "
+            "job over a data set. Red places are where those of the predicted class are strong; the bars are what "
+            "each adds to the logit. Last features without places, as those of the digits, have bars alone."
+        ),
+        parameters={},
+        has_baseline=False,
+        has_fit=True,
+        ends=("absent", "strong"),
+        shown=(
+            Shown("its five features", "influential", "overlay"),
+            Shown("all others", "others", "overlay"),
+            Shown("contributions", None, "contributions"),
+        ),
     ),
 }
 """By method id. A new method joins the demonstration with an entry here."""

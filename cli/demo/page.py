@@ -72,14 +72,15 @@ def _mean_scores(section: Section) -> EvidenceScore | None:
     return EvidenceScore(*(float(np.mean(column)) for column in zip(*scores, strict=True)))
 
 
-def _pictures(explained: Explained, engine: Engine, subject: str) -> list[tuple[str, Path, str]]:
-    """Caption, file and description of each picture of an image."""
+def _pictures(explained: Explained, engine: Engine, subject: str) -> list[tuple[str, Path, str, str]]:
+    """Caption, file, description and kind (`image`, `map` or `chart`) of each picture of an image."""
     label = explained.picture.label
-    shown = [] if engine.is_wide else [("image", explained.original, f"Image of the class {label}")]
+    shown = [] if engine.is_wide else [("image", explained.original, f"Image of the class {label}", "image")]
     for what in engine.shown:
         path = explained.files.get((what.of, what.quantity))
         if path is not None:
-            shown.append((what.caption, path, f"{_manner(what)} of {engine.title} for {subject}"))
+            kind = "chart" if what.of is None else "map"
+            shown.append((what.caption, path, f"{_manner(what)} of {engine.title} for {subject}", kind))
     return shown
 
 

@@ -61,17 +61,17 @@ def contributions_chart(found: DecompositionResult, name: str) -> RenderedFile:
     """What the strongest influential features of a class add to its logit in one image."""
     kept = sorted(found.features, key=lambda feature: -abs(feature.contribution))[:_BARS]
     kept.sort(key=lambda feature: -feature.contribution)
-    figure = figure_of(4.4, 1.2 + 0.2 * max(len(kept), 5))
+    figure = figure_of(3.0, 1.5 + 0.3 * max(len(kept), 5))
     panel = figure.subplots()
     colors = ["#b2182b" if feature.contribution > 0 else "#2166ac" for feature in kept]
     panel.barh(range(len(kept)), [feature.contribution for feature in kept], color=colors)
     names = [f"{feature.index} ({_ordinal(feature.place)})" for feature in kept]
-    panel.set_yticks(range(len(kept)), names, fontsize=7)
+    panel.set_yticks(range(len(kept)), names, fontsize=10)
     panel.invert_yaxis()
     panel.axvline(0, color="#111111", linewidth=0.8)
-    panel.set_title(f"{name}: logit {found.logit:.2f}, decomposed {found.decomposed_logit:.2f}", fontsize=9)
-    panel.set_xlabel("contribution to the logit", fontsize=8)
-    panel.set_ylabel("feature (place in the histogram)", fontsize=8)
+    panel.set_title(f"{name}: logit {found.logit:.2f},\nby these features {found.decomposed_logit:.2f}", fontsize=10)
+    panel.set_xlabel("contribution to the logit", fontsize=10)
+    panel.set_ylabel("feature (place in histogram)", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
     return png("contributions", figure)
 
