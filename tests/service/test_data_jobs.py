@@ -12,7 +12,7 @@ from contracts.datasets import DatasetReport, DatasetSpec
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind
 from service import data_jobs
-from storage import claims, datasets, models
+from storage import claims, datasets, jobs, models
 from storage.owned import own
 from storage.records import NewJob, StoredArtifact
 from storage.tables import DEFAULT_TENANT
@@ -111,7 +111,9 @@ class TestAccepted:
         assert found.validation is not None
         assert (found.validation.sha256, found.validation.classes) == (validation, [1, 9])
         assert (found.model.sha256, found.shard, found.task.shard_images) == (model_digest(ready), None, 8)
-        assert ready.http.get(f"/v1/jobs/{job['id']}/request").json()["dataset"] == "flowers"
+        request = jobs.request_of(ready.engine, DEFAULT_TENANT, job["id"])
+        assert request is not None
+        assert (request["dataset"], request["task"]) == ("flowers", task)
 
     def test_a_name_means_the_newest_version_that_is_ready(self, ready: House) -> None:
         newest = add_dataset(ready, "one", version="2")

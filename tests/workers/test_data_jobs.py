@@ -109,6 +109,7 @@ class TestFaults:
         assert progress_of(over.job(job_id)) == (0, IMAGES)
         [again] = over.take(1, "another worker")
         assert (again.job_id, again.attempt) == (first.job_id, 2)
+        assert not finish(over.context.engine, first, late).accepted
         run_jobs(over.context, [again])
         assert not finish(over.context.engine, first, late).accepted
         assert progress_of(over.job(job_id)) == (5, IMAGES)
