@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from workers.context import WorkerContext
 from workers.decompositions.charts import class_name, contributions_chart
 from workers.drawing import Drawn, Map, Subject, draw
 from workers.errors import problem_of
-from workers.inputs import Loaded, Refused, load_model, of_image, prepare, stacked
+from workers.inputs import Loaded, Refused, artifact, load_model, of_image, prepare, stacked
 from workers.layer_files import keep_layers
 from workers.methods import METHODS
 from workers.occlusion import occlusion_of
@@ -142,7 +143,7 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
     network = job.loaded.network.explaining(output)
     budget = job.context.settings.kept_gradient_bytes
     progress = _progress(job, len(rows), "explaining")
-    call = Call(network, rows, stacked(rows), target, job.params, progress, budget, job.context.store.get)
+    call = Call(network, rows, stacked(rows), target, job.params, progress, budget, partial(artifact, job.context))
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))

@@ -21,7 +21,7 @@ from workers.context import WorkerContext
 from workers.errors import problem_of
 from workers.images import decode
 from workers.preprocessing import Prepared, preprocess
-from workers.problems import InvalidImage, InvalidModel, WorkProblem
+from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem
 
 
 class Loaded(NamedTuple):
@@ -123,6 +123,19 @@ def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepare
 def _digest(ref: ImageRef) -> str:
     assert ref.image is not None  # noqa: S101 - the gateway replaced bytes and parts by digests
     return ref.image
+
+
+def artifact(context: WorkerContext, sha256: str) -> bytes:
+    """An artefact that a request or a part of a job refers to.
+
+    Raises:
+        MissingArtifact: It is gone.
+    """
+    try:
+        return context.store.get(sha256)
+    except FileNotFoundError as error:
+        detail = f"the artefact {sha256} is not in the store any more: run the job that made it again"
+        raise MissingArtifact(detail) from error
 
 
 def of_image(error: Exception, sha256: str) -> Exception:

@@ -4,6 +4,7 @@ WorkProblem
     InvalidImage    bytes that are no usable image
     InvalidModel    an architecture, option or weights file that makes no usable classifier
     InvalidDataset  a source that makes no usable data set
+    MissingArtifact a fit, weights or the state of a part that is not in the store
     OutOfMemory     too large for this machine
 """
 
@@ -38,6 +39,12 @@ class InvalidDataset(WorkProblem):
     """No usable data set comes out of the source."""
 
     code = ErrorCode.INVALID_DATASET
+
+
+class MissingArtifact(WorkProblem):
+    """An artefact that the work refers to is not in the store any more."""
+
+    code = ErrorCode.STORE_UNAVAILABLE
 
 
 class OutOfMemory(WorkProblem):

@@ -271,3 +271,13 @@ class TestExplanation:
         job, _ = explained(fit["weights"], list(over.files.values())[:1])
         assert job.status == JobStatus.FAILED
         assert "fit" in job.error.detail
+
+
+def test_a_fit_that_is_gone_from_the_store_says_so(over):
+    gone = "0" * 64
+    job_id, parts = over.split({"task": "evaluate", "fit": gone, "shard_images": 500})
+    run_jobs(over.context, parts)
+    over.work()
+    job = over.job(job_id)
+    assert (job.status, job.error.code) == (JobStatus.FAILED, ErrorCode.CHILDREN_FAILED)
+    assert f"{gone} is not in the store any more: run the job that made it again" in job.error.detail

@@ -26,7 +26,7 @@ def reader(context):
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize(("start", "stop"), [(0, 11), (3, 10), (10, 11), (5, 5)])
 def test_batches_are_what_one_by_one_gives(reader, classifier, batch_size, start, stop):
-    found = list(reader.batches(classifier.spec, start, stop, batch_size=batch_size, device="cpu"))
+    found = list(reader.batches(classifier.spec, range(start, stop), batch_size=batch_size, device="cpu"))
     assert [position for batch in found for position in batch.positions] == list(range(start, stop))
     assert all(len(batch.positions) == batch_size for batch in found[:-1])
     for batch in found:
@@ -39,9 +39,9 @@ def test_batches_are_what_one_by_one_gives(reader, classifier, batch_size, start
 
 @pytest.mark.parametrize("largest", [1, 900, 2000])
 def test_reads_of_any_size_give_the_same(reader, classifier, monkeypatch, largest):
-    [whole] = reader.batches(classifier.spec, 0, len(reader), batch_size=20, device="cpu")
+    [whole] = reader.batches(classifier.spec, range(len(reader)), batch_size=20, device="cpu")
     monkeypatch.setattr(datasets, "LARGEST_READ", largest)
-    [split] = reader.batches(classifier.spec, 0, len(reader), batch_size=20, device="cpu")
+    [split] = reader.batches(classifier.spec, range(len(reader)), batch_size=20, device="cpu")
     assert torch.equal(whole.inputs, split.inputs)
 
 
@@ -63,7 +63,7 @@ def test_a_lost_pack_is_told(context, classifier):
     for file in context.settings.resolved_data_dir.glob(f"artifacts/*/{reader._index.pack}"):
         file.unlink()
     with pytest.raises(InvalidDataset, match="gone from the store"):
-        next(reader.batches(classifier.spec, 0, 1, batch_size=1, device="cpu"))
+        next(reader.batches(classifier.spec, [0], batch_size=1, device="cpu"))
 
 
 def test_an_image_that_does_not_fit_the_model_is_named(context, classifier):
@@ -72,7 +72,16 @@ def test_an_image_that_does_not_fit_the_model_is_named(context, classifier):
     tall = classifier.spec.preprocessing.model_copy(update={"resize": 4096})
     spec = classifier.spec.model_copy(update={"preprocessing": tall})
     with pytest.raises(InvalidImage, match=r"a/narrow.png: .*too narrow"):
-        list(reader.batches(spec, 0, 1, batch_size=1, device="cpu"))
+        list(reader.batches(spec, [0], batch_size=1, device="cpu"))
+
+
+def test_any_order_gives_the_same_images(reader, classifier):
+    order = [5, 6, 7, 1, 0, 3]
+    [whole] = reader.batches(classifier.spec, range(len(reader)), batch_size=len(reader), device="cpu")
+    found = list(reader.batches(classifier.spec, order, batch_size=4, device="cpu"))
+    assert [batch.positions for batch in found] == [order[:4], order[4:]]
+    assert torch.equal(torch.cat([batch.inputs for batch in found]), whole.inputs[order])
+    assert torch.equal(torch.cat([batch.labels for batch in found]), whole.labels[order])
 
 
 class TestAhead:

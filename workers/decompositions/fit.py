@@ -56,7 +56,7 @@ def merged_histogram(work: Work, parts: Sequence[Ended]) -> FeatureHistogram:
 def _histograms(work: Work, parts: Sequence[Ended]) -> Iterator[FeatureHistogram]:
     for part in parts:
         work.tracker.check()
-        yield FeatureHistogram.from_bytes(work.store.get(part.state.sha256))
+        yield FeatureHistogram.from_bytes(work.artifact(part.state.sha256))
 
 
 def fit_merge(work: Work, parts: Sequence[Ended]) -> Whole:

@@ -67,6 +67,6 @@ def _untrained(work: Work, task: RetrainTask) -> nn.Module:
     if task.weights is None:
         return decompose(network, work.fitted(task.fit))
     try:
-        return decomposed_from_bytes(network, work.store.get(task.weights))
+        return decomposed_from_bytes(network, work.artifact(task.weights))
     except InvalidInput as error:
         raise InvalidModel(f"weights {task.weights}: {error}") from error

@@ -49,7 +49,7 @@ def sweep_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     trial = Trial(final, histogram, task.n_features)
     for part in parts:
         work.tracker.check()
-        found = load(work.store.get(part.state.sha256))
+        found = load(work.artifact(part.state.sha256))
         if "tried_features" in found:
             names = ("tried_features", "tried_predicted", "tried_labels")
             trial.add(*(found[name].to(final.weight.device) for name in names))

@@ -15,7 +15,7 @@ from storage.artifacts import ArtifactStore
 from storage.records import Claim
 from workers.context import WorkerContext
 from workers.datasets import DatasetReader
-from workers.inputs import Loaded
+from workers.inputs import Loaded, artifact
 from workers.rendering import RenderedFile
 from workers.tracking import Tracker
 
@@ -52,7 +52,11 @@ class Work:
 
     def fitted(self, fit: str) -> Influential:
         """A fitted decomposition."""
-        return Influential.from_bytes(self.context.store.get(fit))
+        return Influential.from_bytes(self.artifact(fit))
+
+    def artifact(self, sha256: str) -> bytes:
+        """What a part kept, or the task refers to."""
+        return artifact(self.context, sha256)
 
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """Shows how far this is, in images."""
