@@ -29,7 +29,7 @@ class FitTask(DataTask):
     """Features kept a class; 5 unless told, for coverage at most so many."""
     aggregation: Literal["frequency", "coverage"] = "frequency"
     """The most frequent ones, or the fewest that hold a share of the class's features."""
-    share: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
+    share: Annotated[float, Field(ge=1e-9, le=1, strict=True)] | None = None
     """Of coverage; 0.5 unless told."""
 
     @model_validator(mode="after")

@@ -153,6 +153,8 @@ class DecompositionResult(Wire):
     logit: float
     decomposed_logit: float
     """By the influential features alone."""
+    bias: float
+    """Of the class: what the decomposed logit has besides the contributions."""
     convergence_delta: float
     """Contributions and bias minus the decomposed logit."""
     features: list[FeatureContribution]

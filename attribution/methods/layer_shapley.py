@@ -1,6 +1,6 @@
 """Layer Shapley: what every layer contributes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -159,7 +159,7 @@ def layer_shapley(
     with torch.inference_mode(False), torch.no_grad():
         require_classes(classes, network.class_count(inputs))
         chosen = selected_layers(network, layers)
-        whole = _require_raw(network, raw, estimator) & chosen.keys()
+        whole = _require_raw(network, raw, estimator, chosen.keys())
         restart_peak(inputs.device)
         paths = Paths(inputs, baselines, classes)
         found = ESTIMATES[estimator](Task(network, paths, chosen, whole, options, chunk_size, progress))
@@ -167,12 +167,20 @@ def layer_shapley(
     return _result(found, inputs, has_classes=target.dim() == 2)
 
 
-def _require_raw(network: Network, raw: str | Sequence[str], estimator: Estimator) -> frozenset[str]:
+def _require_raw(
+    network: Network, raw: str | Sequence[str], estimator: Estimator, chosen: Collection[str]
+) -> frozenset[str]:
     if not raw:
         return frozenset()
     if estimator == "feature_maps":
         raise InvalidOption("raw is given, but feature_maps has a value a player and none inside it: leave it out")
-    return frozenset(selected_layers(network, raw))
+    found = set[str]()
+    for choice in [raw] if isinstance(raw, str) else raw:
+        meant = selected_layers(network, choice).keys() & set(chosen)
+        if not meant:
+            raise InvalidOption(f"raw names {choice!r}, but layers leaves that out: name it in both")
+        found |= meant
+    return frozenset(found)
 
 
 def _require_found(found: Estimate, layers: str | Sequence[str], chosen: Iterable[str]) -> None:

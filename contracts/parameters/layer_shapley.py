@@ -29,6 +29,14 @@ class PlayerGroups(Wire):
     groups: Annotated[list[Annotated[list[FeatureMap], Field(min_length=1)]], Field(min_length=1, max_length=4096)]
     """Indices of feature maps."""
 
+    @model_validator(mode="after")
+    def _require_each_once(self) -> "PlayerGroups":
+        indices = [index for group in self.groups for index in group]
+        if len(set(indices)) != len(indices):
+            twice = next(index for index in indices if indices.count(index) > 1)
+            raise ValueError(f"feature map {twice} is named twice: expected each feature map in one group, once")
+        return self
+
 
 class PlayerCells(Wire):
     """Cells of a grid over the layer's space, each with all its feature maps."""
@@ -98,6 +106,16 @@ class LayerShapleyParams(Wire):
             raise ValueError("max_steps belongs to tolerance: give it as well, or n_steps instead")
         if self.estimator == "path" and self.n_steps == 1:
             raise ValueError("path needs at least 2 steps: it evaluates both ends")
+        return self
+
+    @model_validator(mode="after")
+    def _require_what_the_estimator_gives(self) -> "LayerShapleyParams":
+        if self.estimator == "deeplift" and self.output != "logit":
+            raise ValueError(f"deeplift explains logits: output is {self.output}, use logit or another estimator")
+        if self.sampler in {"exact", "linear"} and self.n_samples is not None:
+            raise ValueError(
+                f"n_samples belongs to the samplers permutations and regression, sampler is {self.sampler}"
+            )
         if self.estimator == "feature_maps" and self.raw:
             raise ValueError("raw: feature_maps has one value a player and none inside it")
         return self

@@ -110,3 +110,17 @@ def test_the_command_sends_a_folder_as_a_set(house: House, tmp_path: Path) -> No
     wrong = CliRunner().invoke(attribution_command, [*words, "--background", f"plain={tmp_path / 'nowhere'}"])
     assert wrong.exit_code == 2
     assert "expected NAME=FOLDER" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"estimator": "deeplift", "output": "probability"}, "deeplift explains logits"),
+        ({"estimator": "feature_maps", "sampler": "exact", "n_samples": 50}, "n_samples belongs to the samplers"),
+        ({"estimator": "feature_maps", "players": {"groups": [[0, 1], [1]]}}, "feature map 1 is named twice"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_at_the_door(house: House, params: Any, reason: str) -> None:
+    house.add_model()
+    wrong = refused(submitted(house, **params), 422, "invalid_request")
+    assert any(reason in detail for detail in wrong.values())

@@ -41,11 +41,13 @@ def _result(found: attribution.Decomposition, row: int, column: int, target: int
     indices = found.features[row, column].tolist()
     columns = (found.contributions, found.values, found.places, found.frequencies)
     kept = zip(indices, *(values[row, column].tolist() for values in columns), strict=True)
+    decomposed, delta = float(found.decomposed_logits[row, column]), float(found.convergence_delta[row, column])
     return DecompositionResult(
         target=target,
         logit=float(found.logits[row, column]),
-        decomposed_logit=float(found.decomposed_logits[row, column]),
-        convergence_delta=float(found.convergence_delta[row, column]),
+        decomposed_logit=decomposed,
+        bias=decomposed + delta - float(found.contributions[row, column].nansum(dtype=torch.float64)),
+        convergence_delta=delta,
         features=[
             FeatureContribution(index=index, contribution=contribution, value=value, place=place, frequency=frequency)
             for index, contribution, value, place, frequency in kept

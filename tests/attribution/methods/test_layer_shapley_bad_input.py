@@ -176,3 +176,13 @@ def test_feature_maps_are_each_layers_own_values():
 
 def test_peak_memory_is_reported():
     assert explain(n_steps=2).peak_bytes > 2**20
+
+
+def test_raw_layers_are_among_the_layers():
+    module, inputs = tiny_model("residual"), images()
+    options = {"background": inputs[:1], "n_steps": 2}
+    network, target = attribution.Network(module, SHAPE), torch.zeros(len(inputs), dtype=torch.int64)
+    with pytest.raises(InvalidOption, match="raw names 'conv2', but layers leaves that out"):
+        attribution.layer_shapley(network, inputs, target, layers=["conv1"], raw=["conv2"], **options)
+    found = attribution.layer_shapley(network, inputs, target, layers=["conv1"], raw=["conv"], **options)
+    assert set(found.raw) == {"conv1"}
