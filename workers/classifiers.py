@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from attribution.errors import InvalidInput, NetworkError
-from attribution.final_layer.heads import decomposed_like, head_of
-from attribution.final_layer.influential import require_indices
+from attribution.final_layer.heads import decomposed_like, with_dense_head
 from attribution.network import Network
 from contracts.classifiers import ModelReport, ModelSpec
 from workers.architectures import MAX_PARAMETERS, Factories, build
@@ -47,7 +46,7 @@ def load(
     else:
         load_into(module, weights_path, sha256=spec.weights.sha256)
     if spec.decomposed is not None:
-        _require_features(module, width)
+        module = _dense(module, width)
     return module.to(device, torch.float32).eval().requires_grad_(False)
 
 
@@ -60,11 +59,10 @@ def _decomposed(module: nn.Module, spec: ModelSpec) -> tuple[nn.Module, int]:
         raise InvalidModel(str(error)) from error
 
 
-def _require_features(module: nn.Module, width: int) -> None:
-    """Accepts indices of features that are there: others would be read from outside of the layer."""
-    indices = head_of(module).indices
+def _dense(module: nn.Module, width: int) -> nn.Module:
+    """The same with an ordinary last layer, which every method knows; indices of other features are refused."""
     try:
-        require_indices(indices, len(indices), width)
+        return with_dense_head(module, width)
     except InvalidInput as error:
         raise InvalidModel(str(error)) from error
 

@@ -122,6 +122,38 @@ def head_of(decomposed: nn.Module) -> DecomposedHead:
     raise NetworkError(f"{type(decomposed).__name__} has no decomposed head; make one with decompose()")
 
 
+def with_dense_head(decomposed: nn.Module, n_features: int) -> nn.Module:
+    """Returns a decomposed classifier with an ordinary last layer, whose other weights are zero.
+
+    It computes the same at the price of the full layer, and whatever applies to that applies to it: layers, tails, and
+    the rules of DeepLIFT and epsilon-LRP, for which the gathered head is several operations.
+
+    Args:
+        decomposed: As ``decompose`` returns it.
+        n_features: Of the full layer.
+
+    Raises:
+        NetworkError: The module has no decomposed head.
+        InvalidInput: Its indices are not features of the layer.
+    """  # noqa: DOC502 - the checks raise them
+    head = head_of(decomposed)
+    require_indices(head.indices, len(head.indices), n_features)
+    # The last column takes the places without a feature, whose weights may be anything.
+    weight = head.weight.new_zeros(len(head.weight), n_features + 1)
+    weight = weight.scatter(1, head.indices.remainder(n_features + 1), head.weight.detach())[:, :n_features]
+    shape = (n_features, len(weight))
+    bias, device = head.bias is not None, weight.device
+    dense = (
+        nn.Conv2d(*shape, 1, bias=bias, device=device)
+        if head.is_spatial
+        else nn.Linear(*shape, bias=bias, device=device)
+    )
+    dense.weight = nn.Parameter(weight.reshape(dense.weight.shape).clone())
+    dense.bias = head.bias
+    path = next(name for name, part in decomposed.named_modules() if part is head)
+    return replaced(decomposed, path, dense)
+
+
 def masked_weight(final: FinalLayer, indices: torch.Tensor) -> torch.Tensor:
     """Returns the full weight ``(K, d)`` with everything but the chosen features at zero."""
     return final.weight * membership(indices.to(final.weight.device), final.n_features)

@@ -8,7 +8,7 @@ from torch import nn
 import attribution
 from attribution import DecomposedHead, decompose, decomposed_bytes, decomposed_from_bytes, influential_features
 from attribution.errors import InvalidInput, NetworkError
-from attribution.final_layer.heads import head_of, masked_weight
+from attribution.final_layer.heads import head_of, masked_weight, with_dense_head
 from attribution.final_layer.layer import FinalLayer
 from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
 from tests.attribution.methods import slow_decomposition as slow
@@ -184,3 +184,23 @@ def test_one_image_is_as_good_as_many():
     indices = torch.tensor([[0, 1], [2, -1], [3, 4], [-1, -1]])
     some = decompose(network(), indices)
     assert torch.allclose(torch.cat([some(image.unsqueeze(0)) for image in images]), some(images))
+
+
+@pytest.mark.parametrize("is_spatial", [False, True])
+def test_a_dense_head_computes_the_same(is_spatial):
+    torch.manual_seed(0)
+    last = (
+        [nn.Conv2d(6, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        if is_spatial
+        else [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)]
+    )
+    network = attribution.Network(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), *last).double(), (3, 8, 8))
+    decomposed = attribution.decompose(network, torch.tensor([[1, 0], [5, -1], [2, 3], [-1, 4]]))
+    dense = with_dense_head(decomposed, 6)
+    inputs = torch.randn(5, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(dense(inputs), decomposed(inputs))
+    kinds = [[type(part) for part in whole.modules()] for whole in (dense, network.module)]
+    assert kinds[0] == kinds[1]
+    assert attribution.Network(dense, (3, 8, 8)).report().methods["layer_shapley"] is None
+    with pytest.raises(InvalidInput, match="features 0 to 4"):
+        with_dense_head(decomposed, 5)
