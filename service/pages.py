@@ -19,7 +19,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-_VERBS = ("get", "post", "put", "patch", "delete")
+_VERBS = ("get", "head", "post", "put", "patch", "delete")
 
 
 @cache

@@ -70,8 +70,8 @@ def test_one_method_and_one_model_are_named_on_the_job(house: House) -> None:
     ("change", "pointer", "said"),
     [
         ({"models": ["digits"]}, "", "given both"),
-        ({"explanations": [IG]}, "", "exactly one of explanation and explanations"),
-        ({"explanation": None}, "", "exactly one of explanation and explanations"),
+        ({"explanations": [IG]}, "", "exactly one of explanation, explanations and task"),
+        ({"explanation": None}, "", "exactly one of explanation, explanations and task"),
         ({"model": None, "models": []}, "/models", "at least 1"),
         ({"model": None, "models": ["digits", "digits"]}, "", "given twice"),
         ({"explanation": None, "explanations": [IG, IG]}, "", "given twice"),
