@@ -26,6 +26,12 @@ class Classifier:
     backgrounds: frozenset[str]
     """Names of its sets of images."""
 
+    def obstacle(self, method: str, name: str) -> str | None:
+        """Why a method does not apply to the version, which the request calls by a name; nothing where it does."""
+        found = self.report.methods.get(method)
+        # A report that is older than the method says nothing of it: the worker will see.
+        return None if found is None or found.applies else f"{method} does not apply to {name}: {found.reason}"
+
 
 class Classifiers:
     """Versions that are ready never change, so each is read and parsed once."""

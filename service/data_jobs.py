@@ -21,7 +21,7 @@ MAX_SHARDS = 10_000
 METHOD = "decomposition"
 
 
-def new_data_job(gateway: Gateway, tenant: str, request: JobRequest, key: str | None) -> NewJob:
+def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     """The job with its model, data sets and artefacts named by digest.
 
     Raises:
@@ -30,9 +30,8 @@ def new_data_job(gateway: Gateway, tenant: str, request: JobRequest, key: str | 
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
     classifier = gateway.classifiers.ready(tenant, request.model)
-    applies = classifier.report.methods.get(METHOD)
-    if applies is not None and not applies.applies and (task.task != "evaluate" or task.fit is not None):
-        detail = f"{METHOD} does not apply to {request.model}: {applies.reason}"
+    detail = classifier.obstacle(METHOD, request.model)
+    if detail is not None and (task.task != "evaluate" or task.fit is not None):
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
     pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", classifier)}
     if (validation := getattr(task, "validation", None)) is not None:
@@ -43,23 +42,14 @@ def new_data_job(gateway: Gateway, tenant: str, request: JobRequest, key: str | 
     if wrong:
         raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
     job = DataJob(model=classifier.identity, task=task, **pinned)
-    accepted = request.model_dump(mode="json", exclude_unset=True)
     return NewJob(
         kind=JobKind(task.task),
         method=METHOD,
-        tenant=tenant,
-        request=accepted,
+        request={},
         resolved=job.model_dump(mode="json"),
-        labels=request.labels,
-        priority=request.priority,
-        seed=request.seed,
         model=classifier.identity,
         inputs=tuple(stored.values()),
-        idempotency_key=key,
-        idempotency_digest=None if key is None else canonical_digest(accepted),
         cache_key=canonical_digest([_answered_by(job), request.seed]),
-        max_attempts=gateway.settings.max_attempts,
-        deadline_s=request.deadline_s,
     )
 
 

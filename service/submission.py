@@ -12,7 +12,7 @@ from contracts.problems import ErrorCode, FieldError
 from contracts.states import JobKind
 from service.bodies import Body, parse
 from service.classifiers import Classifier
-from service.data_jobs import new_data_job
+from service.data_jobs import data_job
 from service.fits import wrong_fits
 from service.gateway import Gateway
 from service.layers import wrong_layers
@@ -38,7 +38,9 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     """
     request = parse(JobRequest, body.document)
     if request.task is not None:
-        return _entered(gateway, new_data_job(gateway, tenant, request, key), use_cache=use_cache)
+        accepted = request.model_dump(mode="json", exclude_unset=True)
+        new = _asked_for(gateway, tenant, request, accepted, data_job(gateway, tenant, request), key)
+        return _entered(gateway, new, use_cache=use_cache)
     _require_harmless(gateway, request)
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
@@ -91,10 +93,7 @@ def _classifiers(gateway: Gateway, tenant: str, request: JobRequest, staged: Sta
 def _check_against(classifier: Classifier, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
     name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
     for where, explanation in request.asked_explanations().items():
-        applies = classifier.report.methods.get(explanation.method)
-        # A report that is older than the method says nothing of it: the worker will see.
-        if applies is not None and not applies.applies:
-            detail = f"{explanation.method} does not apply to {name}: {applies.reason}"
+        if (detail := classifier.obstacle(explanation.method, name)) is not None:
             staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
         maps = count_maps(request, explanation, classifier)
         if maps > max_maps:
@@ -127,15 +126,25 @@ def _new_job(
         _name_by_digest(document, staged)
     asked = _comparison if request.is_comparison else _single
     methods = {explanation.method for explanation in request.asked_explanations().values()}
-    return replace(
+    job = replace(
         asked(request, resolved, classifiers),
         method=methods.pop() if len(methods) == 1 else None,
+        inputs=tuple(staged.artifacts.values()),
+    )
+    return _asked_for(gateway, tenant, request, accepted, job, key)
+
+
+def _asked_for(
+    gateway: Gateway, tenant: str, request: JobRequest, accepted: dict[str, Any], job: NewJob, key: str | None
+) -> NewJob:
+    """The job with what every request says of its own, whatever it asks for."""
+    return replace(
+        job,
         tenant=tenant,
         request=accepted,
         labels=request.labels,
         priority=request.priority,
         seed=request.seed,
-        inputs=tuple(staged.artifacts.values()),
         idempotency_key=key,
         idempotency_digest=None if key is None else canonical_digest(accepted),
         max_attempts=gateway.settings.max_attempts,
