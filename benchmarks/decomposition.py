@@ -6,15 +6,14 @@ are noise and weights random: time does not depend on them.
 """
 
 import argparse
-import json
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torchvision
+from support.measure import reporter, seconds
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -22,26 +21,14 @@ from torch.utils.data import DataLoader, TensorDataset
 import attribution
 from attribution.architectures import cifar_resnet
 
+report = reporter("decomposition")
+
 N_INITIAL, N_FEATURES = (1, 3, 5, 10), (1, 3, 5, 10, 20)
 #: Name -> builder, side of the images, classes, images, batch.
 NETWORKS: dict[str, tuple[Callable[..., nn.Module], int, int, int, int]] = {
     "ResNet-20, CIFAR-10": (lambda num_classes: cifar_resnet(20, num_classes=num_classes), 32, 10, 1024, 128),
     "ResNet-18, ImageNet": (torchvision.models.resnet18, 224, 1000, 64, 16),
 }
-
-
-def report(claim: str, measured: float, target: float, unit: str, *, at_least: bool = True, **more: Any) -> None:
-    """Prints one line."""
-    met = measured >= target if at_least else measured <= target
-    line = {"benchmark": "decomposition", "claim": claim, "measured": round(measured, 4), "target": target}
-    print(json.dumps({**line, "unit": unit, "met": met, **more}), flush=True)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The time that one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def bare(module: nn.Module, loader: DataLoader[Any], *, channels_last: bool) -> None:

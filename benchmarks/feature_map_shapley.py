@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
@@ -22,11 +21,14 @@ import shapiq.approximator as peers
 import torch
 from captum.attr import ShapleyValueSampling
 from support.cifar import images, resnet20
+from support.measure import reporter, seconds
 from torch import nn
 
 import attribution
 from attribution.feature_maps import FeatureMapShapley, feature_map_shapley
 from attribution.tails import Tail
+
+report = reporter("feature_map_shapley")
 
 #: The output of each stage; of the third, whose own output has a linear tail, that of the first block.
 STAGES = {"stage 1": "layer1.2.relu2", "stage 2": "layer2.2.relu2", "stage 3": "layer3.0.relu2"}
@@ -66,13 +68,6 @@ class Case(NamedTuple):
             generator=torch.Generator().manual_seed(self.seed),
             **options,
         )
-
-
-def report(claim: str, measured: float, target: float, unit: str, *, at_least: bool = False, **more: Any) -> None:
-    """Prints one line."""
-    met = measured >= target if at_least else measured <= target
-    line = {"benchmark": "feature_map_shapley", "claim": claim, "measured": round(measured, 4), "target": target}
-    print(json.dumps({**line, "unit": unit, "met": met, **more}), flush=True)
 
 
 class PeerGame:
@@ -174,13 +169,6 @@ def tail_time(stage: str, case: Case, rounds: int) -> None:
             full = seconds(lambda: case.network(whole))
             ratios.append(full / seconds(lambda: tail.run(activations, cached, rows)))
     report(f"{stage}: full evaluation over tail", statistics.median(ratios), 1.0, "ratio", at_least=True)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The time that one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def linear_tail(case: Case) -> None:

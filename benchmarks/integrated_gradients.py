@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torchvision
 from captum.attr import IntegratedGradients
 from PIL import Image
 from safetensors.torch import load_file
+from support.measure import seconds
 from torch import nn
 
 import attribution
@@ -84,13 +84,6 @@ def imagenet_images(data: Path, count: int) -> torch.Tensor:
             resized = photograph.convert("RGB").resize((size[0], size[1]), Image.Resampling.BILINEAR)
             crops.append(np.asarray(resized.crop((left, top, left + 224, top + 224))))
     return normalised(np.stack(crops))
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The time that one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def equal_steps(name: str, module: nn.Module, inputs: torch.Tensor, n_steps: int, rounds: int, weights: str) -> None:

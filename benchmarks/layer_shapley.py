@@ -8,38 +8,24 @@ can run at all.
 
 import argparse
 import copy
-import json
 import math
 import multiprocessing
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from captum.attr import LayerConductance, LayerGradientShap
+from support.measure import peak, reporter, seconds
 from torch import nn
 
 import attribution
 
+report = reporter("layer_shapley")
+
 SHAPE, N_CLASSES, TARGET = (3, 224, 224), 1000, 3
 MODELS = {"VGG-19": torchvision.models.vgg19, "ResNet-50": torchvision.models.resnet50}
-
-
-def report(claim: str, measured: float, target: float, unit: str, *, at_least: bool = True, **more: Any) -> None:
-    """Prints one line."""
-    met = measured >= target if at_least else measured <= target
-    line = {"benchmark": "layer_shapley", "claim": claim, "measured": round(measured, 4), "target": target}
-    print(json.dumps({**line, "unit": unit, "met": met, **more}), flush=True)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The time that one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def picture() -> torch.Tensor:
@@ -154,20 +140,12 @@ def peak_bytes(name: str, work: str, results: Any) -> None:
     module = classifier(name)
     network, peer_module = attribution.Network(module, SHAPE), out_of_place(module)
     layer = sampled_layers(peer_module, 3)[0]
-    before = _peak(reset=True)
+    before = peak(reset=True)
     if work == "ours":
         ours(network, n_steps=4)
     else:
         conductance(peer_module, layer, 4)
-    results.put((_peak() - before, _peak()))
-
-
-def _peak(*, reset: bool = False) -> int:
-    """The most memory the process has held at once, by Linux's count."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    results.put((peak() - before, peak()))
 
 
 def memory(name: str) -> None:

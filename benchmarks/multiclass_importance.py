@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,25 +19,14 @@ import torch
 import torchvision
 from captum.attr import InputXGradient
 from support.classifiers import mobilenet, photographs, squeezenet
+from support.measure import peak, reporter, seconds
 from torch import nn
 
 import attribution
 
+report = reporter("multiclass_importance")
+
 SHAPE, N_CLASSES = (3, 224, 224), 1000
-
-
-def report(claim: str, measured: float, target: float, unit: str, *, at_least: bool = True, **more: Any) -> None:
-    """Prints one line."""
-    met = measured >= target if at_least else measured <= target
-    line = {"benchmark": "multiclass_importance", "claim": claim, "measured": round(measured, 4), "target": target}
-    print(json.dumps({**line, "unit": unit, "met": met, **more}), flush=True)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """The time that one call takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def maps(network: attribution.Network, inputs: torch.Tensor, mode: str, **options: Any) -> Any:
@@ -158,7 +146,7 @@ def peak_bytes(work: str, chunk_size: int, results: Any) -> None:
     torch.manual_seed(0)
     network, image = attribution.Network(torchvision.models.resnet18().eval(), SHAPE), torch.randn(1, *SHAPE)
     maps(network, image[..., :32, :32], "importance")
-    before = _peak(reset=True)
+    before = peak(reset=True)
     if work == "backward":
         points = image.repeat(chunk_size, 1, 1, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
         outputs = network(points)
@@ -166,15 +154,7 @@ def peak_bytes(work: str, chunk_size: int, results: Any) -> None:
     else:
         with contextlib.suppress(attribution.errors.Cancelled):
             maps(network, image, "exact", chunk_size=chunk_size, progress=_stop_after(40 * chunk_size))
-    results.put(_peak() - before)
-
-
-def _peak(*, reset: bool = False) -> int:
-    """The most memory the process has held at once, by Linux's count."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
+    results.put(peak() - before)
 
 
 def _stop_after(n_rows: int) -> Callable[[int, int], None]:
