@@ -1,6 +1,7 @@
 """Reading a data set: batches of inputs, fetched, decoded and prepared ahead of the network."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from contracts.base import Sha256
 from contracts.classifiers import ModelSpec
 from contracts.datasets import DatasetIndex
+from storage.artifacts import ArtifactStore
 from storage.owned import owned
 from workers.ahead import ahead
 from workers.context import WorkerContext
@@ -18,6 +20,12 @@ from workers.problems import InvalidDataset, InvalidImage
 
 LARGEST_READ = 64 * 1024 * 1024
 """Bytes of the pack that one thread holds at once, unless a single image is larger."""
+
+
+@lru_cache(maxsize=2)  # a data set and the one for validation, whose shards follow each other
+def _index(store: ArtifactStore, sha256: Sha256) -> DatasetIndex:
+    """Parsed once for all shards: its digest names what never changes."""
+    return DatasetIndex.model_validate_json(store.get(sha256))
 
 
 class Batch(NamedTuple):
@@ -44,7 +52,7 @@ class DatasetReader:
         if owned(context.engine, tenant, sha256) is None:
             raise InvalidDataset(f"there is no data set with the content {sha256}: register it")
         try:
-            self._index = DatasetIndex.model_validate_json(self._store.get(sha256))
+            self._index = _index(self._store, sha256)
         except FileNotFoundError as error:
             raise self._gone(sha256) from error
 
