@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import param_option, parameters, url_option, wait_with_bar
+from cli.options import param_option, parameters, seed_option, url_option, wait_with_bar
 
 if TYPE_CHECKING:
     from contracts.results import CellResult, ImageResult, Result
@@ -31,7 +31,7 @@ LARGE_GAP = 0.05
     help='Parameters of one more explanation, shown side by side: \'{"attribution": "deeplift"}\'; repeatable.',
 )
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

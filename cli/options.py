@@ -39,6 +39,7 @@ def labels_of(text: str) -> list[str]:
     return [label.strip() for label in text.split(",")]
 
 
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 param_option = click.option(
     "--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method or task; repeatable."
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.options import param_option, parameters, url_option, wait_with_bar
+from cli.options import param_option, parameters, seed_option, url_option, wait_with_bar
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
 SHOWN = 12
@@ -18,7 +18,7 @@ SHOWN = 12
 @click.option("--dataset", required=True, help="NAME or NAME@VERSION.")
 @click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")
 @param_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@seed_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
