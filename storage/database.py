@@ -92,6 +92,8 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    # SQLite does not wait by itself where several connections switch a new file to WAL at once.
+    _ran_when_free(connection, "PRAGMA journal_mode=WAL")
     # FULL syncs the log with every commit, so that an accepted job also survives the loss of power.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}")
@@ -104,24 +106,27 @@ def _begin_sqlite(connection: Connection) -> None:
     # A writer takes the lock at once: upgrading a read transaction fails without waiting.
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
     raw.execute("PRAGMA busy_timeout = 0")
     try:
-        while _is_busy(raw) and time.monotonic() < deadline:
-            time.sleep(random.uniform(*POLL_S))  # noqa: S311 - spreads those who wait, and guards nothing
-        if not raw.in_transaction:
+        if not _ran_when_free(raw, "BEGIN IMMEDIATE"):
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # says in the library's words why not
     finally:
         raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
 
 
-def _is_busy(raw: SqliteConnection) -> bool:
-    """Tries to begin; whether another connection has the lock."""
-    try:
-        raw.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        return error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-    return False
+def _ran_when_free(raw: SqliteConnection, statement: str) -> bool:
+    """Runs a statement as soon as no other connection holds the lock it needs; whether it came to run."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            raw.execute(statement)
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # the upper bits say by what
+            if not is_busy or time.monotonic() >= deadline:
+                return False
+        else:
+            return True
+        time.sleep(random.uniform(*POLL_S))  # noqa: S311 - spreads those who wait, and guards nothing
 
 
 @contextmanager

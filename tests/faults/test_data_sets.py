@@ -101,19 +101,21 @@ def fitted(client: Client, ledger: Engine, task: dict[str, Any], disturb: Callab
     return client.result(job.id)
 
 
-def killed_twice(tree: Served, ledger: Engine, job_id: str) -> Iterator[str]:
-    """Kills the process that computes a part, then a whole worker; the parts that they were at."""
-    for share, whole in ((0.2, False), (0.6, True)):
+def killed_twice(tree: Served, ledger: Engine, job_id: str) -> list[str]:
+    """Kills the process that computes a part, then a whole worker at another part; those parts."""
+    killed: list[str] = []
+    for share, whole in ((0.1, False), (0.3, True)):
         deadline = time.monotonic() + FULL_S
-        while (part := kill_one(tree, ledger, job_id, share=share, whole=whole)) is None:
+        while (part := kill_one(tree, ledger, job_id, share=share, whole=whole, spared=killed)) is None:
             assert time.monotonic() < deadline, "no worker was ever at a part"
             time.sleep(0.002)
-        yield part
+        killed.append(part)
+    return killed
 
 
-def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: bool) -> str | None:
+def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: bool, spared: list[str]) -> str | None:
     """Kills a worker that is at a part of the job, once a share of the images is done; that part, if it came to it."""
-    parent, parts = look(ledger, job_id)
+    parent, parts = look(ledger, job_id, spared)
     assert parent["status"] in {"queued", "running"}, "the fit ended before the kill"
     if not parts or parent["progress_done"] < share * parent["progress_total"]:
         return None
@@ -122,7 +124,7 @@ def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: 
     if pid not in family:
         return None
     send(pid, signal.SIGSTOP)  # so that what the ledger says of it is still true when it is killed
-    parts = [row for row in look(ledger, job_id)[1] if pid_of(row["worker"]) == pid]
+    parts = [row for row in look(ledger, job_id, spared)[1] if pid_of(row["worker"]) == pid]
     if not parts:
         send(pid, signal.SIGCONT)
         return None
@@ -132,9 +134,9 @@ def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: 
     return str(parts[0]["id"])
 
 
-def look(ledger: Engine, job_id: str) -> tuple[Any, list[Any]]:
-    """The job, and those of its parts that workers are at."""
-    running = select(jobs).where(jobs.c.parent_id == job_id, jobs.c.status == "running")
+def look(ledger: Engine, job_id: str, spared: list[str]) -> tuple[Any, list[Any]]:
+    """The job, and those of its parts that workers are at, less those to spare."""
+    running = select(jobs).where(jobs.c.parent_id == job_id, jobs.c.status == "running", jobs.c.id.not_in(spared))
     with reading(ledger) as connection:
         parent = connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one()
         return parent, list(connection.execute(running).mappings())

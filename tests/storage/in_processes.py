@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from storage import claims, jobs, models, recovery
-from storage.database import open_database
+from storage.database import open_database, reading
 from storage.migrate import migrate
 from tests.storage.helpers import new, succeed
 from tests.storage.registry import check_of, spec_of
@@ -15,6 +15,16 @@ def migrated(url: str) -> str:
     engine = open_database(url)
     try:
         return migrate(engine)
+    finally:
+        engine.dispose()
+
+
+def journal_mode(url: str, start_at: float) -> Any:
+    engine = open_database(url)
+    time.sleep(max(0.0, start_at - time.time()))
+    try:
+        with reading(engine) as connection:
+            return connection.exec_driver_sql("PRAGMA journal_mode").scalar()
     finally:
         engine.dispose()
 

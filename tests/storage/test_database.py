@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from storage import claims, database, jobs
 from storage.database import LedgerUnavailableError, open_database, reading, writing
 from storage.tables import artifacts, job_labels, results
 from storage.tables import jobs as table
+from tests.storage import in_processes
 from tests.storage.helpers import new, status, stored, submit, succeed, take
 
 TABLES = (table, job_labels, artifacts, results)
@@ -195,18 +197,11 @@ def test_what_was_answered_survives_the_kill_of_the_process(sqlite: Path) -> Non
     engine.dispose()
 
 
-def test_five_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
-    code = (
-        "import sys; from storage.database import open_database, reading\n"
-        "sys.stdin.readline()\n"
-        "with reading(open_database(sys.argv[1])) as c: print(c.exec_driver_sql('PRAGMA journal_mode').scalar())"
-    )
-    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new.sqlite'}"]
-    children = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(5)
-    ]
-    assert [child.communicate("go\n") for child in children] == [("wal\n", "")] * 5
+def test_several_processes_may_open_a_new_database_at_once(tmp_path: Path, processes: ProcessPoolExecutor) -> None:
+    for attempt in range(25):
+        url = f"sqlite:///{tmp_path / str(attempt)}.sqlite"
+        start_at = time.time() + 0.05
+        assert list(processes.map(in_processes.journal_mode, [url] * 4, [start_at] * 4)) == ["wal"] * 4
 
 
 def test_rows_that_refer_to_a_job_go_with_it_in_plain_sql_too(sqlite: Path) -> None:
