@@ -129,6 +129,8 @@ class ModelReport(Wire):
     parameters: int
     traced: bool
     linear_head: str | None
+    features: int | None = None
+    """That the final layer computes its scores from; null where there is none to decompose."""
     layers: list[LayerInfo]
     methods: dict[str, MethodApplies]
     warnings: list[str] = []

@@ -19,7 +19,16 @@ class DataTask(Wire):
     """Images of one part of the job; smaller parts spread better over workers, larger ones cost less."""
 
 
-class FitTask(DataTask):
+class PassTask(DataTask):
+    """What tasks have that pass over the images once."""
+
+    precision: Literal["full", "bfloat16"] = "full"
+    """`bfloat16` computes the features in it, by torch's autocast: faster where the worker's device can, and rounded,
+    so that features that are nearly tied may change places. Without effect where there is no final layer to decompose.
+    """
+
+
+class FitTask(PassTask):
     """Finds the features of the final layer that each class is decided by."""
 
     task: Literal["fit"]
@@ -39,7 +48,7 @@ class FitTask(DataTask):
         return self
 
 
-class EvaluateTask(DataTask):
+class EvaluateTask(PassTask):
     """Accuracy a class and in all; with a fitted decomposition, of the full and the decomposed classifier."""
 
     task: Literal["evaluate"]
@@ -47,7 +56,7 @@ class EvaluateTask(DataTask):
     """A fitted decomposition of the model."""
 
 
-class SweepTask(DataTask):
+class SweepTask(PassTask):
     """Accuracy of every pair of `n_initial` and `n_features`, with one forward pass over each image."""
 
     task: Literal["sweep"]
@@ -59,7 +68,7 @@ class SweepTask(DataTask):
     """What accuracy is measured on; the same images unless told."""
 
 
-class AblateTask(DataTask):
+class AblateTask(PassTask):
     """Accuracy with the features of each image's own class, or all others, replaced."""
 
     task: Literal["ablate"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from math import ceil
 
-from contracts.data_tasks import DataJob, PinnedDataset, RetrainTask, Task
+from contracts.data_tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
 from contracts.datasets import DatasetVersion
 from contracts.digests import canonical_digest
 from contracts.jobs import JobRequest
@@ -38,7 +38,11 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
         pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", classifier)
     named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
     stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
-    wrong = [*_wrong_artifacts(request, classifier, stored), *_wrong_shards(task, pinned)]
+    wrong = [
+        *_wrong_artifacts(request, classifier, stored),
+        *_wrong_sizes(task, classifier),
+        *_wrong_shards(task, pinned),
+    ]
     if wrong:
         raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
     job = DataJob(model=classifier.identity, task=task, **pinned)
@@ -116,6 +120,19 @@ def _wrong_artifacts(
         yield from wrong_fit("/task/fit", fit, stored, classifier)
     if weights is not None and weights not in stored:
         yield FieldError(pointer="/task/weights", detail=f"no weights {weights}: the result of a retraining names some")
+
+
+def _wrong_sizes(task: Task, classifier: Classifier) -> Iterator[FieldError]:
+    """Numbers of features that the model does not have; a report that is older than them does not say."""
+    if not isinstance(task, FitTask | SweepTask) or (width := classifier.report.features) is None:
+        return
+    for name in ("n_initial", "n_features"):
+        given = getattr(task, name)
+        for place, size in enumerate(given) if isinstance(given, list) else [(None, given)]:
+            if size is not None and size > width:
+                pointer = f"/task/{name}" if place is None else f"/task/{name}/{place}"
+                detail = f"{name} is {size}, the final layer of the model has {width} features"
+                yield FieldError(pointer=pointer, detail=detail)
 
 
 def _wrong_shards(task: Task, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:

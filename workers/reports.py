@@ -3,6 +3,7 @@
 import torch
 from PIL import Image
 
+from attribution.final_layer.layer import FinalLayer
 from attribution.network import Network
 from contracts.classifiers import LayerInfo, MethodApplies, ModelReport, ModelSpec
 from workers.preprocessing import preprocess
@@ -24,6 +25,7 @@ def report_on(network: Network, spec: ModelSpec) -> ModelReport:
         parameters=sum(parameter.numel() for parameter in network.module.parameters()),
         traced=found.traced,
         linear_head=found.linear_head.name if found.linear_head else None,
+        features=FinalLayer(network).n_features if found.methods["decomposition"] is None else None,
         layers=[
             LayerInfo(
                 name=layer.name, kind=layer.kind, shape=list(layer.shape) if layer.shape else None, cuts=layer.cuts

@@ -9,7 +9,7 @@ from attribution.checks import require_choice, require_count
 from attribution.final_layer.batches import Batches, over_batches
 from attribution.final_layer.evaluation import Evaluation, count, empty_evaluation
 from attribution.final_layer.influential import Influential, membership, require_indices
-from attribution.final_layer.layer import FinalLayer
+from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.memory import Progress
 from attribution.network import Network
 from attribution.noise import row_noise
@@ -26,6 +26,7 @@ def ablate(
     replace: Replaced = "influential",
     noise: Noise = "gaussian",
     seed: int = 0,
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
@@ -40,6 +41,8 @@ def ablate(
         noise: What takes their place: ``"gaussian"``, a standard normal number a feature (at all positions the same,
             where the features have positions), or ``"zero"``.
         seed: Of the noise, with the pixels of the image: neither its batch nor its shard changes it.
+        precision: ``"full"``, or ``"bfloat16"`` for the passes up to the features, by torch's autocast; faster where
+            the device computes in it.
         n_images: Images in all, for the progress.
         chunk_size: Images at once; fitted to memory unless told.
         progress: Called between chunks with images done and ``n_images`` (or 0); may raise to cancel.
@@ -60,7 +63,7 @@ def ablate(
     require_choice(replace, "replace", get_args(Replaced))
     require_choice(noise, "noise", get_args(Noise))
     require_count(seed, "seed", minimum=0, maximum=2**63 - 1)
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     require_indices(influential.indices, final.n_classes, final.n_features)
     own = membership(influential.indices.to(final.weight.device), final.n_features)
     goes = own if replace == "influential" else ~own

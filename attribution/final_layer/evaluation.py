@@ -8,7 +8,7 @@ from torch import nn
 from attribution.final_layer.batches import Batches, over_batches
 from attribution.final_layer.heads import decomposed_head
 from attribution.final_layer.influential import Influential
-from attribution.final_layer.layer import FinalLayer
+from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.memory import Progress
 from attribution.network import Network
 
@@ -64,6 +64,7 @@ def evaluate(
     decomposed: Influential | nn.Module,
     batches: Batches,
     *,
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
@@ -72,8 +73,11 @@ def evaluate(
 
     Args:
         network: The full classifier.
-        decomposed: Influential features, which cost no second forward pass, or a module such as a retrained one.
+        decomposed: Influential features, which cost no second forward pass, or a module such as a retrained one,
+            which runs in full precision.
         batches: Pairs of images and their classes.
+        precision: ``"full"``, or ``"bfloat16"`` for the passes up to the features, by torch's autocast; faster where
+            the device computes in it.
         n_images: Images in all, for the progress.
         chunk_size: Images at once; fitted to memory unless told.
         progress: Called between chunks with images done and ``n_images`` (or 0); may raise to cancel.
@@ -84,7 +88,7 @@ def evaluate(
     Cost:
         One forward pass over the images, and one of the module.
     """
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     other = None if isinstance(decomposed, Influential) else Network(decomposed)
     head = decomposed_head(final, decomposed.indices) if isinstance(decomposed, Influential) else None
     counts = empty_evaluation(final)

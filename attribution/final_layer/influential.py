@@ -10,7 +10,7 @@ from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidInput, InvalidOption
 from attribution.final_layer.batches import Batches, over_batches
 from attribution.final_layer.histograms import FeatureHistogram, loaded
-from attribution.final_layer.layer import FinalLayer
+from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.memory import Progress
 from attribution.network import Network
 
@@ -67,6 +67,7 @@ def influential_features(
     n_features: int | None = None,
     aggregation: Aggregation = "frequency",
     share: float | None = None,
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
@@ -86,6 +87,8 @@ def influential_features(
         n_features: Features kept a class, 1 to d; 5 unless told, for coverage at most so many, or all.
         aggregation: ``"frequency"`` (the histogram) or ``"coverage"``.
         share: For coverage, above 0, at most 1; 0.5 unless told.
+        precision: ``"full"``, or ``"bfloat16"`` for the passes up to the features, by torch's autocast; faster where
+            the device computes in it.
         n_images: Images in all, for the progress.
         chunk_size: Images at once; fitted to memory unless told, halved when it runs out.
         progress: Called between chunks with images done and ``n_images`` (or 0); may raise to cancel.
@@ -116,11 +119,17 @@ def influential_features(
     >>> found.indices.tolist(), found.histogram.tolist()
     ([[1, 2], [0, 1]], [[0, 1, 1], [1, 1, 0]])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     # Before the pass over the data, which may take hours.
     _require_choice(final.n_features, n_features, aggregation, share)
     histogram = feature_histogram(
-        network, batches, n_initial=(n_initial,), n_images=n_images, chunk_size=chunk_size, progress=progress
+        network,
+        batches,
+        n_initial=(n_initial,),
+        precision=precision,
+        n_images=n_images,
+        chunk_size=chunk_size,
+        progress=progress,
     )
     return chosen_features(histogram, n_initial=n_initial, n_features=n_features, aggregation=aggregation, share=share)
 
@@ -130,12 +139,13 @@ def feature_histogram(
     batches: Batches,
     *,
     n_initial: Sequence[int] = (5,),
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> FeatureHistogram:
     """Returns the histogram of one shard of a data set; those of all shards merge by addition."""
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     histogram = FeatureHistogram(final.n_classes, final.n_features, n_initial, final.weight.device)
 
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:

@@ -4,15 +4,19 @@ import copy
 import operator
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from attribution.checks import require_choice
 from attribution.errors import NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.layers import Layer
 from attribution.network import Network
+
+Precision = Literal["full", "bfloat16"]
 
 _IN_PLACE = {
     nn.ReLU: functional.relu,
@@ -33,6 +37,9 @@ class FinalLayer:
 
     Args:
         network: One with a graph.
+        precision: ``"full"``, or ``"bfloat16"`` for what torch's autocast computes in it up to the features; the
+            features, the logits that follow from them and the weights stay in the network's precision, for in 8 bits
+            the two largest logits are often equal.
 
     Attributes:
         path: Of the module.
@@ -45,12 +52,15 @@ class FinalLayer:
     ('1', (3, 4), False)
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, precision: Precision = "full") -> None:
         """Finds the layer and cuts the graph at it.
 
         Raises:
             NetworkError: There is no such layer; the message says why.
-        """
+            InvalidOption: An unknown precision.
+        """  # noqa: DOC502 - the check that it calls raises it
+        require_choice(precision, "precision", get_args(Precision))
+        self._is_narrow = precision == "bfloat16"
         graph, layer = _last(network)
         node = network.nodes[layer.name]
         module = _module(graph, node, layer)
@@ -91,8 +101,11 @@ class FinalLayer:
             One forward pass; no gradients.
         """
         self.network.class_count(inputs)
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.weight.device.type, torch.bfloat16, enabled=self._is_narrow):
             features, logits = self._forward(inputs)
+        if self._is_narrow:
+            features = features.to(self.weight.dtype)
+            logits = self.logits(features)
         self.require_features(features)
         if logits.shape[1:] != (self.n_classes,):
             raise NetworkError(

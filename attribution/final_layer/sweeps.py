@@ -11,7 +11,7 @@ from attribution.final_layer.batches import Batches, over_batches
 from attribution.final_layer.heads import decomposed_head
 from attribution.final_layer.histograms import FeatureHistogram
 from attribution.final_layer.influential import chosen_features, feature_histogram
-from attribution.final_layer.layer import FinalLayer
+from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.memory import Progress
 from attribution.network import Network
 
@@ -66,6 +66,7 @@ def sweep(
     n_initial: Sequence[int] = (1, 3, 5, 10),
     n_features: Sequence[int] = (1, 3, 5, 10, 20),
     validation: Batches | None = None,
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
@@ -78,6 +79,8 @@ def sweep(
         n_initial: Sizes of the histogram.
         n_features: Features a class.
         validation: What accuracy is measured on; the same images unless told.
+        precision: ``"full"``, or ``"bfloat16"`` for the passes up to the features, by torch's autocast; faster where
+            the device computes in it.
         n_images: Images of both together, for the progress.
         chunk_size: Images at once; fitted to memory unless told.
         progress: Called between chunks with images done and ``n_images`` (or 0); may raise to cancel.
@@ -90,12 +93,18 @@ def sweep(
         image and setting. Without ``validation`` the features of all images are kept in memory, ``d`` numbers each;
         (times the positions of a convolutional head); with it nothing is.
     """
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     for width in n_features:
         require_count(width, "n_features", maximum=final.n_features)
     if validation is not None:
         histogram = feature_histogram(
-            network, batches, n_initial=n_initial, n_images=n_images, chunk_size=chunk_size, progress=progress
+            network,
+            batches,
+            n_initial=n_initial,
+            precision=precision,
+            n_images=n_images,
+            chunk_size=chunk_size,
+            progress=progress,
         )
         done = int(histogram.images.sum())
         onward = None if progress is None else _after(progress, done)
@@ -104,6 +113,7 @@ def sweep(
             histogram,
             validation,
             n_features=n_features,
+            precision=precision,
             n_images=n_images,
             chunk_size=chunk_size,
             progress=onward,
@@ -129,6 +139,7 @@ def swept(
     batches: Batches,
     *,
     n_features: Sequence[int],
+    precision: Precision = "full",
     n_images: int | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
@@ -138,7 +149,7 @@ def swept(
     Returns:
         The sweep, which merges with those of other shards by addition.
     """
-    final = FinalLayer(network)
+    final = FinalLayer(network, precision)
     trial = Trial(final, histogram, n_features)
 
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:

@@ -155,6 +155,7 @@ def report_of(classes: int) -> ModelReport:
         parameters=100,
         traced=True,
         linear_head="fc",
+        features=500,
         layers=[LayerInfo(name="fc", kind="Linear", shape=[classes], cuts=True)],
         methods={"integrated_gradients": MethodApplies(applies=True)},
     )

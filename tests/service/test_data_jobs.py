@@ -271,6 +271,27 @@ class TestRefused:
         errors = refused(submitted(ready, dataset="vast", task=task), 422, "invalid_option")
         assert set(errors) == {"/task/fit", "/task/shard_images"}
 
+    def test_more_features_than_the_model_has(self, ready: House) -> None:
+        for task, wrong in (
+            (FIT | {"n_initial": 501}, {"/task/n_initial"}),
+            (FIT | {"n_initial": 500, "n_features": 501}, {"/task/n_features"}),
+            (
+                {"task": "sweep", "n_initial": [1, 501], "n_features": [600, 500]},
+                {"/task/n_initial/1", "/task/n_features/0"},
+            ),
+        ):
+            errors = refused(submitted(ready, task=task), 422, "invalid_option")
+            assert set(errors) == wrong
+            assert all("the final layer of the model has 500 features" in detail for detail in errors.values())
+        assert submitted(ready, task=FIT | {"n_features": 500}).status_code == 202
+
+    def test_an_older_report_leaves_it_to_the_worker(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        older = {"features": None}
+        monkeypatch.setattr(houses, "report_of", lambda classes: report_of(classes).model_copy(update=older))
+        house.add_model()
+        add_dataset(house, *LABELS)
+        assert submitted(house, task=FIT | {"n_features": 501}).status_code == 202
+
     def test_too_many_parts(self, ready: House) -> None:
         add_dataset(ready, "one", name="vast", images=data_jobs.MAX_SHARDS * 2 + 1)
         task = FIT | {"shard_images": 2}

@@ -74,6 +74,7 @@ def test_a_report_says_what_was_found(tmp_path):
     report = check(spec("mnist_cnn", DIGITS, labels), saved(mnist_cnn(), tmp_path), {})
     assert (report.classes, report.input_shape, report.parameters) == (10, [1, 28, 28], 1_256_080)
     assert (report.traced, report.linear_head) == (True, "dense2")
+    assert report.features == 500
     assert [layer.name for layer in report.layers][:3] == ["conv1", "relu1", "pool1"]
     assert report.layers[0].shape == [20, 28, 28]
     assert all(layer.cuts for layer in report.layers)

@@ -108,6 +108,20 @@ class TestCounting:
         assert report["accuracy"] == report["full_accuracy"] == int(right.sum()) / IMAGES
         assert report["agreement"] == 1
 
+    def test_in_bfloat16(self, over, fit, influential, size):
+        network, narrow = over.classifier.network, {"precision": "bfloat16", "shard_images": size}
+        found = attribution.evaluate(network, influential, over.batches(), precision="bfloat16")
+        check_counts(over.run({"task": "evaluate", "fit": fit["fit"]} | narrow).details["report"], found)
+        alone = over.run({"task": "evaluate"} | narrow).details["report"]
+        assert alone["classes"]["full"] == found.full.tolist()
+        fitted = over.run(FIT | narrow).details["report"]
+        expected = attribution.influential_features(
+            network, over.batches(), n_initial=6, n_features=4, precision="bfloat16"
+        )
+        assert fitted["indices"] == [row[row >= 0].tolist() for row in expected.indices]
+        assert fitted["coverage"][0] == pytest.approx(float(expected.coverage[0]), rel=1e-12)
+        assert fitted["coverage"][0] != pytest.approx(fit["coverage"][0], rel=1e-6)
+
     @pytest.mark.parametrize("noise", ["gaussian", "zero"])
     @pytest.mark.parametrize("replaced", ["influential", "others"])
     def test_ablation(self, over, fit, influential, size, replaced, noise):

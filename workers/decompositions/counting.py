@@ -6,6 +6,7 @@ from functools import reduce
 import torch
 
 from attribution import Evaluation, ablate, evaluate
+from attribution.final_layer.layer import FinalLayer, Precision, obstacle
 from contracts.data_tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
 from workers.decompositions.work import Ended, Part, Whole, Work
 
@@ -16,10 +17,16 @@ def evaluate_part(work: Work, shard: Shard) -> Part:
     assert isinstance(task, EvaluateTask)  # noqa: S101 - the table of tasks sees to it
     images, progress = shard.stop - shard.start, work.progress("evaluating")
     if task.fit is None:
-        return _part(_of_network(work, shard))
-    return _part(
-        evaluate(work.loaded.network, work.fitted(task.fit), work.batches(shard), n_images=images, progress=progress)
+        return _part(_of_network(work, shard, task.precision))
+    counts = evaluate(
+        work.loaded.network,
+        work.fitted(task.fit),
+        work.batches(shard),
+        precision=task.precision,
+        n_images=images,
+        progress=progress,
     )
+    return _part(counts)
 
 
 def ablate_part(work: Work, shard: Shard) -> Part:
@@ -33,6 +40,7 @@ def ablate_part(work: Work, shard: Shard) -> Part:
         replace=task.replace,
         noise=task.noise,
         seed=work.claimed.seed,
+        precision=task.precision,
         n_images=shard.stop - shard.start,
         progress=work.progress("ablating"),
     )
@@ -55,11 +63,13 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     return Whole(report, [])
 
 
-def _of_network(work: Work, shard: Shard) -> Evaluation:
+def _of_network(work: Work, shard: Shard, precision: Precision) -> Evaluation:
     network, done, total = work.loaded.network, 0, shard.stop - shard.start
+    final = FinalLayer(network, precision) if obstacle(network) is None else None
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for inputs, labels in work.batches(shard):
-        found.append((network.logits(inputs).detach().argmax(1).cpu(), labels))
+        logits = network.logits(inputs).detach() if final is None else final.run(inputs)[1]
+        found.append((logits.argmax(1).cpu(), labels))
         done += len(labels)
         work.tracker.report(done, total, "evaluating")
     predicted, labels = (torch.cat(column) for column in zip(*found, strict=True))

@@ -32,6 +32,7 @@ def fit_part(work: Work, shard: Shard) -> Part:
         work.loaded.network,
         work.batches(shard),
         n_initial=(task.n_initial,),
+        precision=task.precision,
         n_images=shard.stop - shard.start,
         progress=work.progress("fitting"),
     )

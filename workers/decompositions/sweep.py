@@ -18,7 +18,7 @@ def sweep_part(work: Work, shard: Shard) -> Part:
     """The features of one shard and its histogram, as far as the merge needs them."""
     task = work.job.task
     assert isinstance(task, SweepTask)  # noqa: S101 - the table of tasks sees to it
-    final, done = FinalLayer(work.loaded.network), 0
+    final, done = FinalLayer(work.loaded.network, task.precision), 0
     require_widths(final, task.n_features)
     histogram = FeatureHistogram(final.n_classes, final.n_features, task.n_initial, final.weight.device)
     kept: list[tuple[torch.Tensor, ...]] = []

@@ -27,6 +27,21 @@ def test_counts_are_those_of_both_modules():
         assert found.standard_error == pytest.approx((found.accuracy * (1 - found.accuracy) / 40) ** 0.5)
 
 
+def test_in_bfloat16_all_features_give_the_full_network():
+    # Rounded logits are often equal, and then two networks that agree would be counted as two that differ.
+    full = attribution.Network(module(dtype=torch.float32), SHAPE)
+    pairs = batches(n_images=400, dtype=torch.float32)
+    whole = influential_features(full, pairs, n_features=D, precision="bfloat16")
+    found = evaluate(full, whole, pairs, precision="bfloat16")
+    assert int(found.agreed.sum()) == 400
+    exact = evaluate(full, whole, pairs)
+    assert abs(found.full_accuracy - exact.full_accuracy) < 0.02
+    state, rounded = feature_histogram(full, pairs), feature_histogram(full, pairs, precision="bfloat16")
+    assert not torch.equal(state.sums, rounded.sums)
+    assert torch.allclose(state.sums, rounded.sums, rtol=0.01)
+    assert sweep(full, pairs, n_features=(D,), precision="bfloat16").correct[0, 0].tolist() == found.full.tolist()
+
+
 def test_evaluations_of_shards_add_up():
     influential = influential_features(network(), batches(), n_features=2)
     whole = evaluate(network(), influential, batches())

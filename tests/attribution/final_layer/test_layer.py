@@ -5,7 +5,7 @@ from torch import nn
 
 import attribution
 from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
-from attribution.errors import NetworkError
+from attribution.errors import InvalidOption, NetworkError
 from attribution.final_layer.layer import FinalLayer, obstacle
 from tests.attribution.final_layer.support import SHAPE, D, K, data, features, module, spatial_module
 from tests.attribution.tiny_models import tiny_model
@@ -50,6 +50,24 @@ def test_the_features_are_the_input_of_the_layer():
     images, _ = data(5)
     found, _ = FinalLayer(attribution.Network(module())).run(images)
     assert torch.allclose(found, features(module(), images))
+
+
+class TestPrecision:
+    def test_bfloat16_rounds_the_features_and_nothing_behind_them(self):
+        images = data(5)[0].float()
+        network = attribution.Network(module(dtype=torch.float32))
+        exact, _ = FinalLayer(network).run(images)
+        found, logits = FinalLayer(network, "bfloat16").run(images)
+        assert (found.dtype, logits.dtype) == (torch.float32, torch.float32)
+        assert torch.equal(found, found.bfloat16().float())
+        assert not torch.equal(exact, exact.bfloat16().float())
+        assert torch.allclose(found, exact, rtol=0.05, atol=0.02)
+        assert torch.allclose(logits, network.module[-1](found), rtol=1e-6, atol=1e-6)
+        assert not torch.equal(logits, logits.bfloat16().float())
+
+    def test_an_unknown_one_is_named(self):
+        with pytest.raises(InvalidOption, match="precision is 'half', expected one of full, bfloat16"):
+            FinalLayer(attribution.Network(module()), "half")
 
 
 class ReadTwice(nn.Module):
