@@ -20,7 +20,7 @@ from service.pointers import at
 from service.problems import ProblemError, wrong_fields
 from service.sets import wrong_sets
 from service.staging import Staged, references, stage
-from service.targets import count_maps, targets_of, with_indices, wrong_targets
+from service.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
 from storage.jobs import IdempotencyMismatchError, Submitted, submit
 from storage.owned import owned_among
 from storage.records import NewJob
@@ -101,7 +101,11 @@ def _check_against(classifier: Classifier, pointer: str, request: JobRequest, st
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
     wrong = {
         ErrorCode.INVALID_TARGET: wrong_targets(request, classifier),
-        ErrorCode.INVALID_OPTION: [*wrong_layers(request, classifier), *wrong_sets(request, classifier)],
+        ErrorCode.INVALID_OPTION: [
+            *wrong_pixels(request, classifier),
+            *wrong_layers(request, classifier),
+            *wrong_sets(request, classifier),
+        ],
     }
     for code, errors in wrong.items():
         for error in errors:

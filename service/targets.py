@@ -28,15 +28,19 @@ def targets_of(request: JobRequest) -> Iterator[tuple[str, Target | Compared]]:
 
 
 def wrong_targets(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
-    """What is wrong with the classes and the pixels."""
+    """What is wrong with the classes."""
     for pointer, target in targets_of(request):
         yield from _wrong(pointer, target, classifier)
     explanations = request.asked_explanations()
     if all(isinstance(explanation, MulticlassImportanceParams) for explanation in explanations.values()):
         yield from _needless(request)
-    for pointer, explanation in explanations.items():
+
+
+def wrong_pixels(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+    """Pixels that the model's input does not have."""
+    for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, MulticlassImportanceParams):
-            yield from _wrong_pixels(f"{pointer}/pixels", explanation, classifier)
+            yield from _outside(f"{pointer}/pixels", explanation, classifier)
 
 
 def with_indices(target: Target | Compared, classifier: Classifier) -> Target | Compared:
@@ -74,9 +78,7 @@ def _needless(request: JobRequest) -> Iterator[FieldError]:
             yield FieldError(pointer=to_pointer(("inputs", index, "target")), detail=detail)
 
 
-def _wrong_pixels(
-    pointer: str, explanation: MulticlassImportanceParams, classifier: Classifier
-) -> Iterator[FieldError]:
+def _outside(pointer: str, explanation: MulticlassImportanceParams, classifier: Classifier) -> Iterator[FieldError]:
     sides = dict(zip(("channel", "row", "column"), classifier.report.input_shape, strict=True))
     for index, pixel in enumerate(explanation.pixels):
         if not isinstance(pixel, PixelAt):

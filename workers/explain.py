@@ -27,7 +27,7 @@ from workers.context import WorkerContext
 from workers.decompositions.charts import class_name, contributions_chart
 from workers.drawing import Drawn, Map, Subject, draw
 from workers.errors import problem_of
-from workers.inputs import Loaded, Refused, artifact, load_model, of_image, prepare, stacked
+from workers.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
 from workers.layer_files import keep_layers
 from workers.methods import METHODS
 from workers.occlusion import occlusion_of
@@ -126,12 +126,10 @@ def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target
         _explain_rows(job, rows, logits, target)
     except OutOfMemory:
         raise
-    except (AttributionError, WorkProblem, FileNotFoundError) as error:
+    except (AttributionError, WorkProblem) as error:
         if len(rows) == 1:
             row = rows[0]
-            job.refused.append(
-                Refused(row.position, row.given, row.sha256, problem_of(of_image(error, row.sha256), row.sha256))
-            )
+            job.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
             return
         for position, row in enumerate(rows):  # one image must not cost the others theirs
             _explain_group(job, [row], logits[position : position + 1], target[position : position + 1])

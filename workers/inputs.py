@@ -79,8 +79,8 @@ def prepare(
         sha256 = _digest(given)
         try:
             rows.append(_row(context, request, loaded, position, given))
-        except (WorkProblem, FileNotFoundError) as error:
-            refused.append(Refused(position, given, sha256, problem_of(of_image(error, sha256), sha256)))
+        except WorkProblem as error:
+            refused.append(Refused(position, given, sha256, problem_of(error, sha256)))
     return rows, refused
 
 
@@ -88,7 +88,10 @@ def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: 
     device = context.models.device
 
     def fetch(ref: ImageRef) -> Tensor:
-        return _prepared(context, loaded.spec, ref).tensor.to(device)
+        try:
+            return _prepared(context, loaded.spec, ref).tensor.to(device)
+        except InvalidImage as error:
+            raise InvalidImage(f"baseline or background {_digest(ref)}: {error}") from error
 
     prepared = _prepared(context, loaded.spec, given)
     return Row(
@@ -110,12 +113,15 @@ def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: 
     spec = spec_by_digest(context.engine, tenant, model.sha256)
     try:
         return None if spec is None else _prepared(context, spec, given).displayed
-    except (WorkProblem, FileNotFoundError):
+    except WorkProblem:
         return None
 
 
 def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepared:
-    data = context.store.get(_digest(ref))
+    try:
+        data = context.store.get(_digest(ref))
+    except FileNotFoundError as error:
+        raise InvalidImage(f"image {_digest(ref)} is not in the artefact store any more: upload it again") from error
     picture = decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
     return preprocess(picture, spec.preprocessing)
 
@@ -136,13 +142,6 @@ def artifact(context: WorkerContext, sha256: str) -> bytes:
     except FileNotFoundError as error:
         detail = f"the artefact {sha256} is not in the store any more: run the job that made it again"
         raise MissingArtifact(detail) from error
-
-
-def of_image(error: Exception, sha256: str) -> Exception:
-    """The error as the client should read it: a file that is gone is an image that cannot be used."""
-    if isinstance(error, FileNotFoundError):
-        return InvalidImage(f"image {sha256}, or a baseline of it, is not in the artefact store: upload it again")
-    return error
 
 
 def stacked(rows: Sequence[Row]) -> Tensor:

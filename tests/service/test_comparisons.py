@@ -118,11 +118,6 @@ def test_what_contradicts_itself_is_refused(unharmed: House, change: dict[str, A
         ({"inputs": [IMAGE | {"target": "all"}]}, "/inputs/0/target", "has no target"),
         ({"explanation": IMPORTANCE | {"classes": {"classes": [3, 10]}}}, "/explanation/classes/classes/1", "10"),
         ({"explanation": IMPORTANCE | {"classes": {"top_k": 11}}}, "/explanation/classes/top_k", "10 classes"),
-        (
-            {"explanation": IMPORTANCE | {"pixels": ["most", {"row": 28, "column": 0}]}},
-            "/explanation/pixels/1/row",
-            "0 to 27, given 28",
-        ),
         ({"explanation": None, "explanations": [IG | {"target": {"classes": ["ten"]}}]}, None, "digits: "),
     ],
 )
@@ -135,6 +130,12 @@ def test_what_does_not_fit_the_model_is_refused(
     errors = refused(unharmed.http.post("/v1/jobs", json=body), 422, "invalid_target")
     found = errors[pointer] if pointer else errors["/explanations/0/target/classes/0"]
     assert said in found, errors
+
+
+def test_a_pixel_that_the_input_does_not_have_is_a_wrong_option(unharmed: House) -> None:
+    body = GOOD | {"explanation": IMPORTANCE | {"pixels": ["most", {"row": 28, "column": 0}]}}
+    errors = refused(unharmed.http.post("/v1/jobs", json=body), 422, "invalid_option")
+    assert "0 to 27, given 28" in errors["/explanation/pixels/1/row"]
 
 
 def test_an_unknown_model_among_several_is_named(unharmed: House) -> None:

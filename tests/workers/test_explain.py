@@ -234,6 +234,9 @@ def test_a_broken_baseline_of_one_image_costs_the_others_nothing(context, images
     )
     assert job.status == JobStatus.SUCCEEDED
     assert [image.error and image.error.code for image in result.images] == [None] + 2 * [ErrorCode.INVALID_IMAGE]
+    truncated, gone = (image.error.detail for image in result.images[1:])
+    assert truncated.startswith(f"baseline or background {broken}: the ")
+    assert f"baseline or background {'0' * 64}: image {'0' * 64} is not in the artefact store" in gone
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
