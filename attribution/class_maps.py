@@ -61,13 +61,14 @@ def class_maps(
         totals = totals._replace(sums=streamed.sums)
         effects = exact(streamed.individual)
         return _maps(streamed.importance, effects, sets, totals, sets.mask.sum(1))
+    effects, n_rows = NO_EFFECTS, torch.zeros_like(images)
+    if plan.mode != "importance":
+        # First, for what smaller passes leave behind in the allocator would be of no use to larger ones.
+        effects, n_rows = _effects(rows, images, sets, totals, plan, signs, size, advance)
     # A constant: what it owes to the image would double the gradient.
     weights = sets.centred(totals.sums.double())
     (importance,) = rows.along(images, weights.unsqueeze(0))
     advance(len(images))
-    effects, n_rows = NO_EFFECTS, torch.zeros_like(images)
-    if plan.mode != "importance":
-        effects, n_rows = _effects(rows, images, sets, totals, plan, signs, size, advance)
     return _maps(importance, effects, sets, totals, n_rows)
 
 

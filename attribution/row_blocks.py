@@ -23,9 +23,10 @@ def row_blocks(
     passes = math.ceil(n_rows / max(1, size // g))
     copies = math.ceil(n_rows / passes)
     repeated = images.repeat_interleave(copies)
-    narrow = directions.to(torch.promote_types(rows.inputs.dtype, torch.float32))
-    padded = functional.pad(narrow, (0, 0, 0, passes * copies - n_rows))
-    arranged = padded.view(g, passes, copies, -1).transpose(0, 1).flatten(1, 2)
+    # For a thousand classes a copy of the directions is as large as a few maps: none is kept but the last.
+    arranged = directions.to(torch.promote_types(rows.inputs.dtype, torch.float32))
+    arranged = functional.pad(arranged, (0, 0, 0, passes * copies - n_rows))
+    arranged = arranged.view(g, passes, copies, -1).transpose(0, 1).flatten(1, 2)
     for number, found in enumerate(rows.along(repeated, arranged)):
         block = found.view(g, copies, *found.shape[1:])[:, : n_rows - number * copies]
         advance(g * block.shape[1])
