@@ -115,6 +115,11 @@ class ArtifactStore:
                     self._fs.get_file(self._path(digest), str(path))
             yield path
 
+    def discard(self, digest: str) -> None:
+        """Deletes an artefact that nothing names any more; one that is gone already is no error."""
+        with self._translated(f"artefact {digest} cannot be deleted"), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(digest))
+
     def require_writable(self) -> None:
         """Stores and deletes a small artefact, to find out now rather than with a job; clears interrupted uploads.
 

@@ -109,7 +109,7 @@ def _policy(row: RowMapping) -> tuple[int, float, str]:
 
 def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress | None = None) -> Renewal:
     """Extends the lease, and shows the progress where there is some."""
-    statement, values = _RENEW, {**_ours(claimed), "until": time.time() + lease_s}
+    statement, values = _RENEW, {**ours(claimed), "until": time.time() + lease_s}
     if progress is not None:
         statement = _RENEW_AND_SHOW
         values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
@@ -129,7 +129,7 @@ def finish(
         if claimed.parent_id is not None:
             hold_parents(connection, jobs.c.id == claimed.job_id)
         statement, values = _ending(claimed, outcome)
-        ended = connection.execute(statement, {**_ours(claimed), **values, "now": now}).mappings().first()
+        ended = connection.execute(statement, {**ours(claimed), **values, "now": now}).mappings().first()
         if ended is None:
             return Finish(accepted=False)
         wake = 1 if ended["status"] == JobStatus.QUEUED else 0
@@ -184,7 +184,8 @@ def children_of(engine: Engine, claimed: Claim) -> list[EndedChild]:
     ]
 
 
-def _ours(claimed: Claim) -> dict[str, Any]:
+def ours(claimed: Claim) -> dict[str, Any]:
+    """The values of `OURS`."""
     return {
         "our_job": claimed.job_id,
         "our_attempt": claimed.attempt,
@@ -219,12 +220,12 @@ def _unless_cancelled(going_on: dict[str, Any]) -> dict[str, Any]:
 
 def _end(values: dict[str, Any]) -> ReturningUpdate[Any]:
     always = {"lease_until": None, "version": jobs.c.version + 1}
-    return update(jobs).where(_OURS).values(always | values).returning(*ENDED)
+    return update(jobs).where(OURS).values(always | values).returning(*ENDED)
 
 
 # Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
 _NOW = bindparam("now", type_=Double)
-_OURS = and_(
+OURS = and_(
     jobs.c.id == bindparam("our_job"),
     jobs.c.attempt == bindparam("our_attempt"),
     jobs.c.worker == bindparam("our_worker"),
@@ -232,6 +233,7 @@ _OURS = and_(
     # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
     jobs.c.phase == bindparam("our_phase"),
 )
+"""The job of a claim, for as long as it is in the claimant's hands."""
 
 # A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
 _FOLLOWING = (
@@ -261,7 +263,7 @@ _CLAIM = (
     .returning(*CLAIM_COLUMNS)
 )
 
-_RENEW = update(jobs).where(_OURS).values(lease_until=bindparam("until")).returning(jobs.c.cancel_requested)
+_RENEW = update(jobs).where(OURS).values(lease_until=bindparam("until")).returning(jobs.c.cancel_requested)
 _RENEW_AND_SHOW = _RENEW.values(
     progress_done=bindparam("done"),
     progress_total=bindparam("total"),

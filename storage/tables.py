@@ -115,7 +115,7 @@ job_artifacts = Table(
     metadata,
     Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
     Column("sha256", String(64), primary_key=True),
-    Column("role", String(16), primary_key=True),  # input, output
+    Column("role", String(16), primary_key=True),  # input, output, checkpoint
     Index("ix_job_artifacts_sha256", "sha256"),
 )
 

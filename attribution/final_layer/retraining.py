@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional
 from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.batches import Batches
+from attribution.final_layer.checkpoints import checkpoint, resume
 from attribution.final_layer.heads import head_of
 from attribution.final_layer.histograms import require_labels
 from attribution.memory import Progress
@@ -53,6 +55,8 @@ def retrain(
     seed: int = 0,
     n_images: int | None = None,
     progress: Progress | None = None,
+    keep: Callable[[Callable[[], dict[str, torch.Tensor]]], None] | None = None,
+    start: dict[str, torch.Tensor] | None = None,
 ) -> Retrained:
     """Trains a decomposed classifier by cross-entropy: its head, or all of it.
 
@@ -73,13 +77,15 @@ def retrain(
         seed: Of dropout and of whatever else draws from torch's own generator, which is put back afterwards.
         n_images: Images of an epoch, for the progress.
         progress: Called after each batch with images trained on and ``epochs * n_images`` (or 0); may raise to cancel.
+        keep: Called after each epoch but the last with a function that returns the state as tensors, to be stored.
+        start: Such a state, of a training with the same arguments, to go on from.
 
     Returns:
         The trained copy with its loss and accuracy by epoch.
 
     Raises:
         NetworkError: The module has no decomposed head, or its loss is not finite.
-        InvalidInput: No batches.
+        InvalidInput: No batches, or a state of another training.
         InvalidTarget: A label that is no class.
         InvalidOption: An option out of range.
 
@@ -87,7 +93,8 @@ def retrain(
         A forward pass an image and epoch, with ``"all"`` a backward pass too; a copy of the weights.
 
     Guarantee:
-        The same bytes for the same batches, seed, threads and device where torch's kernels are deterministic.
+        The same bytes for the same batches, seed, threads and device where torch's kernels are deterministic, also
+        where a training was stopped and went on.
 
     Source:
         "Decomposing the Deep", section 5.2.3, which gives epochs but neither optimiser nor rate.
@@ -96,14 +103,19 @@ def retrain(
     require_count(seed, "seed", minimum=0, maximum=2**63 - 1)
     module = copy.deepcopy(decomposed)
     told = _Told(progress, epochs * (n_images or 0))
-    accuracies = [] if validation is None else [_accuracy(module, validation)]
-    losses = []
     with _seeded(module, seed), torch.inference_mode(False), torch.enable_grad():
         optimised = _optimiser(module, plan)
-        for epoch in range(epochs):
+        if start is not None:
+            losses, accuracies = resume(start, module, optimised)
+            told.advance(len(losses) * (n_images or 0))
+        else:
+            losses, accuracies = [], [] if validation is None else [_accuracy(module, validation)]
+        for epoch in range(len(losses), epochs):
             losses.append(_epoch(module, batches(epoch) if callable(batches) else batches, plan, optimised, told))
             if validation is not None:
                 accuracies.append(_accuracy(module, validation))
+            if keep is not None and epoch + 1 < epochs:
+                keep(partial(checkpoint, module, optimised, losses, accuracies))
     return Retrained(
         module=module.eval().requires_grad_(True),
         losses=torch.tensor(losses, dtype=torch.float64),

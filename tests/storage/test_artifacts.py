@@ -89,6 +89,13 @@ def test_what_is_not_there(store: ArtifactStore, digest: str) -> None:
             read(digest)
 
 
+def test_what_is_discarded_is_gone_and_the_rest_stays(store: ArtifactStore) -> None:
+    gone, other = store.put(b"gone"), store.put(b"other")
+    store.discard(gone)
+    store.discard(gone)
+    assert (store.has(gone), store.get(other)) == (False, b"other")
+
+
 def test_writers_at_once_leave_one_whole_file(store: ArtifactStore, root: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         puts = [threads.submit(store.put, LARGE) for _ in range(4)]

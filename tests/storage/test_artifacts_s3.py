@@ -103,6 +103,13 @@ def test_what_is_not_there(store: ArtifactStore) -> None:
                 read(digest)
 
 
+def test_what_is_discarded_is_gone(store: ArtifactStore, bucket) -> None:
+    gone, other = store.put(b"gone"), store.put(b"other")
+    store.discard(gone)
+    store.discard(gone)
+    assert [key.rpartition("/")[2] for key in keys(bucket)] == [other]
+
+
 def test_the_probe_leaves_nothing(store: ArtifactStore, bucket) -> None:
     store.require_writable()
     assert keys(bucket) == set()

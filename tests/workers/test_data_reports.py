@@ -2,6 +2,7 @@
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,17 +12,21 @@ from safetensors.torch import load, save
 
 import attribution
 from attribution import Influential
+from attribution.final_layer import retraining
 from contracts.digests import model_digest
 from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode
 from contracts.results import Result
 from contracts.states import JobKind, JobStatus
-from storage.jobs import result_of
+from storage.jobs import cancel, result_of
 from storage.models import find_model, register
 from storage.owned import owned
 from storage.records import NewJob
+from storage.recovery import recover
 from storage.tables import DEFAULT_TENANT
+from tests.storage.helpers import expire_leases
 from tests.workers.data_sets import COUNTS, Over
+from workers import checkpoints, tracking
 from workers.inputs import build_network
 from workers.preprocessing import preprocess
 from workers.procedure import run_jobs
@@ -151,6 +156,12 @@ class TestCounting:
         assert Image.open(io.BytesIO(over.content(result, "sweep"))).format == "PNG"
 
 
+def all_files(over):
+    """The digests in the artefact store."""
+    root = Path(over.context.settings.resolved_artifact_url)
+    return [path.name for path in root.rglob("*") if path.is_file()]
+
+
 class TestRetraining:
     def test_the_seed_decides(self, over, fit, held_out):
         task = {"task": "retrain", "fit": fit["fit"], "epochs": 2, "batch_size": 8}
@@ -161,6 +172,52 @@ class TestRetraining:
         assert (len(one["losses"]), len(one["accuracies"]), other["accuracies"]) == (2, 3, None)
         assert one["losses"][1] < one["losses"][0]
         assert (one["learning_rate"], one["n_features"]) == (0.05, 4)
+
+    def test_after_a_lost_worker_it_goes_on_where_it_was(self, over, fit, held_out, monkeypatch):
+        monkeypatch.setattr(checkpoints, "KEEP_EVERY_S", 0.0)
+        task = {"task": "retrain", "fit": fit["fit"], "epochs": 4, "batch_size": 8, "scope": "all"}
+        undisturbed = over.run(task, seed=3, validation=held_out).details["report"]
+        stored = set(all_files(over))
+        job_id = over.enter(task, seed=3, validation=held_out, max_attempts=2, cache_key=None)
+        epoch, trained = retraining._epoch, []
+
+        def until_the_third(*given):
+            if len(trained) == 2:
+                raise KeyboardInterrupt
+            trained.append(given)
+            return epoch(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(retraining, "_epoch", until_the_third)
+            with pytest.raises(KeyboardInterrupt):
+                over.work()
+        assert len(set(all_files(over)) - stored) == 1
+        expire_leases(over.context.engine)
+        assert recover(over.context.engine).requeued == 1
+        trained.clear()
+        monkeypatch.setattr(retraining, "_epoch", lambda *given: trained.append(given) or epoch(*given))
+        over.work("another worker")
+        assert over.job(job_id).attempt == 2
+        assert over.result(job_id).details["report"] == undisturbed
+        assert len(trained) == 2
+        assert set(all_files(over)) == stored
+
+    def test_a_cancelled_one_leaves_nothing(self, over, fit, monkeypatch):
+        monkeypatch.setattr(checkpoints, "KEEP_EVERY_S", 0.0)
+        stored = set(all_files(over))
+        job_id = over.enter({"task": "retrain", "fit": fit["fit"], "epochs": 4})
+        keep = checkpoints.Checkpoints.keep
+
+        def keep_and_cancel(kept, state):
+            keep(kept, state)
+            assert set(all_files(over)) > stored
+            cancel(over.context.engine, DEFAULT_TENANT, job_id)
+
+        monkeypatch.setattr(checkpoints.Checkpoints, "keep", keep_and_cancel)
+        monkeypatch.setattr(tracking, "REPORT_EVERY_S", 0.0)
+        over.work()
+        assert over.job(job_id).status == JobStatus.CANCELLED
+        assert set(all_files(over)) == stored
 
     def test_the_head_alone_changes_unless_told(self, over, fit):
         before = load(over.context.store.get(fit["weights"]))

@@ -9,9 +9,11 @@ from attribution import decompose, decomposed_bytes, decomposed_from_bytes, retr
 from attribution.errors import InvalidInput
 from attribution.final_layer.heads import head_of
 from contracts.data_tasks import RetrainReport, RetrainTask, Shard
+from workers.checkpoints import Checkpoints
 from workers.decompositions.fit import weights_file
 from workers.decompositions.work import Ended, Whole, Work
 from workers.problems import InvalidModel
+from workers.tracking import JobCancelled
 
 
 class _Again:
@@ -25,31 +27,39 @@ class _Again:
 
 
 def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
-    """Trains for all epochs, each in an order of its own."""
+    """Trains for all epochs, each in an order of its own, from where an attempt before this one got to."""
     del parts
     task, job = work.job.task, work.job
     assert isinstance(task, RetrainTask)  # noqa: S101 - the table of tasks sees to it
     shard = Shard(start=0, stop=job.dataset.images)
+    checkpoints = Checkpoints(work.context, work.claimed)
 
     def shuffled(epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed((work.claimed.seed << 16 ^ epoch) % 2**63)
         return work.batches(shard, order=torch.randperm(shard.stop, generator=generator).tolist())
 
-    trained = retrain(
-        _untrained(work, task),
-        shuffled,
-        epochs=task.epochs,
-        scope=task.scope,
-        optimiser=task.optimiser,
-        learning_rate=task.learning_rate,
-        weight_decay=task.weight_decay,
-        validation=None
-        if job.validation is None
-        else _Again(work, Shard(start=0, stop=job.validation.images, of="validation")),
-        seed=work.claimed.seed,
-        n_images=shard.stop,
-        progress=work.progress("retraining"),
-    )
+    try:
+        trained = retrain(
+            _untrained(work, task),
+            shuffled,
+            epochs=task.epochs,
+            scope=task.scope,
+            optimiser=task.optimiser,
+            learning_rate=task.learning_rate,
+            weight_decay=task.weight_decay,
+            validation=None
+            if job.validation is None
+            else _Again(work, Shard(start=0, stop=job.validation.images, of="validation")),
+            seed=work.claimed.seed,
+            n_images=shard.stop,
+            progress=work.progress("retraining"),
+            keep=checkpoints.keep,
+            start=checkpoints.last(),
+        )
+    except JobCancelled:
+        checkpoints.forget()
+        raise
+    checkpoints.forget()
     weights = weights_file(decomposed_bytes(trained.module))
     report = RetrainReport(
         weights=work.store.put(weights.content),

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load, save
 from torch import nn
 
 import attribution
@@ -90,6 +91,39 @@ def test_it_goes_on_from_what_was_stored():
     direct = retrain(first.module, batches(), validation=batches(), scope="all")
     assert float(second.accuracies[0]) == float(first.accuracies[-1])
     assert decomposed_bytes(second.module) == decomposed_bytes(direct.module)
+
+
+@pytest.mark.parametrize("scope", ["head", "all"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_stopped_after_an_epoch_it_goes_on_as_if_it_had_not(scope, optimiser):
+    options = {"scope": scope, "optimiser": optimiser, "epochs": 3, "validation": batches(seed=3), "weight_decay": 0.1}
+    states, told = [], []
+    whole = retrain(decomposed(), batches(), keep=lambda state: states.append(save(state())), **options)
+    assert len(states) == 2
+    for number, state in enumerate(states, 1):
+        more = {"n_images": 48, "progress": lambda *numbers: told.append(numbers)}
+        again = retrain(decomposed(), batches(), start=load(state), **more, **options)
+        assert decomposed_bytes(again.module) == decomposed_bytes(whole.module)
+        assert torch.equal(again.losses, whole.losses)
+        assert torch.equal(again.accuracies, whole.accuracies)
+        assert (told[0], told[-1]) == ((48 * number, 144), (144, 144))
+        told.clear()
+
+
+def test_states_of_other_trainings_are_refused():
+    states = []
+    retrain(decomposed(), batches(), epochs=2, keep=lambda state: states.append(state()))
+    [state] = states
+    wider = decompose(network(), influential_features(network(), batches(), n_features=5))
+    for given, options in (
+        (wider, {}),
+        (decomposed(), {"scope": "all"}),
+        (decomposed(), {"optimiser": "adam"}),
+    ):
+        with pytest.raises(InvalidInput, match="checkpoint does not fit"):
+            retrain(given, batches(), epochs=2, start=state, **options)
+    with pytest.raises(InvalidInput, match="checkpoint does not fit this training: 'losses'"):
+        retrain(decomposed(), batches(), start={name: state[name] for name in state if name != "losses"})
 
 
 def test_the_accuracies_are_those_of_the_modules():
