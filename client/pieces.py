@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,12 +70,19 @@ def _copy(path: Path, pieces: _Pieces, progress: Sent) -> None:
 
 
 def _zip_folder(folder: Path, pieces: _Pieces, progress: Sent) -> None:
-    """Writes the plain files of a folder as a ZIP without compression: images are compressed already."""
-    files = sorted(_plain_files(folder), key=lambda path: path.relative_to(folder).as_posix())
-    total, done = sum(path.stat().st_size for path in files), 0
+    """Writes a folder as a ZIP without compression: images are compressed already.
+
+    Links are named in it, without what they lead to, so that the data set's report says that they were left out.
+    """
+    files = sorted(_files(folder), key=lambda path: path.relative_to(folder).as_posix())
+    total, done = sum(path.stat().st_size for path in files if not path.is_symlink()), 0
     with zipfile.ZipFile(pieces, "w") as archive:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            if path.is_symlink():
+                entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+                archive.writestr(entry, b"")
+                continue
             entry.file_size = path.stat().st_size  # above 2 GiB the header is another one
             with path.open("rb") as file, archive.open(entry, "w") as target:
                 while chunk := file.read(_CHUNK):
@@ -82,10 +90,11 @@ def _zip_folder(folder: Path, pieces: _Pieces, progress: Sent) -> None:
                     progress(done := done + len(chunk), total)
 
 
-def _plain_files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
+    """Plain files and links, also to folders, which are not followed."""
     return [
         path
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if (path := Path(parent) / name).is_file() and not path.is_symlink()
+        for parent, folders, names in os.walk(folder)
+        for name in names + folders
+        if (path := Path(parent) / name).is_symlink() or path.is_file()
     ]

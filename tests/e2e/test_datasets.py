@@ -32,19 +32,24 @@ def attribution(served):
 
 def test_a_folder_becomes_a_data_set(attribution, client, tmp_path):
     root = folder({**flowers(), "1/notes.txt": b"no image"}, tmp_path / "flowers")
+    (root / "2").mkdir(exist_ok=True)
+    (root / "2" / "link.png").symlink_to(root / "0" / "0.png")
+    (root / "linked").symlink_to(root / "0")
     said = attribution("datasets", "add", "flowers", str(root), "--labels", "0,1,2")
     assert "flowers@1 is ready" in said
     assert "6 images of 3 classes (0: 3, 1: 3, 2: 0)" in said
     assert "refused 1/notes.txt: the 8 bytes are not an image" in said
+    for name in ("2/link.png", "linked"):
+        assert f"refused {name}: it is a link or device" in said
     assert "flowers@1 is ready" in attribution("datasets", "add", "flowers", str(root), "--labels", "0,1,2")
     shown = json.loads(attribution("datasets", "show", "flowers"))
-    assert (shown["state"], shown["report"]["refused"]) == ("ready", 1)
+    assert (shown["state"], shown["report"]["refused"]) == ("ready", 3)
     assert "flowers@1" in attribution("datasets", "list")
     index = DatasetIndex.model_validate_json(client._session.get(f"/v1/artifacts/{shown['sha256']}").content)
     assert index.names == list(flowers())
     result = client.result(shown["check_job"])
     assert isinstance(result, Result)
-    assert (result.counts.images, result.counts.succeeded, result.counts.failed) == (7, 6, 1)
+    assert (result.counts.images, result.counts.succeeded, result.counts.failed) == (9, 6, 3)
     assert "flowers@1 is deleted" in attribution("datasets", "delete", "flowers@1")
     assert "there is no data set flowers@1" in attribution("datasets", "delete", "flowers@1", code=1)
 

@@ -193,13 +193,15 @@ class TestClient:
             (root / name).parent.mkdir(parents=True)
             (root / name).write_bytes(picture(size=(64, 64)))
         (root / "a" / "link.png").symlink_to(root / "b" / "2.png")
+        (root / "c").symlink_to(root / "b")
         client.register_dataset("flowers", root, labels=["b", "a"])
         seen.clear()
         client.register_dataset("flowers", root, labels=["b", "a"])
         assert "POST /v1/pieces" not in seen
         request = house.claim().request
         with zipfile.ZipFile(io.BytesIO(b"".join(map(house.store.get, request["source"]["pieces"])))) as archive:
-            assert archive.namelist() == ["a/1.png", "b/2.png"]
+            assert archive.namelist() == ["a/1.png", "a/link.png", "b/2.png", "c"]
+            assert (archive.read("a/link.png"), archive.read("c")) == (b"", b"")
             assert archive.read("a/1.png") == picture(size=(64, 64))
             assert archive.testzip() is None
         assert request["labels"] == ["b", "a"]
