@@ -25,7 +25,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from contracts.jobs import Progress
 from contracts.problems import Problem
 from contracts.states import JobStatus
-from storage.database import reading, writing
+from storage.database import writing
 from storage.jobs import enter
 from storage.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
 from storage.statements import ENDED, EndedParts, count_children, enter_artifacts, hold_parents, settle
@@ -68,17 +68,6 @@ class FannedOut:
     """The job was split; it waits for its children and is claimed again for the merge."""
 
     children: Sequence[NewJob]
-
-
-@dataclass(frozen=True)
-class EndedChild:
-    """What became of a part of a job."""
-
-    job_id: str
-    status: JobStatus
-    error: Problem | None
-    body: dict[str, Any] | None
-    """Its result, where it succeeded."""
 
 
 Outcome = Succeeded | Failed | Cancelled | FannedOut
@@ -161,27 +150,6 @@ def _enter_children(connection: Connection, claimed: Claim, children: Sequence[N
     # A child whose result is known ends as it is entered; where all do, or there is none, the merge is next.
     merge = (done or not children) and count_children(connection, claimed.job_id, EndedParts(done, 0, work), now)
     return len(children) - done + bool(merge)
-
-
-def children_of(engine: Engine, claimed: Claim) -> list[EndedChild]:
-    """The children of a job that was split, in the order of their shards: what a merge puts together."""
-    query = (
-        select(jobs.c.id, jobs.c.status, jobs.c.error, results.c.body)
-        .join(results, isouter=True)
-        .where(jobs.c.parent_id == claimed.job_id)
-        .order_by(jobs.c.shard_index)
-    )
-    with reading(engine) as connection:
-        rows = connection.execute(query).mappings().all()
-    return [
-        EndedChild(
-            row["id"],
-            JobStatus(row["status"]),
-            Problem.model_validate(row["error"]) if row["error"] else None,
-            row["body"],
-        )
-        for row in rows
-    ]
 
 
 def ours(claimed: Claim) -> dict[str, Any]:

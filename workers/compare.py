@@ -5,7 +5,8 @@ from contracts.jobs import JobRequest
 from contracts.problems import ErrorCode, problem
 from contracts.results import CellResult, Counts, Result
 from contracts.states import JobKind, Priority
-from storage.claims import EndedChild, Failed, FannedOut, Outcome, Succeeded, children_of
+from storage.children import EndedChild, children_of
+from storage.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.records import Claim, NewJob, StoredArtifact
 from workers.context import WorkerContext
 from workers.drawing import Drawn

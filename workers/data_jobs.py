@@ -7,7 +7,8 @@ from contracts.data_tasks import DataJob, Shard
 from contracts.problems import ErrorCode, problem
 from contracts.results import Counts, Result
 from contracts.states import Priority
-from storage.claims import EndedChild, Failed, FannedOut, Outcome, Succeeded, children_of
+from storage.children import EndedChild, children_of, is_doomed
+from storage.claims import Cancelled, Failed, FannedOut, Outcome, Succeeded
 from storage.records import Claim, NewJob
 from workers.context import WorkerContext
 from workers.decompositions.counting import ablate_part, counts_merge, evaluate_part
@@ -39,8 +40,11 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
     part = TASKS[job.task.task].part
     if part is not None and job.shard is None and claimed.phase != "merge":
         return FannedOut([_child(claimed, job, shard) for shard in _shards(job)])
+    if job.shard is not None and is_doomed(context.engine, claimed):
+        return Cancelled()  # its result would be of no use to anybody
     children = children_of(context.engine, claimed) if claimed.phase == "merge" else []
     if failed := [child for child in children if child.body is None]:
+        failed.sort(key=lambda child: child.error is None)  # the others are only those that were given up for these
         return Failed(problem(ErrorCode.CHILDREN_FAILED, "; ".join(map(_reason, failed[:5]))))
     clock = Stopwatch()
     done, total = (0, 1) if claimed.phase != "merge" else (_images(job), _images(job))

@@ -9,7 +9,8 @@ from contracts.parameters.self_test import SelfTestParams
 from contracts.problems import ErrorCode, problem
 from contracts.results import Counts, Provenance, Result
 from contracts.states import JobKind
-from storage.claims import Failed, FannedOut, Outcome, Succeeded, children_of
+from storage.children import children_of
+from storage.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.records import Claim, NewJob
 from workers.context import WorkerContext
 from workers.tracking import Tracker

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from contracts.jobs import Children, Progress
 from storage import claims, jobs, recovery
+from storage.children import children_of, is_doomed
 from storage.database import open_database
 from tests.storage.helpers import (
     FINAL,
@@ -65,7 +66,7 @@ def test_the_last_child_queues_the_merge(engine: Engine) -> None:
     assert succeed(engine, children[2]).wake == 1
     merge = take(engine)
     assert (merge.job_id, merge.phase, merge.attempt) == (parent.job_id, "merge", 2)
-    assert [one.body["job"] for one in claims.children_of(engine, merge)] == [child.job_id for child in children]
+    assert [one.body["job"] for one in children_of(engine, merge)] == [child.job_id for child in children]
     assert succeed(engine, merge).accepted
     assert status(engine, parent.job_id) == "succeeded"
 
@@ -89,7 +90,7 @@ def test_a_child_that_ends_badly_is_counted_too(engine: Engine, how: str) -> Non
     assert wake == 1
     job = jobs.find(engine, TENANT, parent.job_id)
     assert (job.status, job.children) == ("queued", Children(total=2, done=2, failed=1))
-    assert len([one for one in claims.children_of(engine, take(engine)) if one.body]) == 1
+    assert len([one for one in children_of(engine, take(engine)) if one.body]) == 1
 
 
 def test_a_child_tried_again_is_counted_once(engine: Engine) -> None:
@@ -155,7 +156,7 @@ def test_children_whose_result_is_known_are_counted_as_they_are_entered(engine: 
     assert jobs.find(engine, TENANT, child.parent_id).children == Children(total=3, done=2, failed=0)
     assert succeed(engine, child).wake == 1
     merge = take(engine)
-    assert len(claims.children_of(engine, merge)) == 3
+    assert len(children_of(engine, merge)) == 3
 
 
 def test_a_split_whose_children_are_all_known_leads_straight_to_the_merge(engine: Engine) -> None:
@@ -219,3 +220,13 @@ def test_a_parent_is_locked_before_its_child(migrated_postgres: str, write) -> N
             assert not writer.done()
         writer.result(timeout=10)
     engine.dispose()
+
+
+def test_parts_see_that_another_has_failed(engine: Engine) -> None:
+    _, (first, second, third) = split(engine)
+    _, (other, *_) = split(engine)
+    succeed(engine, first)
+    assert not is_doomed(engine, second)
+    fail(engine, third)
+    assert is_doomed(engine, second)
+    assert not is_doomed(engine, other)
