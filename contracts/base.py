@@ -1,14 +1,36 @@
 """What every model on the wire has in common."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
 
 class Wire(BaseModel):
     """A frozen message that refuses fields it does not know and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def form_of(words: Sequence[str], forms: Mapping[str, type[Wire]], expected: str) -> Discriminator:
+    """Tells the forms of a field apart, so that an error is about the one that was meant.
+
+    Args:
+        words: What the form with the tag `word` may be.
+        forms: Form of an object by a key that only it has; its tag is its name. That of a list is `list`.
+        expected: What to say of anything else.
+    """
+
+    def form(value: object) -> str | None:
+        if isinstance(value, Wire):
+            return type(value).__name__
+        if isinstance(value, Mapping):
+            return next((kind.__name__ for key, kind in forms.items() if key in value), None)
+        if isinstance(value, list):
+            return "list"
+        return "word" if value in words else None
+
+    return Discriminator(form, custom_error_type="form", custom_error_message=expected)
 
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -23,9 +23,7 @@ class PassTask(DataTask):
     """What tasks have that pass over the images once."""
 
     precision: Literal["full", "bfloat16"] = "full"
-    """`bfloat16` computes the features in it, by torch's autocast: faster where the worker's device can, and rounded,
-    so that features that are nearly tied may change places. Without effect where there is no final layer to decompose.
-    """
+    """In `bfloat16` features come by torch's autocast, faster on some devices; nearly tied ones may change places."""
 
 
 class FitTask(PassTask):

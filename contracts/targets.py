@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from contracts.base import ClassIndex, ClassName, Wire
+from contracts.base import ClassIndex, ClassName, Wire, form_of
 
 
 class TargetClasses(Wire):
@@ -28,5 +28,14 @@ class TargetMinProbability(Wire):
     """How many classes that is differs widely between images: prefer `top_k`."""
 
 
-Target = Literal["predicted", "all"] | TargetClasses | TargetTopK
+Target = Annotated[
+    Annotated[Literal["predicted", "all"], Tag("word")]
+    | Annotated[TargetClasses, Tag("TargetClasses")]
+    | Annotated[TargetTopK, Tag("TargetTopK")],
+    form_of(
+        ("predicted", "all"),
+        {"classes": TargetClasses, "top_k": TargetTopK},
+        'expected "predicted", "all", an object with classes or an object with top_k',
+    ),
+]
 Output = Literal["logit", "probability", "log_probability"]

@@ -2,9 +2,9 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, Tag, model_validator
 
-from contracts.base import Wire
+from contracts.base import Wire, form_of
 from contracts.baselines import Baseline, BlackBaseline
 from contracts.targets import Output, Target
 
@@ -47,6 +47,23 @@ class PlayerCells(Wire):
     """Cells from left to right."""
 
 
+Players = Annotated[
+    Annotated[Literal["feature_maps"], Tag("word")]
+    | Annotated[PlayerGroups, Tag("PlayerGroups")]
+    | Annotated[PlayerCells, Tag("PlayerCells")],
+    form_of(
+        ("feature_maps",),
+        {"groups": PlayerGroups, "rows": PlayerCells, "columns": PlayerCells},
+        'expected "feature_maps", an object with groups, or one with rows and columns',
+    ),
+]
+Layers = Annotated[
+    Annotated[Literal["all"], Tag("word")]
+    | Annotated[list[LayerChoice], Field(min_length=1, max_length=1000), Tag("list")],
+    form_of(("all",), {}, 'expected "all" or a list of names, kinds and patterns of layers'),
+]
+
+
 class LayerShapleyParams(Wire):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
@@ -65,7 +82,7 @@ class LayerShapleyParams(Wire):
     """The classes to explain."""
     output: Output = "logit"
     """What is explained: the raw logit (default), the probability or its logarithm."""
-    layers: Literal["all"] | Annotated[list[LayerChoice], Field(min_length=1, max_length=1000)] = "all"
+    layers: Layers = "all"
     """All layers, or some by name, kind (`conv`) or pattern (`features.*`); `input` is the image itself."""
     estimator: Literal["path", "expected_gradients", "layer_path", "deeplift", "feature_maps"] = "path"
     """How; all but `feature_maps` and `layer_path` find all layers in one pass."""
@@ -79,7 +96,7 @@ class LayerShapleyParams(Wire):
     """With `tolerance`: the most points a path, 257 unless told."""
     n_samples: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
     """Samples of `expected_gradients`, 32 unless told; evaluations of the layer's tail for `feature_maps`."""
-    players: Literal["feature_maps"] | PlayerGroups | PlayerCells | None = None
+    players: Players | None = None
     """Who takes part: the layer's feature maps, groups of them, or cells of its space."""
     sampler: Literal["linear", "exact", "permutations", "regression"] | None = None
     """How coalitions are chosen; the first possible of linear, exact and regression unless told."""

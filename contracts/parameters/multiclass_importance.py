@@ -2,13 +2,23 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, Tag, model_validator
 
-from contracts.base import Wire
+from contracts.base import Wire, form_of
 from contracts.baselines import Baseline
 from contracts.targets import Output, TargetClasses, TargetMinProbability, TargetTopK
 
-Compared = Literal["all"] | TargetClasses | TargetTopK | TargetMinProbability
+Compared = Annotated[
+    Annotated[Literal["all"], Tag("word")]
+    | Annotated[TargetClasses, Tag("TargetClasses")]
+    | Annotated[TargetTopK, Tag("TargetTopK")]
+    | Annotated[TargetMinProbability, Tag("TargetMinProbability")],
+    form_of(
+        ("all",),
+        {"classes": TargetClasses, "top_k": TargetTopK, "min_probability": TargetMinProbability},
+        'expected "all", or an object with classes, top_k or min_probability',
+    ),
+]
 
 _TAKERS = {
     "baselines": ("integrated_gradients", "deeplift"),
@@ -28,6 +38,16 @@ class PixelAt(Wire):
     """From the left."""
     channel: Annotated[int, Field(ge=0, le=2, strict=True)] = 0
     """Of the network's input."""
+
+
+ChosenPixel = Annotated[
+    Annotated[Literal["most", "least", "nearly_zero"], Tag("word")] | Annotated[PixelAt, Tag("PixelAt")],
+    form_of(
+        ("most", "least", "nearly_zero"),
+        dict.fromkeys(PixelAt.model_fields, PixelAt),
+        'expected "most", "least", "nearly_zero", or an object with row and column',
+    ),
+]
 
 
 class MulticlassImportanceParams(Wire):
@@ -67,7 +87,7 @@ class MulticlassImportanceParams(Wire):
     """Of integrated gradients: the rule, Gauss-Legendre unless told."""
     epsilon: Annotated[float, Field(ge=1e-12, le=1, strict=True)] | None = None
     """Of epsilon-LRP, in units of a layer's output; 1e-4 unless told."""
-    pixels: Annotated[list[Literal["most", "least", "nearly_zero"] | PixelAt], Field(max_length=16)] = []
+    pixels: Annotated[list[ChosenPixel], Field(max_length=16)] = []
     """Pixels whose co-variation with all others is wanted, by their importance or by coordinate."""
 
     @property
