@@ -100,6 +100,8 @@ def _register(client: "Client", name: str, source: str, version: str, labels: li
         raise click.BadParameter(
             f"there is no file or folder {source!r}; locations begin with {' or '.join(LOCATIONS)}"
         )
+    if path.is_file() and not path.stat().st_size:
+        raise click.BadParameter(f"{source} is empty: expected a zip, tar or npz file")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task(f"sending {name}@{version}", total=None)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import param_option, parameters, seed_option, url_option, wait_with_bar
+from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
 
 if TYPE_CHECKING:
     from contracts.results import CellResult, ImageResult, Result
@@ -32,13 +32,7 @@ LARGE_GAP = 0.05
 )
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
 @seed_option
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("explanation"),
-    show_default=True,
-    help="Folder for the heatmaps and result.json.",
-)
+@out_option("explanation", "the heatmaps")
 @url_option
 def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None:
     """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
@@ -60,6 +54,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
         if cell.error is not None:
             table.add_row(_label(cell), f"[red]{cell.error.detail}[/red]")
     Console().print(table)
+    if result.quality is not None and result.quality.occlusion_missing is not None:
+        click.secho(f"no occlusion curves: {result.quality.occlusion_missing}", fg="yellow", err=True)
     click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
     if result.counts.failed:
         raise SystemExit(1)

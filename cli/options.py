@@ -2,8 +2,9 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,6 +13,8 @@ from storage.settings import Settings
 if TYPE_CHECKING:
     from client import Client
     from contracts.jobs import Job
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 url_option = click.option(
     "--url",
@@ -36,7 +39,34 @@ def labels_of(text: str) -> list[str]:
     path = Path(text)
     if path.is_file():
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if "," not in text:
+        raise click.BadParameter(f"there is no file {text!r}; classes are separated by commas", param_hint="--labels")
     return [label.strip() for label in text.split(",")]
+
+
+def _made(_context: click.Context, _option: click.Parameter, folder: Path) -> Path:
+    """The folder, made before the work whose results it is for.
+
+    Raises:
+        BadParameter: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"the folder {folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def out_option(default: str, contents: str) -> Callable[[Command], Command]:
+    """The option `--out` of a command that writes files."""
+    return click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        callback=_made,
+        default=Path(default),
+        show_default=True,
+        help=f"Folder for {contents} and result.json.",
+    )
 
 
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

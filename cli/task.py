@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from cli.options import param_option, parameters, seed_option, url_option, wait_with_bar
+from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
+WIDTH = 18
 SHOWN = 12
 """Longest list that is printed; result.json has the others."""
 
@@ -19,13 +20,7 @@ SHOWN = 12
 @click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")
 @param_option
 @seed_option
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("task"),
-    show_default=True,
-    help="Folder for charts, weights and result.json.",
-)
+@out_option("task", "charts, weights")
 @url_option
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
     """Decompose the final layer of a classifier over a data set: TASK is fit, evaluate, sweep, ablate or retrain.
@@ -34,9 +29,6 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
     attribution task fit --model cifar --dataset cifar-train
     attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
     """  # noqa: D301 - the backspace keeps click from wrapping the example
-    from rich.console import Console
-    from rich.table import Table
-
     from client import Client
 
     asked = {"task": name, **parameters(given["params"])} | ({"fit": fit} if fit else {})
@@ -45,19 +37,18 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
-    table = Table("figure", "value", box=None)
+    # No table: it would cut the digests that are to be copied.
     for field, value in result.details["report"].items():
         if not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
-            table.add_row(field, _text(value))
-    Console().print(table)
+            click.echo(f"{field + ':':<{WIDTH}}{_text(value)}")
     click.echo(f"{result.counts.images} images; files in {out}")
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return (
-            "\n".join(_text(item) for item in value) if any(isinstance(item, list) for item in value) else _row(value)
-        )
+        if any(isinstance(item, list) for item in value):
+            return f"\n{'':<{WIDTH}}".join(_text(item) for item in value)
+        return _row(value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -27,6 +27,8 @@ def send_pieces(session: Session, archive: Source, progress: Sent) -> list[str]:
             _zip_folder(Path(archive), pieces, progress)
         else:
             _copy(Path(archive), pieces, progress)
+    if not pieces.digests:
+        raise ValueError(f"{archive if isinstance(archive, str | Path) else 'the archive'} is empty (0 bytes)")
     return pieces.digests
 
 
@@ -72,15 +74,15 @@ def _copy(path: Path, pieces: _Pieces, progress: Sent) -> None:
 def _zip_folder(folder: Path, pieces: _Pieces, progress: Sent) -> None:
     """Writes a folder as a ZIP without compression: images are compressed already.
 
-    Links are named in it, without what they lead to, so that the data set's report says that they were left out.
+    Links and devices are named in it, without content, so that the data set's report says that they were left out.
     """
     files = sorted(_files(folder), key=lambda path: path.relative_to(folder).as_posix())
-    total, done = sum(path.stat().st_size for path in files if not path.is_symlink()), 0
+    total, done = sum(path.stat().st_size for path in files if _is_plain(path)), 0
     with zipfile.ZipFile(pieces, "w") as archive:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
-            if path.is_symlink():
-                entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+            if not _is_plain(path):
+                entry.external_attr = path.lstat().st_mode << 16
                 archive.writestr(entry, b"")
                 continue
             entry.file_size = path.stat().st_size  # above 2 GiB the header is another one
@@ -91,10 +93,14 @@ def _zip_folder(folder: Path, pieces: _Pieces, progress: Sent) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Plain files and links, also to folders, which are not followed."""
+    """All files, with links to folders, which are not followed."""
     return [
         path
         for parent, folders, names in os.walk(folder)
         for name in names + folders
-        if (path := Path(parent) / name).is_symlink() or path.is_file()
+        if (path := Path(parent) / name).is_symlink() or not path.is_dir()
     ]
+
+
+def _is_plain(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode)

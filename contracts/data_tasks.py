@@ -85,7 +85,7 @@ class RetrainTask(DataTask):
     fit: Sha256
     """A fitted decomposition of the model."""
     weights: Sha256 | None = None
-    """Of an earlier retraining, to go on from."""
+    """Of an earlier retraining of the same fit, to go on from."""
     epochs: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1
     """Passes over the data set."""
     scope: Literal["head", "all"] = "head"

@@ -227,6 +227,8 @@ class Quality(Wire):
     """Rows that went through the network together."""
     peak_bytes: int | None = None
     """Most memory in use while a method ran, where it says so: of the accelerator, or of the worker's process."""
+    occlusion_missing: str | None = None
+    """Why there are no occlusion curves, although they were asked for."""
 
 
 class Provenance(Wire):

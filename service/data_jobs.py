@@ -66,8 +66,10 @@ def _answered_by(job: DataJob) -> dict[str, object]:
 def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, classifier: Classifier) -> PinnedDataset:
     found = find_dataset(gateway.engine, tenant, ref)
     if found is None:
-        listed = list_datasets(gateway.engine, tenant)
-        known = sorted({dataset.name for dataset in listed if dataset.state is ModelState.READY})
+        name = ref.partition("@")[0]
+        listed = [one for one in list_datasets(gateway.engine, tenant) if one.state is ModelState.READY]
+        versions = {f"{one.name}@{one.version}" for one in listed if one.name == name}
+        known = sorted(versions or {one.name for one in listed})
         detail = f"no data set {ref!r} is registered; {closest(ref, known)}"
         raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.UNKNOWN_DATASET)
     if found.state is not ModelState.READY or found.report is None or found.sha256 is None:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from workers.arrays import ARRAYS, array_entries
 from workers.entries import Counted, Entries, Entry, Limits
@@ -105,6 +105,9 @@ def _zip_entries(file: IO[bytes], limits: Limits) -> Entries:
         if set(archive.namelist()) >= ARRAYS:
             yield from array_entries(archive, limits)
             return
+        names = archive.namelist()
+        if names and all(name.endswith(".npy") for name in names):
+            raise InvalidDataset(f"the archive holds the arrays {', '.join(names[:5])}: expected images and labels")
         for info in archive.infolist():
             if not info.is_dir():
                 yield Entry(info.filename, info.file_size, partial(_read_zipped, archive, info), _refusal(info))
@@ -122,19 +125,35 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> 
         return file.read(most)
 
 
+class _Member(tarfile.TarInfo):
+    """A file of a tar whose header must be whole: the reader would take whatever it cannot read for the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """The next one."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the stubs leave it out
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"the header of a file cannot be read: {error}") from error
+
+
 def _tar_entries(file: IO[bytes], limits: Limits) -> Entries:
     file.seek(0)
     magic = file.read(6)
     file.seek(0)
     opened = next((opened for known, opened in _COMPRESSIONS.items() if magic.startswith(known)), None)
     stream = Counted(opened(file) if opened else file, limits, most=_LARGEST_HEADER)
-    with tarfile.open(fileobj=stream, mode="r:") as archive:
+    with tarfile.open(fileobj=stream, mode="r:", tarinfo=_Member) as archive:
         count = 0
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep every member that it has seen
             limits.require_files(count := count + 1)
             if not member.isdir():
                 yield Entry(member.name, member.size, partial(_read_member, archive, member), _not_plain(member))
+        while stream.read(_LARGEST_HEADER):
+            pass  # to the end, where the checksum is
 
 
 def _not_plain(member: tarfile.TarInfo) -> str | None:

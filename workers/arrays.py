@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 from PIL import Image
 
-from workers.entries import Entries, Entry, Limits
+from workers.entries import Entries, Entry, Limits, is_ignored, plain, wrong_name
 from workers.problems import InvalidDataset
 
 ARRAYS = frozenset({"images.npy", "labels.npy"})
@@ -27,7 +27,7 @@ class _Header(NamedTuple):
 
 
 def array_entries(archive: zipfile.ZipFile, limits: Limits) -> Entries:
-    """Every image as a PNG file in the folder of its label, named by its position.
+    """Every image as a PNG file named by its position, in the folder of its label where that can be the name of one.
 
     Raises:
         InvalidDataset: The arrays are not what is expected.
@@ -45,7 +45,8 @@ def array_entries(archive: zipfile.ZipFile, limits: Limits) -> Entries:
             if len(row) < size:
                 raise InvalidDataset(f"images ends at image {index} of {count}: send the whole file")
             png = _png(row, shape)
-            yield Entry(f"{label}/{index:06}.png", len(png), partial(_start, png))
+            name = f"{index:06}.png"
+            yield Entry(f"{label}/{name}" if _is_folder(label) else name, len(png), partial(_start, png), label=label)
 
 
 def _labels(archive: zipfile.ZipFile, limits: Limits) -> list[str]:
@@ -61,9 +62,16 @@ def _labels(archive: zipfile.ZipFile, limits: Limits) -> list[str]:
         limits.require_files(header.shape[0])
         content = file.read(header.shape[0] * header.dtype.itemsize)
     try:
-        return [str(label) for label in np.frombuffer(content, header.dtype, header.shape[0]).tolist()]
+        labels = [str(label) for label in np.frombuffer(content, header.dtype, header.shape[0]).tolist()]
     except ValueError as error:
         raise InvalidDataset("labels ends before its last label: send the whole file") from error
+    if "" in labels:
+        raise InvalidDataset(f"the label of image {labels.index('')} is empty: expected the name of a class")
+    return labels
+
+
+def _is_folder(label: str) -> bool:
+    return "/" not in label and label == plain(label) and not wrong_name(label) and not is_ignored(label)
 
 
 def _header(file: IO[bytes], name: str) -> _Header:

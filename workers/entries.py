@@ -26,6 +26,8 @@ class Entry(NamedTuple):
     """At most so many bytes of it; called at once or never, for the next entry may lie behind it in a stream."""
     refusal: str | None = None
     """Why it is no plain file."""
+    label: str | None = None
+    """Its class, where the source says that beside the name."""
 
 
 Entries = Iterator[Entry]

@@ -63,6 +63,7 @@ class Explanation:
     refused: list[Refused] = field(default_factory=list)
     chunk_size: int | None = None
     peak_bytes: int | None = None
+    occlusion_missing: str | None = None
 
     def report(self, images: float, stage: str) -> None:
         """Shows the progress as hundredths of images."""
@@ -169,6 +170,9 @@ def _occlusion(job: Explanation, call: Call, explained: Explained, predicted: Te
         return [[] for _ in call.rows]
     field = options.quantity or job.params.quantities[0]
     judged = [given for given in explained.outputs if given.field == field]
+    if not judged:
+        job.occlusion_missing = f"{job.params.method} found no map {field} of this model whose pixels could go"
+        return [[] for _ in call.rows]
     with job.clock("occlusion"):
         followed = call._replace(progress=_progress(job, len(call.rows), "occluding"))
         return occlusion_of(followed, judged, predicted, explained.compared, options)
@@ -215,7 +219,12 @@ def _result(job: Explanation, drawn: Drawn) -> Result:
         kind="explain",
         counts=Counts(images=len(images), succeeded=len(job.done), failed=len(job.refused)),
         images=sorted(images, key=lambda image: image.index),
-        quality=Quality(max_relative_gap=max(gaps, default=None), chunk_size=job.chunk_size, peak_bytes=job.peak_bytes),
+        quality=Quality(
+            max_relative_gap=max(gaps, default=None),
+            chunk_size=job.chunk_size,
+            peak_bytes=job.peak_bytes,
+            occlusion_missing=job.occlusion_missing,
+        ),
         provenance=provenance(
             job.context,
             job.claimed,

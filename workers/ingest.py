@@ -127,6 +127,8 @@ def _contents(entries: Entries, limits: Limits, found: Found) -> Iterator[tuple[
         elif name == TABLE or (name.endswith(f"/{TABLE}") and name.count("/") == 1):
             found.tables[name] = content
         else:
+            if entry.label is not None:
+                found.classes[name] = entry.label
             yield name, content
 
 
@@ -159,7 +161,7 @@ def _require_images(arranged: Arranged, found: Found) -> None:
         named = "; ".join(f"{file.name}: {file.reason}" for file in found.refusals.named[:_SHOWN])
         raise InvalidDataset(
             "the source has no usable image: expected JPEG, PNG or WebP files, a folder a class, or with a labels.csv; "
-            f"{found.refusals.count} files are refused{f' ({named})' if named else ''}"
+            f"refused: {found.refusals.count}{f' ({named})' if named else ''}"
         )
 
 

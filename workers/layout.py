@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -14,6 +15,7 @@ from workers.problems import InvalidDataset
 TABLE = "labels.csv"
 _COLUMNS = ("file", "label")
 _MAX_LABEL = 200
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 class Kept(NamedTuple):
@@ -56,6 +58,8 @@ class Found:
     """Names of all files, refused ones included."""
     tables: dict[str, bytes] = field(default_factory=dict)
     """Each `labels.csv` that may be the root's, by its name."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """The class of each file whose source says it beside the name."""
     refusals: Refusals = field(default_factory=Refusals)
 
 
@@ -84,16 +88,20 @@ def arrange(found: Found, labels: list[str]) -> Arranged:
     placed = []
     for kept, label in named:
         if (position := chosen.get(label)) is None:
-            found.refusals.add(kept.name, f"its class {label!r} is none of the {len(known)} labels")
+            found.refusals.add(kept.name, f"its class {label!r} is none of the {len(known)} labels {_first(known)}")
         else:
             placed.append(Placed(position, kept.name.removeprefix(root), kept))
     unique, duplicates = _without_duplicates(placed, found.refusals)
     return Arranged(known, sorted(unique), duplicates)
 
 
+def _first(labels: list[str]) -> str:
+    return ", ".join(map(repr, labels[:3])) + (", ..." if len(labels) > 3 else "")
+
+
 def _root(found: Found) -> str:
     """The one folder that everything lies in, with its slash; empty where classes lie at the top."""
-    if TABLE in found.tables or not found.kept:
+    if TABLE in found.tables or found.classes or not found.kept:
         return ""
     tops = {kept.name.partition("/")[0] for kept in found.kept}
     top = f"{min(tops)}/"
@@ -104,13 +112,13 @@ def _root(found: Found) -> str:
 def _labelled(found: Found, root: str) -> Iterator[tuple[Kept, str]]:
     """Each image with the name of its class."""
     table = found.tables.get(f"{root}{TABLE}")
-    by_file = None if table is None else _parsed(table, root, found)
+    by_file = found.classes or (None if table is None else _parsed(table, root, found))
     for kept in found.kept:
         folder, slash, _ = kept.name.removeprefix(root).partition("/")
         label = (folder if slash else None) if by_file is None else by_file.get(kept.name)
         if label is None:
             lacking = (
-                "it lies in no folder, which would be its class" if by_file is None else f"{TABLE} has no such file"
+                "it lies in no folder, which would be its class" if by_file is None else f"{TABLE} does not list it"
             )
             found.refusals.add(kept.name, lacking)
         elif len(label) > _MAX_LABEL:
@@ -122,10 +130,11 @@ def _labelled(found: Found, root: str) -> Iterator[tuple[Kept, str]]:
 def _parsed(table: bytes, root: str, found: Found) -> dict[str, str]:
     """The class of each file that the table lists; lines that cannot be used are refused."""
     labels: dict[str, str] = {}
-    twofold = set()
+    unlabelled, twofold = set(), set()
     for number, file, label in _lines(table):
         if not file or not label:
             found.refusals.add(f"{TABLE}, line {number}", "expected a file and a label")
+            unlabelled.add(root + plain(file))
             continue
         name = root + plain(file)
         if name not in found.seen:
@@ -134,7 +143,8 @@ def _parsed(table: bytes, root: str, found: Found) -> dict[str, str]:
             twofold.add(name)
     for name in sorted(twofold):
         found.refusals.add(name, f"{TABLE} gives it two classes")
-    found.kept = [kept for kept in found.kept if kept.name not in twofold]
+    without = twofold | (unlabelled - labels.keys())
+    found.kept = [kept for kept in found.kept if kept.name not in without]
     return labels
 
 
@@ -151,8 +161,8 @@ def _lines(table: bytes) -> Iterator[tuple[int, str, str]]:
 
 
 def _ordered(labels: set[str]) -> list[str]:
-    are_numbers = all(label.isascii() and label.isdecimal() for label in labels)
-    return sorted(labels, key=lambda label: (int(label) if are_numbers else 0, label))
+    are_numbers = all(_NUMBER.fullmatch(label) for label in labels)
+    return sorted(labels, key=lambda label: (float(label) if are_numbers else 0, label))
 
 
 def _classes(known: list[str], given: Iterable[str], *, may_number: bool) -> dict[str, int]:

@@ -74,6 +74,10 @@ def test_what_is_wrong_is_told_in_a_line(attribution, tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"PK no zip")
     said = attribution("datasets", "add", "broken", str(tmp_path / "broken.zip"), code=1)
     assert "broken@1 was refused: the archive is no zip, tar" in said
+    (tmp_path / "empty.zip").touch()
+    assert "empty.zip is empty" in attribution("datasets", "add", "x", str(tmp_path / "empty.zip"), code=2)
+    said = attribution("datasets", "add", "x", str(tmp_path), "--labels", "none.txt", code=2)
+    assert "there is no file 'none.txt'; classes are separated by commas" in said
     assert "no file or folder" in attribution("datasets", "add", "x", str(tmp_path / "none"), code=2)
     assert "may not be read: allowed are file://" in attribution("datasets", "add", "x", "file:///etc", code=1)
     assert "expected NAME@VERSION" in attribution("datasets", "delete", "x", code=2)

@@ -191,7 +191,7 @@ class TestRefused:
         ("change", "pointer", "said"),
         [
             ({"dataset": "flower"}, "/dataset", "did you mean 'flowers'?"),
-            ({"dataset": "flowers@7"}, "/dataset", "no data set 'flowers@7'"),
+            ({"dataset": "flowers@7"}, "/dataset", "no data set 'flowers@7' is registered; did you mean 'flowers@1'?"),
             (
                 {"task": {"task": "sweep", "validation": "zzz"}},
                 "/task/validation",

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -194,13 +195,14 @@ class TestClient:
             (root / name).write_bytes(picture(size=(64, 64)))
         (root / "a" / "link.png").symlink_to(root / "b" / "2.png")
         (root / "c").symlink_to(root / "b")
+        os.mkfifo(root / "d")
         client.register_dataset("flowers", root, labels=["b", "a"])
         seen.clear()
         client.register_dataset("flowers", root, labels=["b", "a"])
         assert "POST /v1/pieces" not in seen
         request = house.claim().request
         with zipfile.ZipFile(io.BytesIO(b"".join(map(house.store.get, request["source"]["pieces"])))) as archive:
-            assert archive.namelist() == ["a/1.png", "a/link.png", "b/2.png", "c"]
+            assert archive.namelist() == ["a/1.png", "a/link.png", "b/2.png", "c", "d"]
             assert (archive.read("a/link.png"), archive.read("c")) == (b"", b"")
             assert archive.read("a/1.png") == picture(size=(64, 64))
             assert archive.testzip() is None

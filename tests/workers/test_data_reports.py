@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 
 import attribution
 from attribution import Influential
-from attribution.final_layer import retraining
+from attribution.final_layer import feature_maps, retraining
 from contracts.digests import model_digest
 from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode
@@ -26,6 +26,7 @@ from storage.recovery import recover
 from storage.tables import DEFAULT_TENANT
 from tests.storage.helpers import expire_leases
 from tests.workers.data_sets import COUNTS, Over
+from tests.workers.sources import ingested, zipped
 from workers import checkpoints, tracking
 from workers.inputs import build_network
 from workers.preprocessing import preprocess
@@ -162,6 +163,16 @@ def all_files(over):
     return [path.name for path in root.rglob("*") if path.is_file()]
 
 
+def test_one_class_alone_shares_nothing_with_others(over):
+    report = over.run(FIT | {"shard_images": 9}).details["report"]
+    assert report["mean_jaccard"] is not None
+    north = {name: content for name, content in over.files.items() if name.startswith("north/")}
+    over.pinned = over.pinned.model_copy(
+        update={"sha256": ingested(over.context, zipped(north), "north").sha256, "images": len(north), "classes": [1]}
+    )
+    assert over.run(FIT).details["report"]["mean_jaccard"] is None
+
+
 class TestRetraining:
     def test_the_seed_decides(self, over, fit, held_out):
         task = {"task": "retrain", "fit": fit["fit"], "epochs": 2, "batch_size": 8}
@@ -230,10 +241,18 @@ class TestRetraining:
 
     def test_it_goes_on_from_weights_with_features_of_their_own(self, over, fit):
         wider = over.run(FIT | {"n_features": 9}).details["report"]
-        task = {"task": "retrain", "fit": fit["fit"], "weights": wider["weights"]}
+        task = {"task": "retrain", "fit": wider["fit"], "weights": wider["weights"]}
         report = over.run(task).details["report"]
         indices = load(over.context.store.get(report["weights"]))["linear.indices"]
         assert indices.shape == (4, report["n_features"]) == (4, 9)
+
+    def test_weights_of_another_fit_are_refused(self, over, fit):
+        wider = over.run(FIT | {"n_features": 9}).details["report"]
+        job_id = over.enter({"task": "retrain", "fit": fit["fit"], "weights": wider["weights"]})
+        over.work()
+        job = over.job(job_id)
+        assert (job.status, job.error.code) == (JobStatus.FAILED, ErrorCode.INVALID_MODEL)
+        assert f"of other features than the fit {fit['fit']}" in job.error.detail
 
     def test_other_weights_are_refused(self, over, fit):
         for wrong in (over.classifier.spec.weights.sha256, over.pinned.sha256):
@@ -295,15 +314,25 @@ class TestExplanation:
     def explained(self, over, claimed, job_now):
         def run(fit, images, **explanation):
             digests = [over.context.store.put(image) for image in images]
-            given = {"method": "decomposition", "fit": fit} | explanation
             inputs = [{"image": digest} for digest in digests]
-            identity = over.classifier.identity
-            taken = claimed(given, model="tiny@1", inputs=inputs, identity=identity, max_attempts=1)
+            more = {"quality": explanation.pop("quality", {}), "identity": over.classifier.identity}
+            given = {"method": "decomposition", "fit": fit} | explanation
+            taken = claimed(given, model="tiny@1", inputs=inputs, max_attempts=1, **more)
             run_jobs(over.context, [taken])
             body = result_of(over.context.engine, DEFAULT_TENANT, taken.job_id)
             return job_now(taken), None if body is None else Result.model_validate(body)
 
         return run
+
+    @pytest.mark.parametrize("has_maps", [True, False])
+    def test_occlusion_follows_a_map_or_says_that_there_is_none(self, over, fit, explained, monkeypatch, has_maps):
+        if not has_maps:  # as in a classifier whose last features come from a hidden layer
+            monkeypatch.setattr(feature_maps, "_are_maps", lambda *_: False)
+        wanted = {"occlusion": {"n_steps": 2, "references": False}}
+        _, result = explained(fit["fit"], list(over.files.values())[:1], quality=wanted)
+        assert bool(result.images[0].occlusion) is has_maps
+        said = result.quality.occlusion_missing
+        assert (said is None) if has_maps else said.startswith("decomposition found no map influential of this model")
 
     def test_it_is_what_the_engine_finds(self, over, fit, influential, explained):
         images = list(over.files.values())[:2]

@@ -111,6 +111,18 @@ class TestContent:
         version = ingested(context, zipped({f"{n}/a.png": png(pixels(n)) for n in (10, 9, 2)}))
         assert version.report.labels == ["2", "9", "10"]
 
+    def test_so_are_those_with_signs_and_fractions(self, context):
+        labels = ["10", "-5", "1.5", "-1", "007"]
+        table = "file,label\n" + "".join(f"{n}.png,{label}\n" for n, label in enumerate(labels))
+        files = {f"{n}.png": png(pixels(n)) for n in range(5)} | {"labels.csv": table.encode()}
+        assert ingested(context, zipped(files)).report.labels == ["-5", "-1", "1.5", "007", "10"]
+
+    def test_labels_of_arrays_are_kept_as_they_are(self, context):
+        labels = ["c/d", "c/e", "..", ".x", "plain", "/"]
+        images = np.stack([pixels(n) for n in range(6)])
+        report = ingested(context, npz(images, np.array(labels))).report
+        assert (report.labels, report.counts, report.refused) == (sorted(labels), [1] * 6, 0)
+
     def test_grey_arrays_are_images(self, context):
         for name, shape in (("plain", (2, 8, 9)), ("channel", (2, 8, 9, 1)), ("alpha", (2, 8, 9, 4))):
             images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -216,7 +228,7 @@ class TestWrongFiles:
 
     def test_a_folder_that_is_no_class(self, context):
         found = refusals(ingested(context, zipped({**flowers(), "x/a.png": png(pixels(50))}), labels=("0", "1")))
-        assert found == {"x/a.png": "its class 'x' is none of the 2 labels"}
+        assert found == {"x/a.png": "its class 'x' is none of the 2 labels '0', '1'"}
 
     def test_lines_of_a_table(self, context):
         files = {f"{i}.png": png(pixels(i)) for i in range(4)}
@@ -226,7 +238,7 @@ class TestWrongFiles:
             "missing.png": "labels.csv lists it in line 4, but it is not there",
             "labels.csv, line 5": "expected a file and a label",
             "2.png": "labels.csv gives it two classes",
-            "3.png": "labels.csv has no such file",
+            "3.png": "labels.csv does not list it",
         }
 
     def test_many_are_counted_and_some_are_named(self, context):
@@ -235,6 +247,22 @@ class TestWrongFiles:
 
 
 BOMB = {f"0/{n}": bytes(1_000_000) for n in range(30)}
+
+
+def flipped(archive, at=None, member=None):
+    """An archive with a byte changed, somewhere or in the header of a member of a tar."""
+    changed = bytearray(archive)
+    if member is not None:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+            at = opened.getmembers()[member].offset
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def cut(archive):
+    """A tar that ends where a member ends."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        return archive[: opened.getmembers()[4].offset]
 
 
 class TestRefusedSources:
@@ -246,8 +274,11 @@ class TestRefusedSources:
             (zipped(flowers())[:-40], "no zip, tar"),
             (tarred(flowers(), "w:gz")[:-2000], "is broken"),
             (tarred(flowers(), "w:xz")[:-2000], "is broken"),
+            (flipped(tarred(flowers()), member=3), "the header of a file cannot be read: bad checksum"),
+            (flipped(tarred(flowers(), "w:gz"), at=-8), "is broken"),
+            (cut(tarred(flowers())), "the header of a file cannot be read: empty header"),
             (zipped({}), "no usable image"),
-            (zipped({"0/a.txt": b"text"}), r"1 files are refused \(0/a.txt: the 4 bytes are not an image"),
+            (zipped({"0/a.txt": b"text"}), r"refused: 1 \(0/a.txt: the 4 bytes are not an image"),
             (zipped({**flowers(), "labels.csv": b"name;class\n"}), "expected file,label"),
             (zipped({**flowers(), "labels.csv": b"file,label\n\xff,a\n"}), "no CSV in UTF-8"),
             (npz(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int)), r"shape \[2, 3, 8, 8\]"),
@@ -255,6 +286,8 @@ class TestRefusedSources:
             (npz(np.zeros((2, 8, 8), np.uint8), np.zeros(3, int)), "2 images and 3 labels"),
             (npz(np.zeros((2, 8, 8), np.uint8), np.zeros(2)), "labels is float64"),
             (npz(np.zeros((2, 8, 8), np.uint8), np.array([{}, {}])), "labels is object"),
+            (npz(np.zeros((2, 8, 8), np.uint8), np.array(["a", ""])), "the label of image 1 is empty"),
+            (zipped({"x_train.npy": b"", "y_train.npy": b""}), "the arrays x_train.npy, y_train.npy: expected images"),
         ],
     )
     def test_the_reason_is_told(self, context, source, said):

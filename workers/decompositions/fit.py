@@ -98,8 +98,9 @@ def _report(influential: Influential, fit: str, weights: str) -> FitReport:
     counts = influential.histogram.gather(1, influential.indices.clamp(min=0))
     rows = [row[row >= 0].tolist() for row in influential.indices]
     between = overlap(influential)
-    jaccard = between.jaccard[~torch.eye(len(between.jaccard), dtype=torch.bool, device=between.jaccard.device)]
-    known = jaccard[jaccard.isfinite()]
+    chosen = between.shared.diagonal() > 0
+    jaccard = between.jaccard[chosen][:, chosen]
+    known = jaccard[~torch.eye(len(jaccard), dtype=torch.bool, device=jaccard.device)]
     return FitReport(
         fit=fit,
         weights=weights,

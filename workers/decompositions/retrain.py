@@ -73,10 +73,15 @@ def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
 
 def _untrained(work: Work, task: RetrainTask) -> nn.Module:
     """The decomposed classifier of the fit, or as an earlier retraining left it."""
-    network = work.loaded.network
+    network, fitted = work.loaded.network, work.fitted(task.fit)
     if task.weights is None:
-        return decompose(network, work.fitted(task.fit))
+        return decompose(network, fitted)
     try:
-        return decomposed_from_bytes(network, work.artifact(task.weights))
+        module = decomposed_from_bytes(network, work.artifact(task.weights))
     except InvalidInput as error:
         raise InvalidModel(f"weights {task.weights}: {error}") from error
+    if not torch.equal(head_of(module).indices.cpu(), fitted.indices.cpu()):
+        raise InvalidModel(
+            f"weights {task.weights} are of other features than the fit {task.fit}: name the fit that they come from"
+        )
+    return module
