@@ -93,9 +93,10 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     assert isinstance(connection, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
     # SQLite does not wait by itself where several connections switch a new file to WAL at once.
-    _ran_when_free(connection, "PRAGMA journal_mode=WAL")
+    if not _ran_when_free(connection, "PRAGMA journal_mode=WAL"):
+        connection.execute("PRAGMA journal_mode=WAL")  # says why not
     # FULL syncs the log with every commit, so that an accepted job also survives the loss of power.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
         connection.execute(f"PRAGMA {pragma}")
 
 

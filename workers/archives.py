@@ -102,10 +102,10 @@ def _zip_entries(file: IO[bytes], limits: Limits) -> Entries:
     directory = _Directory(file, _LARGEST_HEADER + limits.files * _PER_ENTRY)
     with zipfile.ZipFile(directory) as archive:
         limits.require_files(len(archive.infolist()))
-        if set(archive.namelist()) >= ARRAYS:
+        names = archive.namelist()
+        if set(names) >= ARRAYS:
             yield from array_entries(archive, limits)
             return
-        names = archive.namelist()
         if names and all(name.endswith(".npy") for name in names):
             raise InvalidDataset(f"the archive holds the arrays {', '.join(names[:5])}: expected images and labels")
         for info in archive.infolist():

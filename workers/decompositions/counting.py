@@ -6,7 +6,8 @@ from functools import reduce
 import torch
 
 from attribution import Evaluation, ablate, evaluate
-from attribution.final_layer.layer import FinalLayer, Precision, obstacle
+from attribution.errors import NetworkError
+from attribution.final_layer.layer import FinalLayer, Precision
 from contracts.data_tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
 from workers.decompositions.work import Ended, Part, Whole, Work
 
@@ -65,7 +66,10 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
 
 def _of_network(work: Work, shard: Shard, precision: Precision) -> Evaluation:
     network, done, total = work.loaded.network, 0, shard.stop - shard.start
-    final = FinalLayer(network, precision) if obstacle(network) is None else None
+    try:
+        final = FinalLayer(network, precision)
+    except NetworkError:
+        final = None  # one that cannot be decomposed, but judged all the same
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for inputs, labels in work.batches(shard):
         logits = network.logits(inputs).detach() if final is None else final.run(inputs)[1]
