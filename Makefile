@@ -45,7 +45,7 @@ bench: $(INSTALLED) ## Run every benchmark; each prints JSON lines
 	@for file in benchmarks/*.py; do echo "# $$file" >&2; $(BIN)/python $$file || exit 1; done
 
 openapi: $(INSTALLED) ## Write openapi/openapi.json anew
-	$(BIN)/python -m service.openapi
+	$(BIN)/python -m service.openapi_file
 
 lock: $(INSTALLED) ## Resolve the lock files anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml -q --universal --generate-hashes --no-header --no-annotate -p 3.11 --all-extras --group dev -o requirements/all.txt

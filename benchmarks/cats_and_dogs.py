@@ -24,9 +24,9 @@ from torch import nn
 
 from attribution.architectures import two_class_head
 from cli.demo.training import Examples, Recipe, accuracy, fit
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
-from workers.images import decode
-from workers.preprocessing import preprocess
+from contracts.models import ModelSpec, Preprocessing, Weights
+from workers.images.decoding import decode
+from workers.images.preprocessing import preprocess
 
 PREPROCESSING = Preprocessing(size=(224, 224), resize=224, mean=MEAN, std=STD)
 CLASSES = ("cat", "dog")

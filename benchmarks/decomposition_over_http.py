@@ -17,7 +17,7 @@ from support.cifar import MEAN, STD
 from support.processes import PATIENCE_S, service
 
 from client import Client
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
+from contracts.models import ModelSpec, Preprocessing, Weights
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIZES, WIDTHS = [1, 3, 5, 10, 20], [1, 3, 5, 10, 20]

@@ -25,8 +25,8 @@ from support.measure import reporter, seconds
 from torch import nn
 
 import attribution
-from attribution.feature_maps import FeatureMapShapley, feature_map_shapley
-from attribution.tails import Tail
+from attribution.passes.tails import Tail
+from attribution.shapley.feature_maps import FeatureMapShapley, feature_map_shapley
 
 report = reporter("feature_map_shapley")
 

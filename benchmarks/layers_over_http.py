@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from support.processes import PATIENCE_S, service
 
 from client import Client
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
 from contracts.jobs import Job
+from contracts.models import ModelSpec, Preprocessing, Weights
 
 SPEC = ModelSpec(
     name="vgg19",

@@ -26,7 +26,7 @@ from support.classifiers import MEAN, STD, mobilenet, photographs, squeezenet
 
 import attribution
 from attribution.architectures import cifar_resnet
-from attribution.occlusion_curves import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
+from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
 
 N_STEPS, EQUAL_SHARE = 8, 0.4
 #: Whether the figure grows where evidence goes.

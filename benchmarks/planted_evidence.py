@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import attribution
 from attribution.architectures import cifar_resnet
-from attribution.occlusion_curves import input_x_gradient_maps
+from attribution.quality.occlusion import input_x_gradient_maps
 from cli.demo import planted
 
 BATCH = 20

@@ -16,12 +16,12 @@ from support.http_load import Connection, get, in_sequence, per_second, percenti
 from support.images import jpegs
 from support.processes import PATIENCE_S, Running, service
 
-from contracts.classifiers import ModelReport, ModelSpec
 from contracts.digests import model_digest
+from contracts.models import ModelReport, ModelSpec
 from contracts.states import JobKind
 from storage.database import open_database, writing
-from storage.models import accept, register
-from storage.records import NewJob
+from storage.ledger.records import NewJob
+from storage.registry.models import accept, register
 from storage.tables import DEFAULT_TENANT
 
 CONNECTIONS = 8

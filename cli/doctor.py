@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from contracts.jobs import JobRequest
 from contracts.parameters.self_test import SelfTestParams
 from contracts.states import JobKind
-from storage.artifacts import ArtifactStore
-from storage.broker import find_server
-from storage.config import load_config
+from storage.artifacts.store import ArtifactStore
+from storage.broker.private import find_server
+from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
-from storage.jobs import find, submit
+from storage.ledger.jobs import find, submit
+from storage.ledger.records import NewJob
 from storage.migrate import current_revision, newest_revision
-from storage.queue import Queue, celery_app
-from storage.records import NewJob
+from storage.operator_config import load_config
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 

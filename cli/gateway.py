@@ -4,9 +4,9 @@ import socket
 
 from service.app import create_app
 from service.server import GatewayServer
-from storage.config import load_config
 from storage.database import open_database
 from storage.migrate import wait_for_schema
+from storage.operator_config import load_config
 from storage.settings import Settings
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options import labels_of, load_settings, url_option
-from contracts.classifiers import ModelSpec, ModelVersion, Weights
 from contracts.digests import model_digest
+from contracts.models import ModelSpec, ModelVersion, Weights
 from contracts.states import ModelState
-from storage.config import ConfigError, ConfiguredModel, load_config
+from storage.operator_config import ConfigError, ConfiguredModel, load_config
 from storage.settings import Settings
 
 if TYPE_CHECKING:

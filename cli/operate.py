@@ -58,7 +58,7 @@ def gateway(fd: int | None, **options: Any) -> None:
 @click.command()
 def worker() -> None:
     """Run one worker (needs ATTRIBUTION_BROKER_URL); SIGTERM lets its job finish."""
-    from workers.process import run_worker
+    from workers.process.process import run_worker
 
     run_worker(load_settings())
 
@@ -66,10 +66,10 @@ def worker() -> None:
 @click.command()
 def reconcile() -> None:
     """Run the reconciler alone; any number may run."""
-    from service.reconciler import Reconciler
+    from service.background.reconciler import Reconciler
+    from storage.broker.queue import Queue, celery_app
     from storage.database import open_database
     from storage.migrate import wait_for_schema
-    from storage.queue import Queue, celery_app
 
     settings = load_settings()
     if settings.broker_url is None:

@@ -17,13 +17,13 @@ from functools import partial
 import httpx
 from pydantic import SecretStr
 
-from service.reconciler import Reconciler
-from storage.broker import BrokerUnavailableError, PrivateBroker, locked
-from storage.child import dying_with_parent
-from storage.config import load_config
+from service.background.reconciler import Reconciler
+from storage.broker.child import dying_with_parent
+from storage.broker.private import BrokerUnavailableError, PrivateBroker, locked
+from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.migrate import migrate
-from storage.queue import Queue, celery_app
+from storage.operator_config import load_config
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from client.errors import CorruptArtifact, JobFailed, ProblemError
 from client.pieces import send_pieces
 from client.session import Session, read
 from client.waiting import POLL_S, states
-from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.datasets import DatasetList, DatasetVersion
 from contracts.health import VersionInfo
 from contracts.images import UploadedImage
 from contracts.jobs import Job, JobList, JobRequest
 from contracts.methods import MethodInfo, MethodList
+from contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode
 from contracts.results import ArtifactRef, Result
 from contracts.states import ModelState

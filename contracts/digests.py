@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from contracts.base import Sha256
-from contracts.classifiers import ModelSpec
+from contracts.models import ModelSpec
 
 
 def canonical_digest(value: object) -> Sha256:

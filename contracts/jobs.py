@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from contracts.base import LabelKey, LabelValue, ModelRef, Wire
-from contracts.data_tasks import DatasetRef, Task
 from contracts.identity import ModelIdentity
 from contracts.images import ImageRef
 from contracts.methods import Explanation
@@ -16,6 +15,7 @@ from contracts.quality import QualityOptions
 from contracts.render import RenderOptions
 from contracts.states import JobKind, JobStatus, Priority
 from contracts.targets import Target
+from contracts.tasks import DatasetRef, Task
 
 MAX_CELLS = 16
 """Results that one job may show side by side."""

@@ -9,14 +9,16 @@ from sqlalchemy import Engine
 
 from contracts.datasets import MAX_PIECE_BYTES
 from contracts.version import VERSION
-from service import openapi, pages, problems
-from service.gateway import THREADS, Gateway
-from service.middleware import BodyCap, Guard
+from service.description import openapi
+from service.gateway.gateway import THREADS, Gateway
+from service.http import problems
+from service.http.middleware import BodyCap, Guard
 from service.routes import artifacts, datasets, health, images, jobs, methods, models, pieces
-from storage.artifacts import ArtifactStore
-from storage.broker import socket_path
+from service.web import pages
+from storage.artifacts.store import ArtifactStore
+from storage.broker.private import socket_path
+from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
-from storage.queue import Queue, celery_app
 from storage.settings import Settings
 
 

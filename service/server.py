@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import uvicorn
 from fastapi import FastAPI
 
-from service.gateway import Gateway
+from service.gateway.gateway import Gateway
 
 GRACE_S = 30
 

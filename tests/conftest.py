@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storage.artifacts import ArtifactStore
-from storage.broker import PrivateBroker
+from storage.artifacts.store import ArtifactStore
+from storage.broker.private import PrivateBroker
 from storage.database import open_database
 from storage.migrate import migrate
 from storage.settings import Settings

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
-from storage.artifacts import ArtifactStore
-from storage.config import OperatorConfig, load_config
+from storage.artifacts.store import ArtifactStore
+from storage.broker.queue import Queue
 from storage.database import open_database
 from storage.migrate import wait_for_schema
-from storage.queue import Queue
+from storage.operator_config import OperatorConfig, load_config
 from storage.settings import Settings
 
 if TYPE_CHECKING:

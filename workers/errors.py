@@ -5,7 +5,7 @@ import logging
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from contracts.problems import ErrorCode, Problem, problem
-from storage.artifacts import StoreUnavailableError
+from storage.artifacts.store import StoreUnavailableError
 from storage.database import LedgerUnavailableError
 from workers.problems import WorkProblem
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from attribution.network import Network
+from attribution.networks.network import Network
 from contracts.base import Sha256
 
 

@@ -1,1 +1,1 @@
-"""The last linear layer of a classifier: whose features matter to which class, and what is left without the others."""
+"""The last linear layer of a classifier: where it is, what it reads, and a head with fewer features in its place."""

@@ -13,8 +13,8 @@ from torch.nn import functional
 from attribution.checks import require_choice
 from attribution.errors import NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
-from attribution.layers import Layer
-from attribution.network import Network
+from attribution.networks.layers import Layer
+from attribution.networks.network import Network
 
 Precision = Literal["full", "bfloat16"]
 

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 
 from attribution.checks import require_classes, target_table
-from attribution.final_layer.feature_maps import FeatureMaps, mean_maps
-from attribution.final_layer.heads import decomposed_head
-from attribution.final_layer.influential import Influential, membership
+from attribution.decomposition.classifiers import decomposed_head
+from attribution.decomposition.influential import Influential, membership
+from attribution.final_layer.last_maps import FeatureMaps, mean_maps
 from attribution.final_layer.layer import FinalLayer
 from attribution.memory import Chunks, Progress
-from attribution.network import Network
-from attribution.passes import default_chunk, laid_out
+from attribution.networks.network import Network
+from attribution.passes.gradients import default_chunk, laid_out
 
 
 class Decomposition(NamedTuple):

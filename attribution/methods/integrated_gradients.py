@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.adaptive import FIRST_INTERVALS, StopRule
 from attribution.checks import (
     require_choice,
     require_classes,
@@ -14,15 +13,16 @@ from attribution.checks import (
     target_table,
 )
 from attribution.errors import InvalidOption
-from attribution.fixed import fixed_sums, has_both_ends
 from attribution.memory import Chunks, Progress
-from attribution.network import Network
+from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
-from attribution.passes import default_chunk
-from attribution.paths import QUADRATURES, Quadrature, Rule, quadrature_rule
-from attribution.running import RunningMean
-from attribution.straight import Paths, PathSums, stacked_baselines
-from attribution.tolerant import tolerant_sums
+from attribution.passes.gradients import default_chunk
+from attribution.passes.means import RunningMean
+from attribution.paths.by_rule import fixed_sums, has_both_ends
+from attribution.paths.quadrature import QUADRATURES, Quadrature, Rule, quadrature_rule
+from attribution.paths.splitting import FIRST_INTERVALS, StopRule
+from attribution.paths.straight import Paths, PathSums, stacked_baselines
+from attribution.paths.to_tolerance import tolerant_sums
 
 
 class IntegratedGradients(NamedTuple):

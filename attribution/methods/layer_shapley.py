@@ -7,17 +7,17 @@ import torch
 
 from attribution.checks import require_classes, target_table
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
-from attribution.feature_maps import Sampler
-from attribution.games import Excluded
-from attribution.layer_estimators import ESTIMATES
-from attribution.layer_selection import selected_layers
-from attribution.layer_tasks import Estimate, Estimator, LayerOptions, Task, require_options
+from attribution.layerwise.estimators import ESTIMATES
+from attribution.layerwise.task import Estimate, Estimator, LayerOptions, Task, require_options
 from attribution.memory import Progress
-from attribution.network import Network
+from attribution.networks.network import Network
+from attribution.networks.selection import selected_layers
 from attribution.noise import Generators
+from attribution.paths.straight import Paths, stacked_baselines
 from attribution.peaks import peak_bytes, restart_peak
-from attribution.players import Players
-from attribution.straight import Paths, stacked_baselines
+from attribution.shapley.feature_maps import Sampler
+from attribution.shapley.game import Excluded
+from attribution.shapley.players import Players
 
 
 class LayerShapley(NamedTuple):

@@ -5,20 +5,20 @@ from typing import NamedTuple, get_args
 
 import torch
 
-from attribution.attributions import Attribution, AttributionOptions, attribution_rows
 from attribution.checks import require_choice, require_count, require_number
-from attribution.class_maps import ClassMaps, Mode, Plan, class_maps, joined
 from attribution.class_sets import Classes, largest_set, require_class_sets
-from attribution.directions import kept_directions, random_signs
 from attribution.errors import InvalidOption
-from attribution.heads import head_weight
 from attribution.memory import Chunks, Progress
-from attribution.network import Network
+from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
+from attribution.multiclass.contrasts import head_weight
+from attribution.multiclass.directions import kept_directions, random_signs
+from attribution.multiclass.maps import ClassMaps, Mode, Plan, class_maps, joined
+from attribution.multiclass.matrices import Rows
+from attribution.multiclass.silhouettes import silhouette
+from attribution.networks.network import Network
 from attribution.noise import Generators
-from attribution.passes import default_chunk
-from attribution.paths import Quadrature
-from attribution.rows import Rows
-from attribution.silhouettes import silhouette
+from attribution.passes.gradients import default_chunk
+from attribution.paths.quadrature import Quadrature
 
 
 class MulticlassImportance(NamedTuple):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from support.http_load import Connection, get
 
-from storage.broker import PrivateBroker
-from storage.child import dying_with_parent
+from storage.broker.child import dying_with_parent
+from storage.broker.private import PrivateBroker
 from storage.database import open_database
 from storage.migrate import migrate
 from storage.settings import Settings

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cli.demo import digits, planted
 from cli.demo.pictures import png
-from contracts.classifiers import ModelSpec
+from contracts.models import ModelSpec
 from contracts.version import VERSION
 
 Progress = Callable[[int, int], None]

@@ -14,7 +14,7 @@ import attribution
 from attribution.architectures import cifar_resnet
 from cli.demo import planted
 from cli.demo.training import Examples, Recipe, fit
-from contracts.classifiers import Preprocessing
+from contracts.models import Preprocessing
 
 CACHE = FOLDER.parents[1] / "build" / "pictures"
 HEIGHT, WIDTH, CROP = 160, 240, 64

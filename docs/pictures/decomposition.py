@@ -20,7 +20,7 @@ import attribution
 from attribution.architectures import mnist_cnn
 from cli.demo import digits, planted
 from cli.demo.training import Examples
-from workers.decompositions.charts import histogram_chart
+from workers.drawing.decomposition_charts import histogram_chart
 
 LEARNT = 300
 DRAWN = (0, 1, 2, 3)

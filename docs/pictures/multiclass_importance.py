@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import attribution
 from attribution.architectures import mnist_cnn
-from attribution.occlusion_curves import input_x_gradient_maps
+from attribution.quality.occlusion import input_x_gradient_maps
 from cli.demo import digits, planted
 from cli.demo.training import Examples
 

@@ -9,16 +9,16 @@ from fastapi.responses import StreamingResponse
 
 from contracts.problems import ErrorCode
 from contracts.results import Result
-from service.archive import archive, artifacts_of
-from service.documented import BINARY, problems
-from service.gateway import Gateway, Here, Tenant
-from service.lookups import JobId, require_result
-from service.problems import not_found
-from service.ranges import requested_range
-from service.replies import is_known, not_modified
-from storage.artifacts import CHUNK, ArtifactStore, StoreUnavailableError
-from storage.owned import owned
-from storage.records import StoredArtifact
+from service.description.responses import BINARY, problems
+from service.following.lookups import JobId, require_result
+from service.gateway.gateway import Gateway, Here, Tenant
+from service.http.problems import not_found
+from service.http.ranges import requested_range
+from service.http.replies import is_known, not_modified
+from service.http.zip_stream import archive, artifacts_of
+from storage.artifacts.owned import owned
+from storage.artifacts.store import CHUNK, ArtifactStore, StoreUnavailableError
+from storage.ledger.records import StoredArtifact
 
 router = APIRouter(tags=["artifacts"])
 

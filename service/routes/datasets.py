@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path, Request, Response
 from contracts.base import Name
 from contracts.datasets import DatasetList, DatasetSpec, DatasetVersion
 from contracts.problems import ErrorCode
-from service.datasets import register_dataset
-from service.documented import json_or_multipart, problems
-from service.examples import DATASET_SPECS
-from service.gateway import Gateway, Here, Tenant
-from service.problems import ProblemError, not_found
-from service.registering import answers, registered
-from service.replies import json_reply
-from storage.datasets import DatasetInUseError, find_dataset, list_datasets, remove
+from service.description.examples import DATASET_SPECS
+from service.description.responses import json_or_multipart, problems
+from service.gateway.gateway import Gateway, Here, Tenant
+from service.http.problems import ProblemError, not_found
+from service.http.replies import json_reply
+from service.registration.datasets import register_dataset
+from service.registration.versions import answers, registered
+from storage.registry.datasets import DatasetInUseError, find_dataset, list_datasets, remove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response
 
 from contracts.health import Check, Health, Readiness, VersionInfo
 from contracts.version import VERSION
-from service.documented import problems, reply
-from service.gateway import Gateway, Here
-from service.problems import RETRY_AFTER_S
-from service.replies import json_reply
-from storage.artifacts import StoreUnavailableError
+from service.description.responses import problems, reply
+from service.gateway.gateway import Gateway, Here
+from service.http.problems import RETRY_AFTER_S
+from service.http.replies import json_reply
+from storage.artifacts.store import StoreUnavailableError
 from storage.database import LedgerUnavailableError
 from storage.migrate import current_revision, newest_revision
 

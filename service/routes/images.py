@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request, Response
 
 from contracts.images import UploadedImage
 from contracts.problems import ErrorCode, FieldError
-from service.bodies import MULTIPART, media_type, parts_of
-from service.documented import BINARY, problems, reply
-from service.gateway import Gateway, Here, Tenant, in_thread
-from service.pointers import listed
-from service.problems import wrong_fields
-from service.replies import json_reply
-from service.uploads import MEDIA_TYPES, UnusableImageError, read_header
-from storage.owned import own
+from service.description.responses import BINARY, problems, reply
+from service.gateway.gateway import Gateway, Here, Tenant, in_thread
+from service.http.bodies import MULTIPART, media_type, parts_of
+from service.http.image_headers import MEDIA_TYPES, UnusableImageError, read_header
+from service.http.pointers import listed
+from service.http.problems import wrong_fields
+from service.http.replies import json_reply
+from storage.artifacts.owned import own
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 

@@ -14,17 +14,17 @@ from contracts.jobs import Job, JobList, JobRequest
 from contracts.problems import ErrorCode, FieldError
 from contracts.results import Result
 from contracts.states import JobStatus
-from service.bodies import JSON, MULTIPART, media_type, split
-from service.documented import RETRY_AFTER, event_of, header, json_or_multipart, problems, reply
-from service.events import events, until_ended
-from service.examples import JOB_REQUESTS
-from service.gateway import Gateway, Here, Tenant, in_thread
-from service.lookups import JobId, require_job, require_result
-from service.preferences import MAX_WAIT_S, idempotency_key, wait_seconds, wants_fresh
-from service.problems import ProblemError, not_found, wrong_fields
-from service.replies import is_known, job_reply, json_reply, not_modified
-from service.submission import submit_job
-from storage import jobs as ledger
+from service.description.examples import JOB_REQUESTS
+from service.description.responses import RETRY_AFTER, event_of, header, json_or_multipart, problems, reply
+from service.following.events import events, until_ended
+from service.following.lookups import JobId, require_job, require_result
+from service.gateway.gateway import Gateway, Here, Tenant, in_thread
+from service.http.bodies import JSON, MULTIPART, media_type, split
+from service.http.preferences import MAX_WAIT_S, idempotency_key, wait_seconds, wants_fresh
+from service.http.problems import ProblemError, not_found, wrong_fields
+from service.http.replies import is_known, job_reply, json_reply, not_modified
+from service.submission.submit import submit_job
+from storage.ledger import jobs as ledger
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

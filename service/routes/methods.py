@@ -5,8 +5,8 @@ from functools import cache
 from fastapi import APIRouter, Response
 
 from contracts.methods import METHODS, MethodInfo, MethodList
-from service.documented import problems
-from service.replies import json_reply
+from service.description.responses import problems
+from service.http.replies import json_reply
 
 router = APIRouter(prefix="/v1/methods", tags=["methods"])
 

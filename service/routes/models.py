@@ -5,18 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from contracts.base import Name
-from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
+from contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode
 from contracts.states import ModelState
-from service.classifiers import not_ready
-from service.documented import json_or_multipart, problems
-from service.examples import MODEL_SPECS
-from service.gateway import Gateway, Here, Tenant
-from service.problems import not_found
-from service.registering import answers, registered
-from service.registration import register_model
-from service.replies import json_reply
-from storage.models import find_model, list_models, report_of, state_of
+from service.description.examples import MODEL_SPECS
+from service.description.responses import json_or_multipart, problems
+from service.gateway.gateway import Gateway, Here, Tenant
+from service.gateway.ready_models import not_ready
+from service.http.problems import not_found
+from service.http.replies import json_reply
+from service.registration.models import register_model
+from service.registration.versions import answers, registered
+from storage.registry.models import find_model, list_models, report_of, state_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Path, Request, Response
 
 from contracts.datasets import UploadedPiece
 from contracts.problems import ErrorCode
-from service.bodies import media_type
-from service.documented import BINARY, problems, reply
-from service.gateway import Gateway, Here, Tenant, in_thread
-from service.problems import not_found
-from service.received import FILE_TYPE, wrong
-from service.replies import json_reply
-from storage.owned import own, owned
-from storage.records import StoredArtifact
+from service.description.responses import BINARY, problems, reply
+from service.gateway.gateway import Gateway, Here, Tenant, in_thread
+from service.http.bodies import media_type
+from service.http.document_and_file import FILE_TYPE, wrong
+from service.http.problems import not_found
+from service.http.replies import json_reply
+from storage.artifacts.owned import own, owned
+from storage.ledger.records import StoredArtifact
 
 router = APIRouter(prefix="/v1/pieces", tags=["datasets"])
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from attribution.adaptive import FIRST_INTERVALS, Splitting, StopRule
+from attribution.paths.splitting import FIRST_INTERVALS, Splitting, StopRule
 
 
 def run(splitting, functions):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from attribution.feature_maps import feature_map_shapley
-from attribution.network import Network
-from attribution.ridge import ridge_fit
+from attribution.networks.network import Network
+from attribution.shapley.feature_maps import feature_map_shapley
+from attribution.shapley.ridge import ridge_fit
 from tests.attribution.tiny_models import SHAPE, images
 
 LAYER = "0"

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from attribution.coalitions import antithetic_ranks, coalition_pairs, image_generators, prefixes
-from attribution.enumeration import shapley_weights
+from attribution.shapley.coalitions import antithetic_ranks, coalition_pairs, image_generators, prefixes
+from attribution.shapley.enumeration import shapley_weights
 from tests.attribution.slow_shapley import shapley_values
 
 

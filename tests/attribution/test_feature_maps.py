@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from attribution.errors import InvalidInput, InvalidOption, InvalidTarget, NetworkError
-from attribution.feature_maps import feature_map_shapley
-from attribution.network import Network
-from attribution.players import Cells, Groups
-from attribution.tails import Tail
+from attribution.networks.network import Network
+from attribution.passes.tails import Tail
+from attribution.shapley.feature_maps import feature_map_shapley
+from attribution.shapley.players import Cells, Groups
 from tests.attribution.slow_shapley import layer_worth, shapley_values
 from tests.attribution.tiny_models import MODELS, SHAPE, images, tiny_model
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import fx, nn
 
-from attribution.graph import NotTraceable, cuts, tensor_nodes, traced
-from attribution.inplace import make_out_of_place
-from attribution.layers import layer_kind
+from attribution.networks.graph import NotTraceable, cuts, tensor_nodes, traced
+from attribution.networks.inplace import make_out_of_place
+from attribution.networks.layers import layer_kind
 from tests.attribution.tiny_models import MODELS, images, tiny_model
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import attribution
-from attribution.heads import contrasts, head_weight, leading_directions
+from attribution.multiclass.contrasts import contrasts, head_weight, leading_directions
 from tests.attribution.tiny_models import tiny_model
 
 

@@ -3,7 +3,7 @@ from torch import nn
 
 import attribution
 from attribution.errors import InvalidOption, NetworkError
-from attribution.layer_selection import layer_node, selected_layers
+from attribution.networks.selection import layer_node, selected_layers
 from tests.attribution.tiny_models import SHAPE, tiny_model
 
 

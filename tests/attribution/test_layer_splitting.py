@@ -7,7 +7,7 @@ import torch
 
 import attribution
 from attribution.errors import InvalidOption
-from attribution.layer_splitting import FIRST_INTERVALS, Allowance
+from attribution.layerwise.path_to_tolerance import FIRST_INTERVALS, Allowance
 from attribution.methods.layer_shapley import layer_shapley
 from tests.attribution.tiny_models import SHAPE, images, tiny_model
 

@@ -7,7 +7,7 @@ import torch
 
 import attribution
 from attribution.errors import InvalidInput, InvalidOption, InvalidTarget
-from attribution.occlusion_curves import occlusion_curves, random_maps
+from attribution.quality.occlusion import occlusion_curves, random_maps
 from tests.attribution.tiny_models import MODELS, N_CLASSES, images, tiny_model
 
 TARGET = torch.tensor([0, 2, 1])

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution.errors import InvalidOption
-from attribution.paths import QUADRATURES, quadrature_rule
+from attribution.paths.quadrature import QUADRATURES, quadrature_rule
 
 
 @pytest.mark.parametrize("quadrature", QUADRATURES)

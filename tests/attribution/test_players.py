@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attribution.errors import InvalidOption
-from attribution.players import Cells, Groups, owners
+from attribution.shapley.players import Cells, Groups, owners
 
 
 @pytest.mark.parametrize(

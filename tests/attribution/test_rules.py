@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 import attribution
-from attribution.relevance import relevance_pass
-from attribution.rescale import rescaled, rescaled_values
+from attribution.propagation.relevance import relevance_pass
+from attribution.propagation.rescale import rescaled, rescaled_values
 from tests.attribution.methods.slow_rules import CHAINS, relevances, rescale_contributions, steps_of
 from tests.attribution.tiny_models import MODELS, N_CLASSES, SHAPE, images, tiny_model
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attribution.silhouettes import silhouette
+from attribution.multiclass.silhouettes import silhouette
 from tests.attribution.methods.slow_multiclass_importance import algorithm_1
 
 

@@ -4,8 +4,8 @@ import torchvision
 from torch import nn
 
 from attribution.errors import InvalidOption, NetworkError
-from attribution.network import Network
-from attribution.tails import Tail
+from attribution.networks.network import Network
+from attribution.passes.tails import Tail
 from tests.attribution.slow_shapley import layer_output, replaced_output
 from tests.attribution.tiny_models import MODELS, N_CLASSES, SHAPE, images, tiny_model
 

@@ -4,7 +4,7 @@ from torch import nn
 
 import attribution
 from attribution.errors import NetworkError
-from attribution.tangents import tangents
+from attribution.passes.tangents import tangents
 from tests.attribution.methods.slow_integrated_gradients import gradient
 from tests.attribution.tiny_models import MODELS, N_CLASSES, images, tiny_model
 

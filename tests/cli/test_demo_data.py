@@ -11,9 +11,9 @@ from cli.demo import digits, planted
 from cli.demo.pictures import png
 from cli.demo.training import Examples, Recipe, accuracy, save, trained
 from contracts.digests import model_digest
-from workers.classifiers import check, load
-from workers.images import decode
-from workers.preprocessing import preprocess
+from workers.images.decoding import decode
+from workers.images.preprocessing import preprocess
+from workers.models.loading import check, load
 
 PREDICTED_FROM = 5_000_000
 

@@ -24,7 +24,7 @@ from contracts.render import RenderOptions
 from contracts.results import ArtifactRef, ClassScore, Completeness, ImageResult, TargetScore
 from contracts.states import JobStatus
 from tests.client.tiny_service import job_in, result_with
-from workers.rendering import limits, render
+from workers.drawing.rendering import limits, render
 
 VOID = {"img", "meta", "br", "link"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from client import Client, CorruptArtifact, ProblemError
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
+from contracts.models import ModelSpec, Preprocessing, Weights
 from contracts.problems import ErrorCode, FieldError
 from contracts.results import Result
 from contracts.states import JobStatus, ModelState

@@ -15,11 +15,11 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from contracts.classifiers import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.health import VersionInfo
 from contracts.images import UploadedImage
 from contracts.jobs import Job, JobLinks, JobList, Progress
 from contracts.methods import MethodInfo, MethodList
+from contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode, FieldError, problem
 from contracts.results import ArtifactRef, Counts, ImageResult, Provenance, Result
 from contracts.states import JobKind, JobStatus, ModelState, Priority

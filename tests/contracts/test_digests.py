@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from contracts.classifiers import ModelSpec
 from contracts.digests import canonical_digest, model_digest
+from contracts.models import ModelSpec
 
 A, B = "a" * 64, "b" * 64
 

@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 
 import contracts
 from contracts.base import Wire
-from contracts.classifiers import ModelSpec
 from contracts.datasets import DatasetSpec
 from contracts.jobs import JobRequest
+from contracts.models import ModelSpec
 
 
 def all_models(root: type[Wire] = Wire) -> Iterator[type[Wire]]:

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from contracts import tasks
+from contracts import queue as tasks
 from contracts.methods import METHODS
 from contracts.problems import TITLES, ErrorCode, FieldError, problem
 from contracts.states import TERMINAL, JobKind, JobStatus, ModelState, Priority

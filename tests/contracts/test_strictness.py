@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from contracts.base import Wire
-from contracts.classifiers import ModelSpec
 from contracts.images import ImageRef
 from contracts.jobs import JobRequest
+from contracts.models import ModelSpec
 
 DIGEST = "a" * 64
 IMAGE = {"image": DIGEST}

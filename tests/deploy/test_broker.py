@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from storage.broker import find_server
+from storage.broker.private import find_server
 from tests.deploy.files import services
 
 PASSWORD = "correct-horse"

@@ -6,7 +6,7 @@ import pytest
 from cli.main import command
 from storage.settings import Settings
 from tests.deploy.files import OWN_IMAGE, ROOT, compose, dockerfile, services
-from workers.process import HARD_LIMIT_MARGIN_S
+from workers.process.process import HARD_LIMIT_MARGIN_S
 
 OURS = sorted(name for name, service in services().items() if service["image"].startswith(OWN_IMAGE))
 THEIRS = sorted(services().keys() - set(OURS))

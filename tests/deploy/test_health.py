@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from cli.health import server_port
-from storage.broker import find_server
+from storage.broker.private import find_server
 from storage.settings import Settings
 
 COMMAND = [sys.executable, "-m", "cli.main"]

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import psutil
 
-from storage.child import dying_with_parent
+from storage.broker.child import dying_with_parent
 
 PATIENCE_S = 120.0
 """Nothing here takes so long: a test that waits this long has found something stuck."""

@@ -12,12 +12,12 @@ import attribution
 from cli.demo import digits
 from cli.demo.pictures import png
 from client import Client
-from contracts.classifiers import ModelSpec
+from contracts.models import ModelSpec
 from contracts.problems import ErrorCode
 from contracts.states import JobStatus
 from tests.shared_data import shared_data
-from workers.classifiers import load
-from workers.preprocessing import preprocess
+from workers.images.preprocessing import preprocess
+from workers.models.loading import load
 
 METHOD = {"method": "integrated_gradients"}
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cli.main import command
 from storage.database import open_database
-from storage.jobs import find
+from storage.ledger.jobs import find
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.e2e.served import PATIENCE_S, Served, serve, served, still_alive

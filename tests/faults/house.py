@@ -20,14 +20,14 @@ from cli.tree import child_environment
 from contracts.jobs import JobRequest
 from contracts.parameters.self_test import SelfTestParams
 from contracts.states import TERMINAL, JobKind
-from service.reconciler import Reconciler
-from storage.broker import PrivateBroker
-from storage.child import dying_with_parent
+from service.background.reconciler import Reconciler
+from storage.broker.child import dying_with_parent
+from storage.broker.private import PrivateBroker
+from storage.broker.queue import Queue, celery_app
 from storage.database import open_database, reading
-from storage.jobs import submit
+from storage.ledger.jobs import submit
+from storage.ledger.records import NewJob
 from storage.migrate import migrate
-from storage.queue import Queue, celery_app
-from storage.records import NewJob
 from storage.settings import Settings
 from storage.tables import jobs, results
 

@@ -2,7 +2,7 @@
 
 import signal
 
-from storage.jobs import cancel
+from storage.ledger.jobs import cancel
 from storage.tables import DEFAULT_TENANT
 from tests.faults.house import House, send
 

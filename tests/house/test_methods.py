@@ -10,7 +10,7 @@ import pytest
 import attribution
 from contracts.methods import METHODS
 from tests.house.tree import ROOT
-from workers.methods import METHODS as TABLE
+from workers.methods.table import METHODS as TABLE
 
 EXPLAINING = sorted(METHODS.keys() - {"self_test"})
 SECTIONS = ("Args:", "Returns:", "Raises:", "Cost:", "Source:")

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from contracts import tasks
+from contracts import queue as tasks
 from contracts.version import VERSION
 from tests.house.tree import PACKAGES, ROOT, files, modules, texts
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from storage.artifacts import ArtifactStore
+from storage.artifacts.store import ArtifactStore
 from storage.database import open_database
 from storage.settings import Settings
 from tests.service.house import IG, House, running, sent

@@ -13,20 +13,21 @@ import httpx
 from PIL import Image
 from sqlalchemy import Engine, func, select
 
-from contracts.classifiers import LayerInfo, MethodApplies, ModelReport, ModelSpec
 from contracts.digests import model_digest
 from contracts.jobs import Job
+from contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
 from contracts.problems import Problem
 from contracts.results import ArtifactRef, Counts, ImageResult, Provenance, Result
 from contracts.states import JobKind
 from service.app import create_app
 from service.server import GatewayServer
-from storage import claims, models
-from storage.artifacts import ArtifactStore
-from storage.claims import Succeeded
+from storage.artifacts.store import ArtifactStore
+from storage.broker.queue import Queue, celery_app
 from storage.database import reading
-from storage.queue import Queue, celery_app
-from storage.records import Claim, NewJob, StoredArtifact
+from storage.ledger import claims
+from storage.ledger.claims import Succeeded
+from storage.ledger.records import Claim, NewJob, StoredArtifact
+from storage.registry import models
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT, artifacts, jobs
 from storage.tables import models as models_table

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import Engine
 
-from service import intake
-from storage.artifacts import ArtifactStore
+from service.gateway import incoming as intake
+from storage.artifacts.store import ArtifactStore
 from storage.settings import Settings
 from tests.service.house import SELF_TEST, House, model_spec, picture, refused, running
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from storage.artifacts import ArtifactStore
+from storage.artifacts.store import ArtifactStore
 from storage.settings import Settings
 from tests.service.house import IG, SELF_TEST, House, model_spec, picture, refused, running, sent
 

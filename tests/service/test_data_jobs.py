@@ -6,15 +6,16 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.classifiers import MethodApplies
-from contracts.data_tasks import DataJob
 from contracts.datasets import DatasetReport, DatasetSpec
+from contracts.models import MethodApplies
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind
-from service import data_jobs
-from storage import claims, datasets, jobs, models
-from storage.owned import own
-from storage.records import NewJob, StoredArtifact
+from contracts.tasks import DataJob
+from service.submission import tasks as data_jobs
+from storage.artifacts.owned import own
+from storage.ledger import claims, jobs
+from storage.ledger.records import NewJob, StoredArtifact
+from storage.registry import datasets, models
 from storage.tables import DEFAULT_TENANT
 from tests.service import house as houses
 from tests.service.house import LABELS, House, refused, report_of, result_of

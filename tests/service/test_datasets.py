@@ -18,9 +18,10 @@ from client import Client, ProblemError
 from client import pieces as client_pieces
 from contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
 from contracts.states import JobKind
-from storage import claims, datasets, jobs
-from storage.artifacts import ArtifactStore
-from storage.records import NewJob, StoredArtifact
+from storage.artifacts.store import ArtifactStore
+from storage.ledger import claims, jobs
+from storage.ledger.records import NewJob, StoredArtifact
+from storage.registry import datasets
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.service.house import House, picture, refused, result_of, running

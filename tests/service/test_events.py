@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 
 from contracts.jobs import Progress
 from contracts.states import JobKind
-from service import events
-from service.watch import Watcher
-from storage.artifacts import ArtifactStore
-from storage.claims import claim, renew
-from storage.jobs import cancel, remove, submit
-from storage.records import NewJob
+from service.following import events
+from service.gateway.watcher import Watcher
+from storage.artifacts.store import ArtifactStore
+from storage.ledger.claims import claim, renew
+from storage.ledger.jobs import cancel, remove, submit
+from storage.ledger.records import NewJob
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.service.house import SELF_TEST, House, refused, running

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from contracts.methods import METHODS
 from contracts.problems import ErrorCode
 from contracts.version import VERSION
-from service.problems import OF_JOBS, STATUS
+from service.http.problems import OF_JOBS, STATUS
 from storage.migrate import newest_revision
 from tests.service.house import House, refused
 

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import attribution
-from attribution.layer_selection import selected_layers
+from attribution.networks.selection import selected_layers
 from cli.main import command as attribution_command
-from contracts.classifiers import LayerInfo, ModelSpec
-from service.layers import chosen_layers
+from contracts.models import LayerInfo, ModelSpec
+from service.submission.layers import chosen_layers
 from tests.attribution.tiny_models import SHAPE, tiny_model
 from tests.service.house import House, model_spec, picture, refused, sent
 

@@ -12,12 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from contracts.classifiers import MethodApplies, ModelSpec, ModelVersion
 from contracts.digests import model_digest
+from contracts.models import MethodApplies, ModelSpec, ModelVersion
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind
-from storage import claims, models
-from storage.artifacts import ArtifactStore
+from storage.artifacts.store import ArtifactStore
+from storage.ledger import claims
+from storage.registry import models
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.service.house import IG, House, model_spec, refused, report_of, running, sent

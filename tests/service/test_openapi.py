@@ -11,13 +11,13 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from contracts.classifiers import ModelSpec
 from contracts.datasets import DatasetSpec
 from contracts.jobs import JobRequest
+from contracts.models import ModelSpec
 from contracts.problems import ErrorCode
-from service import openapi
-from service.examples import DATASET_SPECS, JOB_REQUESTS, MODEL_SPECS
-from service.explanations import EXPLANATIONS, page
+from service import openapi_file
+from service.description.examples import DATASET_SPECS, JOB_REQUESTS, MODEL_SPECS
+from service.description.problem_texts import EXPLANATIONS, page
 from tests.service.house import House
 
 load_all_checks()
@@ -26,16 +26,16 @@ NOT_OURS = CHECKS.get_by_names(["positive_data_acceptance"])
 
 
 def test_the_description_in_the_repository_is_the_current_one() -> None:
-    assert openapi.FILE.read_text(encoding="utf-8") == openapi.render(), "run `make openapi`"
+    assert openapi_file.FILE.read_text(encoding="utf-8") == openapi_file.render(), "run `make openapi`"
 
 
 def test_the_page_of_problems_is_the_current_one() -> None:
-    assert openapi.PROBLEMS_FILE.read_text(encoding="utf-8") == page(), "run `make openapi`"
+    assert openapi_file.PROBLEMS_FILE.read_text(encoding="utf-8") == page(), "run `make openapi`"
     assert EXPLANATIONS.keys() == set(ErrorCode)
 
 
 def test_every_reference_leads_somewhere() -> None:
-    document = json.loads(openapi.FILE.read_text(encoding="utf-8"))
+    document = json.loads(openapi_file.FILE.read_text(encoding="utf-8"))
     references = {part.split('"')[0] for part in json.dumps(document).split('"$ref": "')[1:]}
     assert references
     for reference in references:
@@ -45,14 +45,14 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_operation_is_documented() -> None:
-    document = json.loads(openapi.FILE.read_text(encoding="utf-8"))
+    document = json.loads(openapi_file.FILE.read_text(encoding="utf-8"))
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     for operation in operations:
         assert operation["summary"]
         assert operation["description"]
         assert operation["tags"]
-    guide = (Path(openapi.FILE).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    guide = (Path(openapi_file.FILE).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
     for path in document["paths"]:
         assert path in guide, f"docs/api.md does not mention {path}"
 
@@ -65,12 +65,12 @@ def test_every_operation_is_documented() -> None:
 )
 def test_examples_are_valid(model: Any, name: str, example: Any) -> None:
     model.model_validate(example)
-    document = json.loads(openapi.FILE.read_text(encoding="utf-8"))
+    document = json.loads(openapi_file.FILE.read_text(encoding="utf-8"))
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     Draft202012Validator(schema).validate(example)
 
 
-schema = schemathesis.openapi.from_path(openapi.FILE)
+schema = schemathesis.openapi.from_path(openapi_file.FILE)
 schema.config.generation.update(modes=list(GenerationMode))
 
 

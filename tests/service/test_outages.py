@@ -13,8 +13,8 @@ from sqlalchemy import Engine, event
 
 from service.routes import health
 from storage import database
-from storage.artifacts import ArtifactStore
-from storage.broker import PrivateBroker
+from storage.artifacts.store import ArtifactStore
+from storage.broker.private import PrivateBroker
 from storage.database import open_database
 from storage.settings import Settings
 from tests.service.house import IG, SELF_TEST, House, picture, refused, running, sent

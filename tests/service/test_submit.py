@@ -12,7 +12,7 @@ import pytest
 
 from contracts.jobs import JobRequest
 from contracts.states import Priority
-from storage.queue import Queue, celery_app
+from storage.broker.queue import Queue, celery_app
 from tests.service.house import IG, SELF_TEST, House, picture, sent
 
 IMAGE = picture()

@@ -8,10 +8,10 @@ from sqlalchemy import Engine, RowMapping, select, update
 from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode, Problem, problem
 from contracts.states import JobKind
-from storage import claims, jobs
-from storage.claims import Claim
 from storage.database import reading, writing
-from storage.records import NewJob, StoredArtifact
+from storage.ledger import claims, jobs
+from storage.ledger.claims import Claim
+from storage.ledger.records import NewJob, StoredArtifact
 from storage.tables import DEFAULT_TENANT
 from storage.tables import jobs as table
 

@@ -4,9 +4,10 @@ import os
 import time
 from typing import Any
 
-from storage import claims, jobs, models, recovery
 from storage.database import open_database, reading
+from storage.ledger import claims, jobs, recovery
 from storage.migrate import migrate
+from storage.registry import models
 from tests.storage.helpers import new, succeed
 from tests.storage.registry import check_of, spec_of
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from storage.child import dying_with_parent
+from storage.broker.child import dying_with_parent
 
 USER = "attribution"
 START_TIMEOUT_S = 60

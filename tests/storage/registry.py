@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from contracts.classifiers import ModelReport, ModelSpec
 from contracts.digests import model_digest
+from contracts.models import ModelReport, ModelSpec
 from contracts.states import JobKind
-from storage.records import NewJob
+from storage.ledger.records import NewJob
 from tests.storage.helpers import digest
 
 

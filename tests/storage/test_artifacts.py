@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import artifacts
-from storage.artifacts import ArtifactStore, StoreUnavailableError
+from storage.artifacts import store as artifacts
+from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 
 LARGE = bytes(range(256)) * 20_000  # 5 MB, several chunks
 
@@ -108,7 +108,7 @@ def test_writers_at_once_leave_one_whole_file(store: ArtifactStore, root: Path) 
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from storage.artifacts import ArtifactStore
+from storage.artifacts.store import ArtifactStore
 moment, root = sys.argv[1:]
 real_fsync, real_replace = os.fsync, Path.replace
 def die(*_): os.kill(os.getpid(), signal.SIGKILL)
@@ -229,7 +229,7 @@ class TestUnavailable:
 
 TRY = """
 import sys
-from storage.artifacts import ArtifactStore, StoreUnavailableError
+from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 store = ArtifactStore(sys.argv[1])
 {put}
 except StoreUnavailableError as error: print(error)

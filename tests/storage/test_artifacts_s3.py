@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.artifacts import ArtifactStore, StoreUnavailableError
+from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 from tests.storage.test_artifacts import LARGE, sha256
 
 s3fs = pytest.importorskip("s3fs", reason="the extra `s3` is not installed")

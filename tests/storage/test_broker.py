@@ -13,8 +13,8 @@ import psutil
 import pytest
 import redis
 
-from storage import broker
-from storage.broker import BrokerUnavailableError, PrivateBroker, find_server, locked, socket_path
+from storage.broker import private as broker
+from storage.broker.private import BrokerUnavailableError, PrivateBroker, find_server, locked, socket_path
 
 
 def wheel() -> str:
@@ -175,7 +175,7 @@ def test_a_socket_folder_of_somebody_else_is_refused(server: Path, tmp_path: Pat
 TREE = """
 import sys, time
 from pathlib import Path
-from storage.broker import PrivateBroker, locked
+from storage.broker.private import PrivateBroker, locked
 with locked(Path(sys.argv[1])):
     broker = PrivateBroker(Path(sys.argv[1]), Path(sys.argv[2]))
     broker.start()
@@ -284,7 +284,7 @@ class TestFindingAServer:
 
 class TestLock:
     HOLD = (
-        "import sys, time; from pathlib import Path; from storage.broker import locked\n"
+        "import sys, time; from pathlib import Path; from storage.broker.private import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
     )
 

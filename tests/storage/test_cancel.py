@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from contracts.jobs import Job
-from storage import claims, jobs, recovery
 from storage.database import reading
+from storage.ledger import claims, jobs, recovery
 from storage.tables import job_artifacts, job_labels, results
 from storage.tables import jobs as table
 from tests.storage.helpers import (

@@ -2,9 +2,9 @@
 
 from sqlalchemy import Engine, select
 
-from storage import jobs, recovery
-from storage.checkpoints import find_checkpoint, set_checkpoint
 from storage.database import reading, writing
+from storage.ledger import jobs, recovery
+from storage.ledger.checkpoints import find_checkpoint, set_checkpoint
 from storage.tables import job_artifacts
 from storage.tables import jobs as table
 from tests.storage.helpers import TENANT, digest, expire_leases, stored, submit, succeed, take

@@ -7,9 +7,9 @@ from sqlalchemy import Engine, select, text
 
 from contracts.jobs import Progress
 from contracts.states import Priority
-from storage import claims, jobs, recovery
+from storage.artifacts.owned import owned
 from storage.database import reading
-from storage.owned import owned
+from storage.ledger import claims, jobs, recovery
 from storage.tables import job_artifacts
 from tests.storage.helpers import (
     FINAL,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, func, select, text
 
-from storage import claims, database, jobs
+from storage import database
 from storage.database import LedgerUnavailableError, open_database, reading, writing
+from storage.ledger import claims, jobs
 from storage.tables import artifacts, job_labels, results
 from storage.tables import jobs as table
 from tests.storage import in_processes

@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 from contracts.datasets import DatasetReport, DatasetSpec, RefusedFile
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind
-from storage import claims, datasets, jobs
-from storage.records import NewJob, StoredArtifact
-from storage.versions import VersionExistsError
+from storage.ledger import claims, jobs
+from storage.ledger.records import NewJob, StoredArtifact
+from storage.registry import datasets
+from storage.registry.versions import VersionExistsError
 from tests.storage.helpers import TENANT, body, digest, fail, take
 
 INDEX = digest("index")

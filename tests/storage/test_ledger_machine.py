@@ -18,10 +18,10 @@ from sqlalchemy import Engine, select, update
 
 from contracts.jobs import Progress
 from contracts.states import TERMINAL, Priority
-from storage import claims, jobs, recovery
-from storage.claims import Claim
 from storage.database import reading, writing
-from storage.records import JOB_COLUMNS, NewJob, job_of
+from storage.ledger import claims, jobs, recovery
+from storage.ledger.claims import Claim
+from storage.ledger.records import JOB_COLUMNS, NewJob, job_of
 from storage.tables import jobs as table
 from storage.tables import results
 from tests.storage.helpers import FINAL, RETRYABLE, TENANT, body, new

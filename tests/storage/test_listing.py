@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, update
 
 from contracts.states import JobStatus
-from storage import claims, jobs
 from storage.database import writing
-from storage.jobs import Filters
+from storage.ledger import claims, jobs
+from storage.ledger.jobs import Filters
 from storage.tables import jobs as table
 from tests.storage.helpers import TENANT, identity, new, split, submit, succeed, take
 

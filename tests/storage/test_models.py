@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from contracts.problems import ErrorCode, problem
 from contracts.states import JobKind, JobStatus
-from storage import claims, jobs, models, recovery
+from storage.ledger import claims, jobs, recovery
+from storage.registry import models
 from tests.storage import in_processes
 from tests.storage.helpers import FINAL, TENANT, body, digest, expire_leases, fail, succeed, take, take_all
 from tests.storage.registry import check_of, report, spec_of

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from contracts.tasks import KEY_PREFIX, QUEUE, RUN_JOBS
-from storage.broker import PrivateBroker
-from storage.queue import Queue, celery_app, normalised
+from contracts.queue import KEY_PREFIX, QUEUE, RUN_JOBS
+from storage.broker.private import PrivateBroker
+from storage.broker.queue import Queue, celery_app, normalised
 from storage.settings import Settings
 
 

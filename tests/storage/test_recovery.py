@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from contracts.problems import ErrorCode
 from contracts.states import TERMINAL
-from storage import claims, jobs, recovery
-from storage.recovery import Recovered
+from storage.ledger import claims, jobs, recovery
+from storage.ledger.recovery import Recovered
 from tests.storage import in_processes
 from tests.storage.helpers import (
     RETRYABLE,

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from contracts.jobs import Children, Progress
-from storage import claims, jobs, recovery
-from storage.children import children_of, is_doomed
 from storage.database import open_database
+from storage.ledger import claims, jobs, recovery
+from storage.ledger.children import children_of, is_doomed
 from tests.storage.helpers import (
     FINAL,
     RETRYABLE,

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from contracts.states import JobKind, JobStatus, Priority
-from storage import claims, jobs
+from storage.artifacts.owned import owned
 from storage.database import reading
-from storage.owned import owned
+from storage.ledger import claims, jobs
 from storage.tables import artifacts, job_artifacts, job_labels
 from storage.tables import jobs as table
 from tests.storage import in_processes

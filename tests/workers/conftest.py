@@ -13,24 +13,24 @@ from sqlalchemy import Engine
 
 import attribution
 from attribution.architectures import cifar_resnet
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
 from contracts.digests import model_digest
 from contracts.identity import ModelIdentity
 from contracts.jobs import Job, JobRequest
+from contracts.models import ModelSpec, Preprocessing, Weights
 from contracts.results import Result
 from contracts.states import JobKind
-from storage.artifacts import ArtifactStore
-from storage.claims import claim
-from storage.config import OperatorConfig
-from storage.jobs import find, result_of, submit
-from storage.models import find_model, register
-from storage.queue import Queue, celery_app
-from storage.records import Claim, NewJob
+from storage.artifacts.store import ArtifactStore
+from storage.broker.queue import Queue, celery_app
+from storage.ledger.claims import claim
+from storage.ledger.jobs import find, result_of, submit
+from storage.ledger.records import Claim, NewJob
+from storage.operator_config import OperatorConfig
+from storage.registry.models import find_model, register
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE, png
 from workers.context import WorkerContext
-from workers.procedure import run_jobs
+from workers.jobs.procedure import run_jobs
 
 
 @pytest.fixture

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from contracts.data_tasks import DataJob, PinnedDataset
 from contracts.jobs import Job
 from contracts.results import Result
 from contracts.states import JobKind
-from storage.claims import claim
-from storage.jobs import find, result_of, submit
-from storage.records import Claim, NewJob
+from contracts.tasks import DataJob, PinnedDataset
+from storage.ledger.claims import claim
+from storage.ledger.jobs import find, result_of, submit
+from storage.ledger.records import Claim, NewJob
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE, png
 from tests.workers.sources import ingested, zipped
 from workers.context import WorkerContext
-from workers.preprocessing import preprocess
-from workers.procedure import run_jobs
+from workers.images.preprocessing import preprocess
+from workers.jobs.procedure import run_jobs
 
 FOLDERS = ("east", "north", "west")
 """In the order of the data set, which is not that of the model; of its class `south` there are no images."""

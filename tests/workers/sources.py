@@ -10,12 +10,12 @@ import numpy as np
 
 from contracts.datasets import DatasetSpec
 from contracts.states import JobKind
-from storage import datasets
-from storage.claims import claim
-from storage.records import NewJob
+from storage.ledger.claims import claim
+from storage.ledger.records import NewJob
+from storage.registry import datasets
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE, png
-from workers.procedure import run_jobs
+from workers.jobs.procedure import run_jobs
 
 
 def pixels(seed: int, side: int = SIDE) -> np.ndarray:

@@ -6,8 +6,8 @@ import torchvision
 from torch import nn
 
 from attribution.architectures import cifar_resnet, convolutional_features, mnist_cnn, two_class_head
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
-from workers.architectures import build
+from contracts.models import ModelSpec, Preprocessing, Weights
+from workers.models.architectures import build
 from workers.problems import InvalidModel
 
 FACTORIES = {

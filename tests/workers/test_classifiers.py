@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 
 from attribution.architectures import mnist_cnn
 from attribution.errors import NetworkError
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
+from contracts.models import ModelSpec, Preprocessing, Weights
 from contracts.problems import ErrorCode
 from tests.shared_data import shared_data
-from workers.classifiers import check, load
-from workers.images import decode
-from workers.preprocessing import preprocess
+from workers.images.decoding import decode
+from workers.images.preprocessing import preprocess
+from workers.models.loading import check, load
 from workers.problems import InvalidModel
 
 IMAGENET = Preprocessing(size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

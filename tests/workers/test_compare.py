@@ -15,12 +15,12 @@ from contracts.jobs import JobRequest
 from contracts.problems import ErrorCode
 from contracts.results import Result
 from contracts.states import JobKind, JobStatus
-from storage.claims import claim
-from storage.jobs import cancel, find, result_of, submit
-from storage.models import register
-from storage.records import NewJob
+from storage.ledger.claims import claim
+from storage.ledger.jobs import cancel, find, result_of, submit
+from storage.ledger.records import NewJob
+from storage.registry.models import register
 from storage.tables import DEFAULT_TENANT
-from workers.procedure import run_jobs
+from workers.jobs.procedure import run_jobs
 
 IMPORTANCE = {"method": "multiclass_importance"}
 DEEPLIFT = IMPORTANCE | {"attribution": "deeplift"}
@@ -134,7 +134,7 @@ def test_methods_that_share_no_quantity_are_shown_by_their_first(classifier, ima
 
 
 def test_a_cell_that_fails_costs_no_other(context, classifier, images, compare, monkeypatch):
-    monkeypatch.setattr("attribution.rescale.RULES", {})
+    monkeypatch.setattr("attribution.propagation.rescale.RULES", {})
     job, result = compare([classifier.identity], [IMPORTANCE, DEEPLIFT], images(2))
     assert job.status == JobStatus.SUCCEEDED
     assert job.children.failed == 1
@@ -157,7 +157,7 @@ def test_an_image_that_fails_is_blank_and_the_others_are_there(context, classifi
 
 
 def test_a_comparison_of_which_nothing_succeeds_fails_with_reasons(context, classifier, images, compare, monkeypatch):
-    monkeypatch.setattr("attribution.rescale.RULES", {})
+    monkeypatch.setattr("attribution.propagation.rescale.RULES", {})
     job, result = compare([classifier.identity], [DEEPLIFT], images(1))
     assert (job.status, result) == (JobStatus.FAILED, None)
     assert job.error.code == ErrorCode.CHILDREN_FAILED

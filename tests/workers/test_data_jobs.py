@@ -10,15 +10,15 @@ import attribution
 from attribution import Influential
 from contracts.problems import ErrorCode
 from contracts.states import JobStatus
-from storage.claims import finish
-from storage.jobs import cancel
-from storage.recovery import recover
+from storage.ledger.claims import finish
+from storage.ledger.jobs import cancel
+from storage.ledger.recovery import recover
 from storage.tables import DEFAULT_TENANT
 from tests.storage.helpers import expire_leases
 from tests.workers.data_sets import COUNTS, Over, interleaved, progress_of
-from workers.data_jobs import data_job
-from workers.procedure import run_jobs
-from workers.tracking import Tracker
+from workers.jobs.procedure import run_jobs
+from workers.jobs.tracking import Tracker
+from workers.kinds.task import data_job
 
 FIT = {"task": "fit", "n_initial": 6, "n_features": 4, "shard_images": 7}
 IMAGES = sum(COUNTS)

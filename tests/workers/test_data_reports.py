@@ -12,25 +12,26 @@ from safetensors.torch import load, save
 
 import attribution
 from attribution import Influential
-from attribution.final_layer import feature_maps, retraining
+from attribution.decomposition import retraining
+from attribution.final_layer import last_maps as feature_maps
 from contracts.digests import model_digest
 from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode
 from contracts.results import Result
 from contracts.states import JobKind, JobStatus
-from storage.jobs import cancel, result_of
-from storage.models import find_model, register
-from storage.owned import owned
-from storage.records import NewJob
-from storage.recovery import recover
+from storage.artifacts.owned import owned
+from storage.ledger.jobs import cancel, result_of
+from storage.ledger.records import NewJob
+from storage.ledger.recovery import recover
+from storage.registry.models import find_model, register
 from storage.tables import DEFAULT_TENANT
 from tests.storage.helpers import expire_leases
 from tests.workers.data_sets import COUNTS, Over
 from tests.workers.sources import ingested, zipped
-from workers import checkpoints, tracking
-from workers.inputs import build_network
-from workers.preprocessing import preprocess
-from workers.procedure import run_jobs
+from workers.images.preprocessing import preprocess
+from workers.jobs import checkpoints, tracking
+from workers.jobs.procedure import run_jobs
+from workers.models.inputs import build_network
 
 FIT = {"task": "fit", "n_initial": 6, "n_features": 4, "shard_images": 500}
 IMAGES = sum(COUNTS)

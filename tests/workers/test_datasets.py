@@ -9,11 +9,11 @@ import torch
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import png
 from tests.workers.sources import flowers, ingested, pixels, zipped
-from workers import datasets
-from workers.ahead import THREADS, ahead
-from workers.datasets import DatasetReader
-from workers.images import decode
-from workers.preprocessing import preprocess
+from workers.datasets import reader as datasets
+from workers.datasets.ahead import THREADS, ahead
+from workers.datasets.reader import DatasetReader
+from workers.images.decoding import decode
+from workers.images.preprocessing import preprocess
 from workers.problems import InvalidDataset, InvalidImage
 
 

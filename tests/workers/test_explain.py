@@ -11,9 +11,9 @@ import attribution
 from contracts.problems import ErrorCode
 from contracts.states import JobStatus
 from tests.workers.pictures import SIDE, png, raw
-from workers import explain
-from workers.preprocessing import preprocess
-from workers.tracking import JobCancelled
+from workers.images.preprocessing import preprocess
+from workers.jobs.tracking import JobCancelled
+from workers.kinds import explain
 
 
 def direct(context, classifier, digest, **options):
@@ -202,7 +202,7 @@ def test_a_job_stops_between_chunks_once_it_is_cancelled(images, explained, monk
         if stage == "explaining":
             raise JobCancelled
 
-    monkeypatch.setattr("workers.tracking.Tracker.report", report)
+    monkeypatch.setattr("workers.jobs.tracking.Tracker.report", report)
     job, result = explained(images(6))
     assert (job.status, result) == (JobStatus.CANCELLED, None)
     assert [stage for *_, stage in stages].count("explaining") == 1
@@ -211,7 +211,7 @@ def test_a_job_stops_between_chunks_once_it_is_cancelled(images, explained, monk
 def test_progress_grows_to_its_total(images, explained, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "workers.tracking.Tracker.report", lambda _self, done, total, _stage: seen.append((done, total))
+        "workers.jobs.tracking.Tracker.report", lambda _self, done, total, _stage: seen.append((done, total))
     )
     explained(images(5))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)

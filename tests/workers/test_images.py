@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from contracts.problems import ErrorCode
-from workers.images import decode
+from workers.images.decoding import decode
 from workers.problems import InvalidImage
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 import attribution
-from attribution.occlusion_curves import occlusion_curves
+from attribution.quality.occlusion import occlusion_curves
 from contracts.problems import ErrorCode
 from contracts.states import JobStatus
-from workers.preprocessing import preprocess
+from workers.images.preprocessing import preprocess
 
 IMPORTANCE = {"method": "multiclass_importance"}
 QUANTITIES = ["std", "importance", "individual", "covariation", "silhouette"]
@@ -119,7 +119,7 @@ def test_pixels_come_with_their_maps_and_figures(context, classifier, images, co
 
 
 def test_an_attribution_without_rules_for_a_layer_says_which(images, compared, monkeypatch):
-    monkeypatch.setattr("attribution.rescale.RULES", {})
+    monkeypatch.setattr("attribution.propagation.rescale.RULES", {})
     job, _ = compared(images(1), explanation={"attribution": "deeplift"})
     assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
     assert "deeplift" in job.error.detail

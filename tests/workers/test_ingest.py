@@ -15,12 +15,13 @@ import pytest
 from contracts.datasets import DatasetIndex
 from contracts.problems import ErrorCode
 from contracts.states import JobStatus
-from storage import datasets, jobs
+from storage.ledger import jobs
+from storage.registry import datasets
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import png
 from tests.workers.sources import entered, flowers, folder, ingested, npz, pixels, tarred, zipped
-from workers import archives
-from workers.procedure import run_jobs
+from workers.datasets import archives
+from workers.jobs.procedure import run_jobs
 
 
 def index_of(context, version):

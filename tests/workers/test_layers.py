@@ -13,13 +13,13 @@ from contracts.digests import canonical_digest, model_digest
 from contracts.identity import ModelIdentity
 from contracts.problems import ErrorCode
 from contracts.states import JobKind, JobStatus
-from storage.claims import claim
-from storage.models import register
-from storage.records import NewJob
+from storage.ledger.claims import claim
+from storage.ledger.records import NewJob
+from storage.registry.models import register
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE
-from workers.preprocessing import preprocess
-from workers.procedure import run_jobs
+from workers.images.preprocessing import preprocess
+from workers.jobs.procedure import run_jobs
 
 FEW = ["input", "conv1", "layer2.*", "linear"]
 
@@ -163,7 +163,7 @@ def test_a_named_set_of_the_model_is_the_background(context, classifier, images,
 
 
 def test_a_layer_without_a_rule_is_an_error_that_names_it(images, layered, monkeypatch):
-    monkeypatch.setattr("attribution.rescale.RULES", {})
+    monkeypatch.setattr("attribution.propagation.rescale.RULES", {})
     job, _ = layered(images(1), explanation={"estimator": "deeplift", "n_steps": None})
     assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
     assert "deeplift" in job.error.detail

@@ -4,9 +4,9 @@ import pytest
 
 from tests.storage.test_artifacts_s3 import at, bucket, endpoint, store  # noqa: F401 - fixtures
 from tests.workers.sources import flowers, zipped
-from workers.archives import archive_entries
-from workers.entries import Limits
-from workers.locations import location_entries
+from workers.datasets.archives import archive_entries
+from workers.datasets.entries import Limits
+from workers.datasets.locations import location_entries
 from workers.problems import InvalidDataset
 
 LIMITS = Limits(total_bytes=10**6, files=100, file_bytes=10**5, pixels=10**6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attribution.network import Network
+from attribution.networks.network import Network
 from workers.model_cache import ModelCache, byte_count, chosen_device
 
 BYTES = 4 * (3 * 4 + 4)

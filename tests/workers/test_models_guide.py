@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from contracts.classifiers import ModelSpec
-from storage.config import load_config
-from workers.architectures import OURS
+from contracts.models import ModelSpec
+from storage.operator_config import load_config
+from workers.models.architectures import OURS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torchvision.models import ResNet18_Weights
 
-from contracts.classifiers import Preprocessing
-from workers.preprocessing import preprocess
+from contracts.models import Preprocessing
+from workers.images.preprocessing import preprocess
 from workers.problems import InvalidImage
 
 IMAGENET = Preprocessing(size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

@@ -7,13 +7,13 @@ from sqlalchemy import update
 
 from contracts.problems import ErrorCode
 from contracts.states import JobKind, JobStatus
-from storage.claims import Succeeded, claim, finish
 from storage.database import writing
-from storage.jobs import cancel, result_of
-from storage.recovery import recover
+from storage.ledger.claims import Succeeded, claim, finish
+from storage.ledger.jobs import cancel, result_of
+from storage.ledger.recovery import recover
 from storage.tables import DEFAULT_TENANT, jobs
-from workers import procedure
-from workers.procedure import KINDS, procedure_of, run_jobs
+from workers.jobs import procedure
+from workers.jobs.procedure import KINDS, procedure_of, run_jobs
 
 
 def test_every_kind_has_a_procedure():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from contracts.render import RenderOptions
-from workers.rendering import COLORMAPS, RENDERERS, RenderedFile, colors, limits, render
+from workers.drawing.rendering import COLORMAPS, RENDERERS, RenderedFile, colors, limits, render
 
 SMALL = RenderOptions(min_side=1, clip_percentile=100)
 

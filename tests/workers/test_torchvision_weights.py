@@ -7,8 +7,8 @@ import pytest
 import torch
 import torchvision
 
-from contracts.classifiers import ModelSpec, Preprocessing, Weights
-from workers.classifiers import load
+from contracts.models import ModelSpec, Preprocessing, Weights
+from workers.models.loading import load
 from workers.problems import InvalidModel
 
 RESNET18 = torchvision.models.ResNet18_Weights.IMAGENET1K_V1

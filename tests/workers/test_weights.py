@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from attribution.architectures import cifar_resnet, mnist_cnn
+from workers.models.weights import load_into, require_matching
 from workers.problems import InvalidModel
-from workers.weights import load_into, require_matching
 
 
 def small():

@@ -5,8 +5,8 @@ import torch
 
 import attribution
 from attribution import ablate, influential_features
+from attribution.decomposition.ablation import image_noise
 from attribution.errors import InvalidOption
-from attribution.final_layer.ablation import image_noise
 from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
 
 

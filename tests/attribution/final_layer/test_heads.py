@@ -7,8 +7,8 @@ from torch import nn
 
 import attribution
 from attribution import DecomposedHead, decompose, decomposed_bytes, decomposed_from_bytes, influential_features
+from attribution.decomposition.classifiers import head_of, masked_weight, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
-from attribution.final_layer.heads import head_of, masked_weight, with_dense_head
 from attribution.final_layer.layer import FinalLayer
 from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
 from tests.attribution.methods import slow_decomposition as slow

@@ -3,8 +3,8 @@ import torch
 
 import attribution
 from attribution import FeatureHistogram, Influential, chosen_features, feature_histogram, influential_features
+from attribution.decomposition.influential import membership, require_indices
 from attribution.errors import Cancelled, InvalidInput, InvalidOption, InvalidTarget
-from attribution.final_layer.influential import membership, require_indices
 from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
 from tests.attribution.methods import slow_decomposition as slow
 

@@ -8,8 +8,8 @@ from torch import nn
 
 import attribution
 from attribution import decompose, decomposed_bytes, decomposed_from_bytes, evaluate, influential_features, retrain
+from attribution.decomposition.classifiers import head_of
 from attribution.errors import Cancelled, InvalidInput, InvalidOption, InvalidTarget, NetworkError
-from attribution.final_layer.heads import head_of
 from tests.attribution.final_layer.support import SHAPE, K, batches, data, network
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import attribution
 from attribution.errors import Cancelled, InvalidInput, InvalidOption, InvalidTarget, NetworkError, OutOfMemory
-from attribution.players import Cells
+from attribution.shapley.players import Cells
 from tests.attribution.tiny_models import SHAPE, images, tiny_model
 
 TARGET = torch.tensor([0, 2, 1])

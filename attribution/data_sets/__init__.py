@@ -1,0 +1,1 @@
+"""Passes over labelled images, a batch at a time."""

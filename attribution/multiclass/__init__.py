@@ -1,0 +1,1 @@
+"""Importance over many classes at once: attribution matrices that are multiplied and never held."""

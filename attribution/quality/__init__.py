@@ -1,0 +1,1 @@
+"""Figures that judge a map by what the network does."""

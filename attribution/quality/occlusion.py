@@ -1,0 +1,226 @@
+"""Occlusion curves: what becomes of a prediction as the pixels that a map calls important go, or come."""
+
+from typing import NamedTuple
+
+import torch
+
+from attribution.checks import require_classes, require_count, require_images, require_number, target_table
+from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
+from attribution.errors import InvalidInput, InvalidTarget
+from attribution.memory import Chunks, Progress
+from attribution.networks.network import Network
+from attribution.noise import Generators, row_noise
+from attribution.passes.gradients import default_chunk, laid_out, target_gradients
+from attribution.paths.straight import stacked_baselines
+
+
+class OcclusionCurves(NamedTuple):
+    """Curves ``(batch, n_steps + 1)`` over ``shares`` of pixels, float64, and the areas ``(batch,)`` under them.
+
+    Attributes:
+        prediction: Probability of the target.
+        entropy: Of the probabilities of the classes, in nats: ``-sum p log p``.
+        standard_deviation: Of the network's outputs for the classes.
+        shares: ``(n_steps + 1,)``, share of all pixels that are gone, or are back, at each step; from 0.
+        n_removed: ``(batch, n_steps + 1)`` int64, pixels that are.
+        prediction_area: Mean of the curve over the shares, by trapezoids.
+        entropy_area: The same.
+        standard_deviation_area: The same.
+        chunk_size: Points evaluated at once, after any halving.
+    """
+
+    prediction: torch.Tensor
+    entropy: torch.Tensor
+    standard_deviation: torch.Tensor
+    shares: torch.Tensor
+    n_removed: torch.Tensor
+    prediction_area: torch.Tensor
+    entropy_area: torch.Tensor
+    standard_deviation_area: torch.Tensor
+    chunk_size: int
+
+
+class _Steps(NamedTuple):
+    """``ranks`` ``(batch, pixels)`` of the pixels, ``n_removed`` ``(batch, n_steps + 1)``."""
+
+    ranks: torch.Tensor
+    n_removed: torch.Tensor
+
+
+def occlusion_curves(
+    network: Network,
+    inputs: torch.Tensor,
+    maps: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    baseline: torch.Tensor | None = None,
+    insert: bool = False,
+    n_steps: int = 20,
+    share: float = 1.0,
+    positive_only: bool = True,
+    classes: Classes = "all",
+    chunk_size: int | None = None,
+    progress: Progress | None = None,
+) -> OcclusionCurves:
+    """Replaces pixels in falling order of a map, more at each step, and follows the outputs.
+
+    A pixel goes with all its channels; its place in the order is the sum of its values in the map, and of equal ones
+    the upper left goes first.
+
+    Args:
+        network: Whose outputs are followed.
+        inputs: Normalised images, float ``(batch, channels, height, width)``.
+        maps: ``(batch, channels or 1, height, width)``, any unit; higher goes first.
+        target: Class of each image, int64 ``(batch,)``.
+        baseline: What takes a pixel's place, ``(1 | batch, channels, height, width)``; zero (in normalised space)
+            unless told.
+        insert: Start from the baseline and bring the image's pixels back instead.
+        n_steps: Steps after the first, from 1.
+        share: Of all pixels, replaced at the last step; above 0, at most 1.
+        positive_only: Leave pixels that the map has at 0 or below as they are; the curve is level from there.
+        classes: Those that entropy and standard deviation are taken over, chosen by the whole image's outputs.
+        chunk_size: Points at once; fitted to memory unless told, halved when it runs out.
+        progress: Called between chunks with points done and in all; may raise to cancel.
+
+    Returns:
+        Three curves an image and their areas.
+
+    Raises:
+        InvalidInput: Inputs, maps or baseline do not fit each other.
+        InvalidTarget: Classes that are not there.
+        InvalidOption: An option out of range.
+        OutOfMemory: A single point does not fit into memory.
+
+    Cost:
+        ``n_steps + 1`` forward passes an image, and one more for the choice of classes.
+
+    Guarantee:
+        Exact, about images that no camera took: a replaced pixel is evidence too.
+
+    Source:
+        Zhang & Gao 2020, "Measuring Feature Importance of Convolutional Neural Networks", section IV.B.2; Samek et al.
+        2017 for the perturbation, Petsiuk, Das & Saenko 2018, "RISE", for deletion and insertion.
+
+    >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
+    >>> _ = linear[1].weight.data.copy_(torch.tensor([[4.0, 2.0], [0.0, 0.0]]))
+    >>> image = torch.ones(1, 1, 1, 2)
+    >>> occlusion_curves(Network(linear), image, image, torch.tensor([0]), n_steps=2).standard_deviation.tolist()
+    [[3.0, 1.0, 0.0]]
+    """  # noqa: DOC502 - the checks and chunks that it calls raise them
+    inputs = network.require_images(inputs)
+    maps = _require_maps(maps, inputs)
+    if not isinstance(target, torch.Tensor) or target.dim() != 1:
+        raise InvalidTarget("target: expected one class an image, int64 (batch,)")
+    table = target_table(target, len(inputs), inputs.device)
+    start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
+    start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
+    require_count(n_steps, "n_steps")
+    require_number(share, "share", 1e-6, 1.0)
+    with torch.inference_mode(False), torch.no_grad():
+        n_classes = network.class_count(inputs)
+        require_classes(table, n_classes)
+        require_class_sets(classes, n_classes)
+        steps = _steps(maps, n_steps, share, positive_only=positive_only)
+        size = default_chunk(network, inputs) if chunk_size is None else chunk_size
+        chunks = Chunks(size, len(inputs) * (n_steps + 2), progress)
+        ends = (start, inputs) if insert else (inputs, start)
+        sets = _sets(network, inputs, classes, chunks)
+        prediction, entropy, deviation = _curves(network, ends, steps, sets, table, chunks)
+        shares = torch.linspace(0, share, n_steps + 1, dtype=torch.float64, device=inputs.device)
+        return OcclusionCurves(
+            prediction=prediction,
+            entropy=entropy,
+            standard_deviation=deviation,
+            shares=shares,
+            n_removed=steps.n_removed,
+            prediction_area=_area(prediction, shares),
+            entropy_area=_area(entropy, shares),
+            standard_deviation_area=_area(deviation, shares),
+            chunk_size=chunks.size,
+        )
+
+
+def random_maps(inputs: torch.Tensor, generator: Generators) -> torch.Tensor:
+    """Returns maps ``(batch, 1, height, width)`` that put the pixels in random order, to compare others with."""
+    return row_noise(torch.rand, inputs[:, :1], generator)
+
+
+def input_x_gradient_maps(network: Network, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Returns input times gradient of each image's class ``(batch, channels, height, width)``, to compare others with.
+
+    Cost:
+        One forward and one backward pass an image.
+    """
+    inputs = network.require_images(inputs)
+    table = target_table(target, len(inputs), inputs.device)
+    parts: list[torch.Tensor] = []
+
+    def work(start: int, stop: int) -> None:
+        found = target_gradients(network, inputs[start:stop], table[start:stop])
+        parts.append(inputs[start:stop] * found.gradients[:, 0])
+
+    with torch.inference_mode(False):
+        Chunks(default_chunk(network, inputs), len(inputs)).run(len(inputs), work)
+    return torch.cat(parts)
+
+
+def _require_maps(maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    require_images(maps, "maps", None, inputs.device)
+    batch, channels, height, width = inputs.shape
+    if maps.shape[0] != batch or maps.shape[1] not in (1, channels) or maps.shape[2:] != inputs.shape[2:]:
+        raise InvalidInput(
+            f"maps has shape {tuple(maps.shape)}, expected ({batch}, {channels} or 1, {height}, {width}); make them of"
+            " these inputs"
+        )
+    return maps.detach()
+
+
+def _steps(maps: torch.Tensor, n_steps: int, share: float, *, positive_only: bool) -> _Steps:
+    scores = maps.flatten(2).sum(1, dtype=torch.float64)
+    ranks = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    counts = torch.linspace(0, share * scores.shape[1], n_steps + 1, dtype=torch.float64).round().long()
+    most = (scores > 0).sum(1, keepdim=True) if positive_only else torch.full_like(ranks[:, :1], ranks.shape[1])
+    return _Steps(ranks, torch.minimum(counts.to(most.device), most))
+
+
+def _sets(network: Network, inputs: torch.Tensor, classes: Classes, chunks: Chunks) -> ClassSets:
+    outputs: list[torch.Tensor] = []
+    chunks.run(len(inputs), lambda start, stop: outputs.append(network(laid_out(inputs[start:stop]))))
+    return class_sets(classes, torch.cat(outputs), network.output)
+
+
+def _curves(
+    network: Network,
+    ends: tuple[torch.Tensor, torch.Tensor],
+    steps: _Steps,
+    sets: ClassSets,
+    table: torch.Tensor,
+    chunks: Chunks,
+) -> list[torch.Tensor]:
+    """Returns prediction, entropy and standard deviation, each ``(batch, n_steps + 1)``."""
+    batch, length = steps.n_removed.shape
+    images = torch.arange(batch, device=table.device).repeat_interleave(length)
+    limits = steps.n_removed.flatten().unsqueeze(1)
+    parts: list[torch.Tensor] = []
+
+    def work(start: int, stop: int) -> None:
+        chosen = images[start:stop]
+        replaced = (steps.ranks[chosen] < limits[start:stop]).view(len(chosen), 1, *ends[0].shape[2:])
+        outputs = network.logits(laid_out(torch.where(replaced, ends[1][chosen], ends[0][chosen]))).double()
+        parts.append(_figures(network, outputs, ClassSets(sets.table[chosen], sets.mask[chosen]), table[chosen]))
+
+    chunks.run(len(images), work)
+    return [curve.view(batch, length) for curve in torch.cat(parts).unbind(1)]
+
+
+def _area(curve: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    return torch.trapezoid(curve, shares, dim=1) / shares[-1]
+
+
+def _figures(network: Network, logits: torch.Tensor, sets: ClassSets, table: torch.Tensor) -> torch.Tensor:
+    """Returns the three figures of each row of logits, ``(n, 3)``."""
+    log_p = logits.log_softmax(1)
+    outputs = {"logit": logits, "probability": log_p.exp(), "log_probability": log_p}[network.output]
+    entropy = -torch.where(sets.mask, log_p.exp() * log_p, 0).sum(1)
+    variance = sets.centred(outputs).square().sum(1) / sets.mask.sum(1)
+    return torch.stack([log_p.gather(1, table).squeeze(1).exp(), entropy, variance.sqrt()], dim=1)

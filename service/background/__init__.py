@@ -1,0 +1,1 @@
+"""Work beside requests that needs no torch: what the reconciler does."""

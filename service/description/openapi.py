@@ -1,0 +1,73 @@
+"""The API description: what the framework derives, completed."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from contracts.datasets import DatasetSpec, DatasetVersion, UploadedPiece
+from contracts.images import UploadedImage
+from contracts.jobs import Job, JobRequest
+from contracts.models import ModelSpec, ModelVersion
+from contracts.problems import Problem
+from contracts.results import Result
+
+DESCRIPTION = """Why did an image classifier decide as it did? Send an image and get heatmaps and scores back, each
+with the error that it carries. Jobs are asynchronous: submit, then poll, follow or wait. Errors are problems as in
+RFC 9457."""
+TAGS = [
+    {"name": "jobs", "description": "Explanations: submit, follow, fetch."},
+    {"name": "models", "description": "Classifiers that can be explained."},
+    {"name": "datasets", "description": "Images with their classes, for jobs over all of them."},
+    {"name": "images", "description": "Images uploaded once for many jobs."},
+    {"name": "artifacts", "description": "Heatmaps, raw maps and images by digest."},
+    {"name": "methods", "description": "The catalogue of methods."},
+    {"name": "service", "description": "Health and versions."},
+]
+
+_UNSEEN = (
+    *(JobRequest, Job, ModelSpec, ModelVersion, DatasetSpec, DatasetVersion),
+    *(UploadedImage, UploadedPiece, Result, Problem),
+)
+"""Messages that routes read and write themselves, so that the framework does not know of them."""
+
+
+def install(app: FastAPI) -> None:
+    """Makes the application describe itself completely."""
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # the framework's documented way
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The description of an application."""
+    found = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        servers=app.servers,
+        routes=app.routes,
+    )
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _UNSEEN], ref_template="#/components/schemas/{model}"
+    )
+    schemas = found.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    _forget_framework_errors(found)
+    found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
+    return found
+
+
+def _forget_framework_errors(description: dict[str, Any]) -> None:
+    # The framework adds its own 422 wherever there are parameters; what those really give is said by each route.
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]

@@ -1,0 +1,127 @@
+"""What each problem means and what to do about it: the text of the pages that `type` points at."""
+
+from contracts.problems import TITLES, ErrorCode
+from service.http.problems import STATUS
+
+EXPLANATIONS: dict[ErrorCode, str] = {
+    ErrorCode.INVALID_REQUEST: (
+        "Fields of the body, the query or a header are wrong. `errors` names each by a JSON pointer with what was "
+        "given and what was expected (a pointer that begins with /query or /header is outside of the body). "
+        "Correct them and send the request again; nothing was stored."
+    ),
+    ErrorCode.INVALID_JSON: (
+        "The body, or its part `request`, is no JSON object in UTF-8: syntax, nesting too deep, half of a "
+        "surrogate pair, or no body at all."
+    ),
+    ErrorCode.INVALID_IMAGE: (
+        "A file is no usable image: not JPEG, PNG or WebP, empty, broken, animated, or with too many pixels. Over "
+        "HTTP nothing was stored; inside a result it concerns that image alone and the others are explained."
+    ),
+    ErrorCode.INVALID_TARGET: (
+        "A chosen class does not exist in the model, or is chosen twice. The report of the model says how many "
+        "classes there are, its version says their names."
+    ),
+    ErrorCode.INVALID_OPTION: (
+        "An option of the method, or of an architecture, has a value that cannot be used; the detail says which "
+        "values can."
+    ),
+    ErrorCode.INVALID_MODEL: (
+        "The model was refused, or can no longer be loaded: its weights do not fit its architecture, hold numbers "
+        "that are not finite, or are no safetensors file. Every mismatch is named. Register a repaired one."
+    ),
+    ErrorCode.INVALID_DATASET: (
+        "The data set was refused, or can no longer be read: its source is no archive, is broken, over a limit, or "
+        "holds no usable image. Single wrong files never refuse a data set: its report names them."
+    ),
+    ErrorCode.BODY_TOO_LARGE: (
+        "The body is larger than the operator allows. Upload images one by one to `/v1/images` and name them by "
+        "digest, or split the job."
+    ),
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: (
+        "The Content-Type (or a Content-Encoding) is not one that the route reads; the detail lists those that are."
+    ),
+    ErrorCode.NOT_FOUND: ("There is no such route, job, model, data set or artefact, or it is not yours."),
+    ErrorCode.UNKNOWN_MODEL: (
+        "The request names a model that is not registered. The detail says which names are close; `/v1/models` "
+        "lists all."
+    ),
+    ErrorCode.MODEL_NOT_READY: (
+        "The model is still being checked by a worker (try again after Retry-After), or was refused (its version "
+        "says why)."
+    ),
+    ErrorCode.UNKNOWN_DATASET: (
+        "The request names a data set that is not registered. The detail says which names are close; `/v1/datasets` "
+        "lists all."
+    ),
+    ErrorCode.DATASET_NOT_READY: (
+        "The data set is still being read by a worker (try again soon), or was refused (its version says why)."
+    ),
+    ErrorCode.METHOD_NOT_APPLICABLE: (
+        "The method cannot explain this model; the detail and the model's report say why."
+    ),
+    ErrorCode.UNKNOWN_IMAGE: ("The request names an image by a digest that was never uploaded. Upload it first."),
+    ErrorCode.METHOD_NOT_ALLOWED: (
+        "The route exists and does not take this HTTP method; `Allow` lists those that it takes."
+    ),
+    ErrorCode.CONFLICT: (
+        "What exists does not allow this: a job that has not ended cannot be deleted, nor a data set that such a job "
+        "uses; a version of a model or data set cannot be registered again with another content."
+    ),
+    ErrorCode.IDEMPOTENCY_MISMATCH: (
+        "The Idempotency-Key belongs to an earlier submission with another body. Use a new key for a new job; "
+        "send the same body to find the earlier one."
+    ),
+    ErrorCode.RESULT_NOT_READY: ("The job has not ended. Ask again after Retry-After, or follow its events."),
+    ErrorCode.JOB_ENDED_WITHOUT_RESULT: (
+        "The job failed, was cancelled or expired, so there never will be a result. The job itself says why."
+    ),
+    ErrorCode.RANGE_NOT_SATISFIABLE: ("The Range lies outside of the artefact; `Content-Range` says how long it is."),
+    ErrorCode.LEDGER_UNAVAILABLE: (
+        "The database is locked, full, read-only or away. Nothing was changed; send the same request again after "
+        "Retry-After."
+    ),
+    ErrorCode.STORE_UNAVAILABLE: (
+        "The artefact store is full, read-only or away. No job was made; send the same request again after Retry- "
+        "After."
+    ),
+    ErrorCode.NO_IMAGE_EXPLAINED: ("Each image of the job failed; the detail says how the first did."),
+    ErrorCode.OUT_OF_MEMORY: (
+        "The worker has too little memory even for the smallest pieces of work. Use a smaller image or model, or "
+        "a larger machine."
+    ),
+    ErrorCode.ATTEMPTS_EXHAUSTED: (
+        "Every worker that started the job was lost while it ran it: killed, out of memory, or stuck. The job is "
+        "not tried again; a smaller one may pass."
+    ),
+    ErrorCode.DEADLINE_PASSED: ("No worker was free before `deadline_s` had passed, so the job was not started."),
+    ErrorCode.CHILDREN_FAILED: ("The job was split, and some of its parts failed."),
+    ErrorCode.TIME_LIMIT: (
+        "The job ran longer than the operator allows and was stopped. Ask for fewer images, targets or steps."
+    ),
+    ErrorCode.SELF_TEST_FAILURE: ("A `self_test` job was told to fail, and did."),
+    ErrorCode.INTERNAL: (
+        "A failure of ours. It is in the service's log under the X-Request-ID of the response, or the id of the job."
+    ),
+}
+
+
+def page() -> str:
+    """The page about problems in the documentation."""
+    lines = [
+        "# Problems",
+        "",
+        "Every error is a problem in the form of RFC 9457 (`application/problem+json`): `type`, `title`, `status`,",
+        "`detail`, `instance`, and beside them `code`, `errors` and `retryable`. `type` is a path of the service that",
+        "shows the text below. This page is written by `python -m service.openapi_file`.",
+    ]
+    for code, text in EXPLANATIONS.items():
+        status = STATUS.get(code)
+        lines += [
+            "",
+            f"## {code.value}",
+            "",
+            f"{TITLES[code]} ({status or 'of a job, a model or an image'}).",
+            "",
+            text,
+        ]
+    return "\n".join(lines) + "\n"

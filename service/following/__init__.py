@@ -1,0 +1,1 @@
+"""Jobs on their way: events, and what a job's address shows."""

@@ -1,0 +1,1 @@
+"""What the process of a gateway holds between requests."""

@@ -1,0 +1,79 @@
+"""What the routes work with: one object, built once and passed down."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+
+from service.gateway.incoming import Intake
+from service.gateway.publisher import Publisher
+from service.gateway.ready_models import Classifiers
+from service.gateway.watcher import Watcher
+from storage.artifacts.store import ArtifactStore
+from storage.broker.queue import Queue
+from storage.operator_config import load_config
+from storage.settings import Settings
+from storage.tables import DEFAULT_TENANT
+
+Params = ParamSpec("Params")
+Returned = TypeVar("Returned")
+
+THREADS = 16
+"""Threads for work that blocks: as many as the ledger's pool keeps connections."""
+READ_THREADS = 2
+"""Threads for short reads of the ledger: more of them spend their time in taking the interpreter from each other."""
+UPLOAD_THREADS = 4
+"""Threads for uploads that arrive as slowly as their client sends, so that these never take all of the others."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Everything behind the routes."""
+
+    settings: Settings
+    engine: Engine
+    store: ArtifactStore
+    queue: Queue
+    factories: frozenset[str]
+    publisher: Publisher
+    watcher: Watcher
+    classifiers: Classifiers
+    uploads: Intake
+    reads: CapacityLimiter
+
+    @classmethod
+    def build(cls, settings: Settings, engine: Engine, store: ArtifactStore, queue: Queue) -> "Gateway":
+        """The gateway over the given memory and queue."""
+        return cls(
+            settings=settings,
+            engine=engine,
+            store=store,
+            queue=queue,
+            factories=frozenset(load_config(settings.config_file).factories),
+            publisher=Publisher(queue),
+            watcher=Watcher(engine),
+            classifiers=Classifiers(engine),
+            uploads=Intake(UPLOAD_THREADS),
+            reads=CapacityLimiter(READ_THREADS),
+        )
+
+
+async def _of(request: Request) -> Gateway:
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+async def _tenant() -> str:
+    return DEFAULT_TENANT
+
+
+Here = Annotated[Gateway, Depends(_of)]
+Tenant = Annotated[str, Depends(_tenant)]
+
+
+async def in_thread(function: Callable[Params, Returned], *args: Params.args, **kwargs: Params.kwargs) -> Returned:
+    """Runs work that blocks."""
+    return await to_thread.run_sync(lambda: function(*args, **kwargs))

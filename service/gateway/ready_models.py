@@ -1,0 +1,95 @@
+"""The models that jobs may name: found by reference, kept parsed, and what a job asks of them."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+
+from sqlalchemy import Engine
+
+from contracts.identity import ModelIdentity
+from contracts.models import ModelReport
+from contracts.problems import ErrorCode, FieldError
+from contracts.states import ModelState
+from service.http.problems import ProblemError, wrong_fields
+from storage.registry.models import list_models, report_of, spec_by_digest, state_of
+
+_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A version that is ready: what the gateway checks a job against."""
+
+    identity: ModelIdentity
+    labels: dict[str, int]
+    report: ModelReport
+    backgrounds: frozenset[str]
+    """Names of its sets of images."""
+
+    def obstacle(self, method: str, name: str) -> str | None:
+        """Why a method does not apply to the version, which the request calls by a name; nothing where it does."""
+        found = self.report.methods.get(method)
+        # A report that is older than the method says nothing of it: the worker will see.
+        return None if found is None or found.applies else f"{method} does not apply to {name}: {found.reason}"
+
+
+class Classifiers:
+    """Versions that are ready never change, so each is read and parsed once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
+
+    def ready(self, tenant: str, ref: str, pointer: str = "/model") -> Classifier:
+        """The version that a job means by `name` or `name@version`, which it names at the pointer.
+
+        Raises:
+            ProblemError: There is none, or it is not ready.
+        """
+        found = state_of(self._engine, tenant, ref)
+        if found is None:
+            raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
+        state, identity = found
+        if state is not ModelState.READY:
+            raise not_ready(state, identity, pointer)
+        return self._parsed(tenant, identity.name, identity.version, identity.sha256)
+
+    def _parse(self, tenant: str, name: str, version: str, sha256: str) -> Classifier:
+        spec = spec_by_digest(self._engine, tenant, sha256)
+        report = report_of(self._engine, tenant, name, version)
+        if spec is None or report is None:
+            raise LookupError(f"model {name}@{version} is ready but has no specification or no report")
+        labels = {label: index for index, label in enumerate(spec.labels)}
+        return Classifier(
+            ModelIdentity(name=name, version=version, sha256=sha256), labels, report, frozenset(spec.backgrounds)
+        )
+
+    def _unknown(self, tenant: str, ref: str, pointer: str) -> FieldError:
+        known = list_models(self._engine, tenant)
+        names = sorted({model.name for model in known} | {f"{model.name}@{model.version}" for model in known})
+        return FieldError(pointer=pointer, detail=f"no model {ref!r} is registered; {closest(ref, names)}")
+
+
+def not_ready(state: ModelState, identity: ModelIdentity, pointer: str = "/model") -> ProblemError:
+    """The problem of a version that is still checked, or was refused."""
+    name = f"model {identity.name}@{identity.version}"
+    where = f"/v1/models/{identity.name}/versions/{identity.version}"
+    errors = [FieldError(pointer=pointer, detail=f"{name} is {state.value}; a job needs one that is ready")]
+    if state is ModelState.CHECKING:
+        detail = f"{name} is still being checked by a worker: try again soon, or watch {where}"
+        return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors, retryable=True)
+    detail = f"{name} was refused: {where} says why; register a repaired one"
+    return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors)
+
+
+def closest(given: str, known: list[str]) -> str:
+    """A hint at what may have been meant."""
+    if not known:
+        return "there are none yet"
+    matches = get_close_matches(given, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
+
+
+def _some(known: list[str], shown: int = 10) -> str:
+    more = f" and {len(known) - shown} more" if len(known) > shown else ""
+    return ", ".join(map(repr, known[:shown])) + more

@@ -1,0 +1,1 @@
+"""What any HTTP service has: bodies, multipart, ranges, problems, limits."""

@@ -1,0 +1,62 @@
+"""From a body to a model version in the registry, and the job that checks it."""
+
+from collections.abc import Iterable
+
+from contracts.digests import model_digest
+from contracts.models import ModelSpec, ModelVersion, Weights
+from contracts.states import JobKind
+from service.gateway.gateway import Gateway
+from service.gateway.ready_models import closest
+from service.http.document_and_file import Expected, receive, wrong
+from service.registration.versions import enter
+from service.submission.backgrounds import images_of_sets
+from storage.artifacts.owned import owned
+from storage.ledger.records import NewJob, StoredArtifact
+from storage.registry.models import register
+
+_FACTORY = "factory:"
+
+
+def register_model(
+    gateway: Gateway, tenant: str, chunks: Iterable[bytes], content_type: str
+) -> tuple[ModelVersion, bool]:
+    """Enters the version that a body asks for; whether it is new.
+
+    Raises:
+        ProblemError: Something is wrong with the request, or the version has another content.
+    """
+    expected = Expected(
+        ModelSpec,
+        "weights",
+        "a safetensors file",
+        lambda spec: spec.weights.part,
+        lambda spec: _require_factory(gateway, spec),
+    )
+    spec, weights = receive(gateway, expected, chunks, content_type)
+    if weights is not None:
+        spec = spec.model_copy(update={"weights": Weights(sha256=weights.sha256)})
+    elif spec.weights.sha256 is not None:
+        weights = _known(gateway, tenant, spec.weights.sha256)
+    images = images_of_sets(gateway, tenant, spec)
+    check = NewJob(
+        kind=JobKind.CHECK,
+        request=spec.model_dump(mode="json", exclude_none=True),
+        tenant=tenant,
+        inputs=images if weights is None else (weights, *images),
+        max_attempts=gateway.settings.max_attempts,
+    )
+    return enter(gateway, check, lambda: register(gateway.engine, tenant, spec, model_digest(spec), check))
+
+
+def _require_factory(gateway: Gateway, spec: ModelSpec) -> None:
+    name = spec.architecture.removeprefix(_FACTORY)
+    if name != spec.architecture and name not in gateway.factories:
+        hint = closest(name, sorted(gateway.factories))
+        raise wrong("/architecture", f"the operator's configuration has no factory {name!r}; {hint}")
+
+
+def _known(gateway: Gateway, tenant: str, sha256: str) -> StoredArtifact:
+    stored = owned(gateway.engine, tenant, sha256)
+    if stored is None:
+        raise wrong("/weights/sha256", f"no file {sha256} was uploaded: send it as a part of this body")
+    return stored

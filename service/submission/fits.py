@@ -1,0 +1,33 @@
+"""Fitted decompositions that a request refers to: the tenant's own, and of the same model."""
+
+from collections.abc import Iterator
+
+from contracts.base import Sha256
+from contracts.jobs import JobRequest
+from contracts.parameters.decomposition import DecompositionParams
+from contracts.problems import FieldError
+from service.gateway.gateway import Gateway
+from service.gateway.ready_models import Classifier
+from storage.artifacts.owned import owned_among
+from storage.ledger.records import StoredArtifact
+
+
+def wrong_fits(gateway: Gateway, tenant: str, request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+    """Explanations that refer to no fit of the model."""
+    for pointer, explanation in request.asked_explanations().items():
+        if isinstance(explanation, DecompositionParams):
+            stored = owned_among(gateway.engine, tenant, [explanation.fit])
+            yield from wrong_fit(f"{pointer}/fit", explanation.fit, stored, classifier)
+
+
+def wrong_fit(
+    pointer: str, fit: Sha256, stored: dict[str, StoredArtifact], classifier: Classifier
+) -> Iterator[FieldError]:
+    """Why a digest is no fit of the model."""
+    of = (stored[fit].details or {}).get("fit_of") if fit in stored else None
+    if of == classifier.identity.sha256:
+        return
+    name = f"{classifier.identity.name}@{classifier.identity.version}"
+    what = f"no fit {fit} is known" if of is None else f"the fit {fit} is of another model"
+    detail = f"{what}: a job with the task fit makes one for {name}, and its report names it"
+    yield FieldError(pointer=pointer, detail=detail)

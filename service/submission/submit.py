@@ -1,0 +1,204 @@
+"""From a body to a job in the ledger. Everything is checked first; then images are stored; then the job is entered."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from contracts.comparisons import Cell, Comparison
+from contracts.digests import canonical_digest
+from contracts.jobs import JobRequest
+from contracts.parameters.self_test import SelfTestParams
+from contracts.problems import ErrorCode, FieldError
+from contracts.states import JobKind
+from service.gateway.gateway import Gateway
+from service.gateway.ready_models import Classifier
+from service.http.bodies import Body, parse
+from service.http.pointers import at
+from service.http.problems import ProblemError, wrong_fields
+from service.submission.backgrounds import wrong_sets
+from service.submission.fits import wrong_fits
+from service.submission.images import Staged, references, stage
+from service.submission.layers import wrong_layers
+from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
+from service.submission.tasks import data_job
+from storage.artifacts.owned import owned_among
+from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit
+from storage.ledger.records import NewJob
+
+_FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
+_COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
+"""What a cell of a comparison has otherwise, or leaves to the whole."""
+
+
+def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, use_cache: bool) -> Submitted:
+    """Enters the job that a body asks for, or finds the one that answers it already.
+
+    Raises:
+        ProblemError: Something is wrong with the request; nothing was stored.
+    """
+    request = parse(JobRequest, body.document)
+    if request.task is not None:
+        accepted = request.model_dump(mode="json", exclude_unset=True)
+        new = _asked_for(gateway, tenant, request, accepted, data_job(gateway, tenant, request), key)
+        return _entered(gateway, new, use_cache=use_cache)
+    _require_harmless(gateway, request)
+    named = {image.image for _, image in references(request) if image.image is not None}
+    owned = owned_among(gateway.engine, tenant, named)
+    staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
+    classifiers = _classifiers(gateway, tenant, request, staged)
+    for pointer, classifier in classifiers.items():
+        _check_against(classifier, pointer, request, staged, gateway.settings.max_maps)
+        for error in wrong_fits(gateway, tenant, request, classifier):
+            staged.blame(ErrorCode.INVALID_OPTION, error.pointer, error.detail)
+    _require_nothing_wrong(staged)
+    new = _new_job(gateway, tenant, request, staged, list(classifiers.values()), key)
+    staged.store(gateway.store)
+    return _entered(gateway, new, use_cache=use_cache)
+
+
+def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool) -> Submitted:
+    try:
+        found = submit(gateway.engine, new, use_cache=use_cache)
+    except IdempotencyMismatchError as error:
+        raise ProblemError(ErrorCode.IDEMPOTENCY_MISMATCH, str(error)) from error
+    if found.created and not found.job.status.is_terminal:
+        gateway.publisher.wake(found.job.id)
+    return found
+
+
+def _require_harmless(gateway: Gateway, request: JobRequest) -> None:
+    for pointer, explanation in request.asked_explanations().items():
+        if not isinstance(explanation, SelfTestParams) or explanation.action not in _FAULTS:
+            continue
+        if not gateway.settings.allow_faults:
+            detail = (
+                f"{explanation.action} harms a worker: the operator must set ATTRIBUTION_ALLOW_FAULTS=true to allow it"
+            )
+            raise wrong_fields([FieldError(pointer=f"{pointer}/action", detail=detail)])
+
+
+def _classifiers(gateway: Gateway, tenant: str, request: JobRequest, staged: Staged) -> dict[str, Classifier]:
+    """The versions that the request names, by pointer."""
+    found: dict[str, Classifier] = {}
+    for pointer, ref in request.asked_models().items():
+        try:
+            found[pointer] = gateway.classifiers.ready(tenant, ref, pointer)
+        except ProblemError as error:
+            if not staged.wrong:
+                raise
+            staged.wrong.setdefault(error.problem.code, []).extend(error.problem.errors)
+    return found
+
+
+def _check_against(classifier: Classifier, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
+    name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
+    for where, explanation in request.asked_explanations().items():
+        if (detail := classifier.obstacle(explanation.method, name)) is not None:
+            staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
+        maps = count_maps(request, explanation, classifier)
+        if maps > max_maps:
+            detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
+            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
+    wrong = {
+        ErrorCode.INVALID_TARGET: wrong_targets(request, classifier),
+        ErrorCode.INVALID_OPTION: [
+            *wrong_pixels(request, classifier),
+            *wrong_layers(request, classifier),
+            *wrong_sets(request, classifier),
+        ],
+    }
+    for code, errors in wrong.items():
+        for error in errors:
+            detail = f"{name}: {error.detail}" if request.models else error.detail
+            staged.blame(code, error.pointer, detail)
+
+
+def _require_nothing_wrong(staged: Staged) -> None:
+    if not staged.wrong:
+        return
+    errors: list[FieldError] = [error for found in staged.wrong.values() for error in found]
+    code = next(iter(staged.wrong)) if len(staged.wrong) == 1 else ErrorCode.INVALID_REQUEST
+    raise wrong_fields(errors, code)
+
+
+def _new_job(
+    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, classifiers: list[Classifier], key: str | None
+) -> NewJob:
+    accepted = request.model_dump(mode="json", exclude_unset=True)
+    resolved = request.model_dump(mode="json", exclude_none=True)
+    for document in (accepted, resolved):
+        _name_by_digest(document, staged)
+    asked = _comparison if request.is_comparison else _single
+    methods = {explanation.method for explanation in request.asked_explanations().values()}
+    job = replace(
+        asked(request, resolved, classifiers),
+        method=methods.pop() if len(methods) == 1 else None,
+        inputs=tuple(staged.artifacts.values()),
+    )
+    return _asked_for(gateway, tenant, request, accepted, job, key)
+
+
+def _asked_for(
+    gateway: Gateway, tenant: str, request: JobRequest, accepted: dict[str, Any], job: NewJob, key: str | None
+) -> NewJob:
+    """The job with what every request says of its own, whatever it asks for."""
+    return replace(
+        job,
+        tenant=tenant,
+        request=accepted,
+        labels=request.labels,
+        priority=request.priority,
+        seed=request.seed,
+        idempotency_key=key,
+        idempotency_digest=None if key is None else canonical_digest(accepted),
+        max_attempts=gateway.settings.max_attempts,
+        deadline_s=request.deadline_s,
+    )
+
+
+def _single(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
+    if not classifiers:
+        return NewJob(kind=JobKind.SELF_TEST, request={}, resolved=resolved)
+    [classifier] = classifiers
+    cell = Cell(request=_pinned(request, resolved, classifier), model=classifier.identity)
+    return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
+
+
+def _comparison(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
+    explanations = [at(resolved, pointer) for pointer in request.asked_explanations()]
+    shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
+    cells = [
+        Cell(
+            request=_pinned(asked, copy.deepcopy(shared | {"explanation": explanations[index]}), classifier),
+            model=classifier.identity,
+            explanation=index,
+        )
+        for classifier in classifiers
+        for index, asked in enumerate(request.separated())
+    ]
+    identities = {classifier.identity.sha256: classifier.identity for classifier in classifiers}
+    return NewJob(
+        kind=JobKind.COMPARE,
+        request={},
+        resolved=Comparison(cells=cells).model_dump(mode="json"),
+        model=next(iter(identities.values())) if len(identities) == 1 else None,
+        cache_key=canonical_digest([cell.cache_key() for cell in cells]),
+    )
+
+
+def _name_by_digest(document: dict[str, Any], staged: Staged) -> None:
+    for pointer, digest in staged.digests.items():
+        reference = at(document, pointer)
+        for source in ("data", "part"):
+            reference.pop(source, None)
+        reference["image"] = digest
+
+
+def _pinned(request: JobRequest, resolved: dict[str, Any], classifier: Classifier) -> dict[str, Any]:
+    """The request of one explanation with the model's version and with classes by index."""
+    resolved["model"] = f"{classifier.identity.name}@{classifier.identity.version}"
+    for pointer, target in targets_of(request):
+        owner, _, name = pointer.rpartition("/")
+        indexed = with_indices(target, classifier)
+        at(resolved, owner)[name] = indexed if isinstance(indexed, str) else indexed.model_dump(mode="json")
+    return resolved

@@ -1,0 +1,147 @@
+"""From a request with a data set to the job that splits it."""
+
+from collections.abc import Iterator
+from math import ceil
+
+from contracts.datasets import DatasetVersion
+from contracts.digests import canonical_digest
+from contracts.jobs import JobRequest
+from contracts.problems import ErrorCode, FieldError
+from contracts.states import JobKind, ModelState
+from contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
+from service.gateway.gateway import Gateway
+from service.gateway.ready_models import Classifier, closest
+from service.http.problems import ProblemError, wrong_fields
+from service.submission.fits import wrong_fit
+from storage.artifacts.owned import owned_among
+from storage.ledger.records import NewJob, StoredArtifact
+from storage.registry.datasets import find_dataset, list_datasets
+
+MAX_SHARDS = 10_000
+METHOD = "decomposition"
+
+
+def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
+    """The job with its model, data sets and artefacts named by digest.
+
+    Raises:
+        ProblemError: One of them is not there, not ready, or does not fit the others.
+    """
+    task = request.task
+    assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
+    classifier = gateway.classifiers.ready(tenant, request.model)
+    detail = classifier.obstacle(METHOD, request.model)
+    if detail is not None and (task.task != "evaluate" or task.fit is not None):
+        raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
+    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", classifier)}
+    if (validation := getattr(task, "validation", None)) is not None:
+        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", classifier)
+    named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
+    stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
+    wrong = [
+        *_wrong_artifacts(request, classifier, stored),
+        *_wrong_sizes(task, classifier),
+        *_wrong_shards(task, pinned),
+    ]
+    if wrong:
+        raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
+    job = DataJob(model=classifier.identity, task=task, **pinned)
+    return NewJob(
+        kind=JobKind(task.task),
+        method=METHOD,
+        request={},
+        resolved=job.model_dump(mode="json"),
+        model=classifier.identity,
+        inputs=tuple(stored.values()),
+        cache_key=canonical_digest([_answered_by(job), request.seed]),
+    )
+
+
+def _answered_by(job: DataJob) -> dict[str, object]:
+    """What the answer depends on: digests, not names."""
+    names = {"name", "version"}
+    return job.model_dump(mode="json", exclude={"model": names, "dataset": names, "validation": names})
+
+
+def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, classifier: Classifier) -> PinnedDataset:
+    found = find_dataset(gateway.engine, tenant, ref)
+    if found is None:
+        name = ref.partition("@")[0]
+        listed = [one for one in list_datasets(gateway.engine, tenant) if one.state is ModelState.READY]
+        versions = {f"{one.name}@{one.version}" for one in listed if one.name == name}
+        known = sorted(versions or {one.name for one in listed})
+        detail = f"no data set {ref!r} is registered; {closest(ref, known)}"
+        raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.UNKNOWN_DATASET)
+    if found.state is not ModelState.READY or found.report is None or found.sha256 is None:
+        raise _not_ready(found, pointer)
+    return PinnedDataset(
+        name=found.name,
+        version=found.version,
+        sha256=found.sha256,
+        images=found.report.images,
+        classes=classes_of(found.report.labels, classifier, pointer),
+    )
+
+
+def _not_ready(found: DatasetVersion, pointer: str) -> ProblemError:
+    where = f"/v1/datasets/{found.name}/versions/{found.version}"
+    is_coming = found.state is ModelState.CHECKING
+    what = "still read by a worker: try again soon, or watch" if is_coming else "refused, the reasons are in"
+    detail = f"data set {found.name}@{found.version} is {what} {where}"
+    errors = [FieldError(pointer=pointer, detail=detail)]
+    return ProblemError(ErrorCode.DATASET_NOT_READY, detail, errors=errors, retryable=is_coming)
+
+
+def classes_of(labels: list[str], classifier: Classifier, pointer: str) -> list[int]:
+    """The model's class of each label: by name, by index, or in order where the model's classes have no names.
+
+    Raises:
+        ProblemError: Some labels are no classes.
+    """
+    count = classifier.report.classes
+    if all(label in classifier.labels for label in labels):
+        return [classifier.labels[label] for label in labels]
+    if all(label.isdecimal() and int(label) < count for label in labels):
+        return [int(label) for label in labels]
+    if not classifier.labels and len(labels) == count:
+        return list(range(count))
+    unknown = [label for label in labels if label not in classifier.labels]
+    expected = closest(unknown[0], list(classifier.labels)) if classifier.labels else f"it has {count} without names"
+    detail = (
+        f"{len(unknown)} of the data set's {len(labels)} labels are no classes of the model, first {unknown[0]!r}: "
+        f"{expected}"
+    )
+    raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.INVALID_OPTION)
+
+
+def _wrong_artifacts(
+    request: JobRequest, classifier: Classifier, stored: dict[str, StoredArtifact]
+) -> Iterator[FieldError]:
+    fit, weights = (getattr(request.task, name, None) for name in ("fit", "weights"))
+    if fit is not None:
+        yield from wrong_fit("/task/fit", fit, stored, classifier)
+    if weights is not None and weights not in stored:
+        yield FieldError(pointer="/task/weights", detail=f"no weights {weights}: the result of a retraining names some")
+
+
+def _wrong_sizes(task: Task, classifier: Classifier) -> Iterator[FieldError]:
+    """Numbers of features that the model does not have; a report that is older than them does not say."""
+    if not isinstance(task, FitTask | SweepTask) or (width := classifier.report.features) is None:
+        return
+    for name in ("n_initial", "n_features"):
+        given = getattr(task, name)
+        for place, size in enumerate(given) if isinstance(given, list) else [(None, given)]:
+            if size is not None and size > width:
+                pointer = f"/task/{name}" if place is None else f"/task/{name}/{place}"
+                detail = f"{name} is {size}, the final layer of the model has {width} features"
+                yield FieldError(pointer=pointer, detail=detail)
+
+
+def _wrong_shards(task: Task, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:
+    if isinstance(task, RetrainTask):  # which is one part, whatever the size of parts
+        return
+    size = task.shard_images
+    if sum(ceil(found.images / size) for found in pinned.values()) > MAX_SHARDS:
+        images = sum(found.images for found in pinned.values())
+        detail = f"{images:,} images in parts of {size} are more than {MAX_SHARDS:,} parts: ask for larger ones"
+        yield FieldError(pointer="/task/shard_images", detail=detail)

@@ -1,0 +1,66 @@
+"""The pages for people: what this is, the routes, the problems. Nothing on them comes from elsewhere."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader
+
+from contracts.problems import TITLES, ErrorCode
+from contracts.version import VERSION
+from service.description.problem_texts import EXPLANATIONS
+from service.http.problems import STATUS
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+_VERBS = ("get", "head", "post", "put", "patch", "delete")
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+
+
+def _page(template: str, **values: Any) -> HTMLResponse:  # noqa: ANN401 - whatever the template shows
+    return HTMLResponse(_templates().get_template(template).render(version=VERSION, **values), headers=_HEADERS)
+
+
+@router.get("/")
+async def home() -> HTMLResponse:
+    """What this is, with links."""
+    return _page("home.html")
+
+
+@router.get("/docs")
+async def docs(request: Request) -> HTMLResponse:
+    """Every route of the API description."""
+    description = request.app.openapi()
+    routes = [
+        (verb, path, operation)
+        for path, operations in description["paths"].items()
+        for verb, operation in operations.items()
+        if verb in _VERBS
+    ]
+    by_tag = {
+        tag["name"]: (tag["description"], [route for route in routes if tag["name"] == route[2]["tags"][0]])
+        for tag in description["tags"]
+    }
+    return _page("docs.html", description=description, by_tag=by_tag)
+
+
+@router.get("/problems")
+async def problems() -> HTMLResponse:
+    """Every problem."""
+    return _page("problems.html", problems=list(EXPLANATIONS.items()), titles=TITLES, status=STATUS)
+
+
+@router.get("/problems/{code}")
+async def problem(code: ErrorCode) -> HTMLResponse:
+    """One problem: the page that the `type` of a problem points at."""
+    return _page("problems.html", problems=[(code, EXPLANATIONS[code])], titles=TITLES, status=STATUS)

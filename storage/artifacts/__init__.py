@@ -1,0 +1,1 @@
+"""Files by their digest: where they are kept, and whose they are."""

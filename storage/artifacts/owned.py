@@ -1,0 +1,46 @@
+"""Whose artefact is whose: a digest can be guessed, so only what a tenant uploaded or was given can be read."""
+
+import time
+from collections.abc import Collection
+
+from sqlalchemy import Engine, and_, select, update
+
+from storage.database import reading, writing
+from storage.ledger.records import StoredArtifact
+from storage.ledger.statements import insert_missing
+from storage.tables import artifacts
+
+
+def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
+    """Enters an artefact that the tenant uploaded."""
+    row = {
+        "tenant": tenant,
+        "sha256": stored.sha256,
+        "media_type": stored.media_type,
+        "size": stored.size,
+        "details": stored.details,
+        "created_at": time.time(),
+    }
+    with writing(engine) as connection:
+        insert_missing(connection, artifacts, [row])
+        if stored.media_type.startswith("image/"):
+            # The same bytes may have come as something else, say as weights, when nobody looked whether they are one.
+            mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == stored.sha256)
+            other = and_(mine, artifacts.c.media_type != stored.media_type)
+            found = {"media_type": stored.media_type, "details": stored.details}
+            connection.execute(update(artifacts).where(other).values(found))
+
+
+def owned(engine: Engine, tenant: str, digest: str) -> StoredArtifact | None:
+    """The tenant's artefact, or None where it has none with this digest."""
+    return owned_among(engine, tenant, [digest]).get(digest)
+
+
+def owned_among(engine: Engine, tenant: str, digests: Collection[str]) -> dict[str, StoredArtifact]:
+    """Those of the digests that name artefacts of the tenant."""
+    if not digests:
+        return {}
+    mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256.in_(digests))
+    with reading(engine) as connection:
+        rows = connection.execute(select(artifacts).where(mine)).all()
+    return {row.sha256: StoredArtifact(row.sha256, row.media_type, row.size, row.details) for row in rows}

@@ -1,0 +1,270 @@
+"""The ledger as workers use it: claim, renew, finish. Every write is refused once the attempt is no longer theirs."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Double,
+    Engine,
+    Integer,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from contracts.jobs import Progress
+from contracts.problems import Problem
+from contracts.states import JobStatus
+from storage.database import writing
+from storage.ledger.jobs import enter
+from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
+from storage.ledger.statements import ENDED, EndedParts, count_children, enter_artifacts, hold_parents, settle
+from storage.tables import jobs, results
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What the ledger says of a claim."""
+
+    is_ours: bool
+    """False once another worker has the job, or it has ended: stop, nothing more will be accepted."""
+    cancel_requested: bool
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The job is done."""
+
+    body: dict[str, Any]
+    artifacts: Sequence[StoredArtifact] = ()
+    is_cacheable: bool = True
+    """False where the same request may have a better answer later."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The attempt failed; a retryable problem is tried again while attempts are left."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The job stopped because it was told to."""
+
+
+@dataclass(frozen=True)
+class FannedOut:
+    """The job was split; it waits for its children and is claimed again for the merge."""
+
+    children: Sequence[NewJob]
+
+
+Outcome = Succeeded | Failed | Cancelled | FannedOut
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What became of a finish."""
+
+    accepted: bool
+    """False where the attempt was no longer ours: nothing was written."""
+    wake: int = 0
+    """How many workers to wake: jobs that this finish put into the queue."""
+
+
+def claim(engine: Engine, worker: str, *, limit: int, lease_s: float) -> list[Claim]:
+    """Takes what policy says is next (priority, then age), with a lease and the next attempt number."""
+    now = time.time()
+    taken = {"now": now, "our_worker": worker, "until": now + lease_s, "most": limit}
+    with writing(engine) as connection:
+        rows = connection.execute(_CLAIM, taken).mappings().all()
+    return [claim_of(row) for row in sorted(rows, key=_policy)]
+
+
+def _policy(row: RowMapping) -> tuple[int, float, str]:
+    return -row["priority"], row["created_at"], row["id"]
+
+
+def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress | None = None) -> Renewal:
+    """Extends the lease, and shows the progress where there is some."""
+    statement, values = _RENEW, {**ours(claimed), "until": time.time() + lease_s}
+    if progress is not None:
+        statement = _RENEW_AND_SHOW
+        values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
+    with writing(engine) as connection:
+        row = connection.execute(statement, values).first()
+    return Renewal(is_ours=row is not None, cancel_requested=bool(row and row.cancel_requested))
+
+
+def finish(
+    engine: Engine, claimed: Claim, outcome: Outcome, *, also: Callable[[Connection], None] | None = None
+) -> Finish:
+    """Ends the attempt by compare-and-set on its number; `also` writes in the same transaction if it is accepted."""
+    if isinstance(outcome, FannedOut) and claimed.phase != "run":
+        raise ValueError(f"job {claimed.job_id} was split before: its {claimed.phase} cannot split it again")
+    now = time.time()
+    with writing(engine) as connection:
+        if claimed.parent_id is not None:
+            hold_parents(connection, jobs.c.id == claimed.job_id)
+        statement, values = _ending(claimed, outcome)
+        ended = connection.execute(statement, {**ours(claimed), **values, "now": now}).mappings().first()
+        if ended is None:
+            return Finish(accepted=False)
+        wake = 1 if ended["status"] == JobStatus.QUEUED else 0
+        if isinstance(outcome, Succeeded):
+            _enter_result(connection, claimed, outcome)
+        if isinstance(outcome, FannedOut) and ended["status"] == JobStatus.RUNNING:
+            wake = _enter_children(connection, claimed, outcome.children, now)
+        if also is not None:
+            also(connection)
+        if JobStatus(ended["status"]).is_terminal:
+            wake += settle(connection, [ended], now)
+    return Finish(accepted=True, wake=wake)
+
+
+def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) -> None:
+    row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
+    connection.execute(insert(results), row)
+    enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
+    if not outcome.is_cacheable:
+        connection.execute(update(jobs).where(jobs.c.id == claimed.job_id).values(cache_key=None))
+
+
+def _enter_children(connection: Connection, claimed: Claim, children: Sequence[NewJob], now: float) -> int:
+    done, work = 0, 0
+    for index, child in enumerate(children):
+        ours = replace(child, tenant=claimed.tenant, parent_id=claimed.job_id, shard_index=index)
+        if enter(connection, ours):
+            done, work = done + 1, work + child.work
+    # A child whose result is known ends as it is entered; where all do, or there is none, the merge is next.
+    merge = (done or not children) and count_children(connection, claimed.job_id, EndedParts(done, 0, work), now)
+    return len(children) - done + bool(merge)
+
+
+def ours(claimed: Claim) -> dict[str, Any]:
+    """The values of `OURS`."""
+    return {
+        "our_job": claimed.job_id,
+        "our_attempt": claimed.attempt,
+        "our_worker": claimed.worker,
+        "our_phase": claimed.phase,
+    }
+
+
+def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dict[str, Any]]:
+    """The statement that ends the attempt, and its values."""
+    match outcome:
+        case Succeeded():
+            return _SUCCEED, {}
+        case Cancelled():
+            return _CANCEL, {}
+        case FannedOut():
+            work = sum(child.work for child in outcome.children)
+            return _SPLIT, {"total": len(outcome.children), "work": work}
+        case Failed() if outcome.problem.retryable and claimed.attempt < claimed.max_attempts:
+            return _TRY_AGAIN, {}
+    return _FAIL, {"problem": outcome.problem.model_dump(mode="json", exclude_none=True)}
+
+
+def _unless_cancelled(going_on: dict[str, Any]) -> dict[str, Any]:
+    """The values with which a job goes on, or its end where a cancel came while it ran."""
+    end = {"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"}
+    return {
+        name: case((jobs.c.cancel_requested, end.get(name, jobs.c[name])), else_=going_on.get(name, jobs.c[name]))
+        for name in going_on | end
+    }
+
+
+def _end(values: dict[str, Any]) -> ReturningUpdate[Any]:
+    always = {"lease_until": None, "version": jobs.c.version + 1}
+    return update(jobs).where(OURS).values(always | values).returning(*ENDED)
+
+
+# Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
+_NOW = bindparam("now", type_=Double)
+OURS = and_(
+    jobs.c.id == bindparam("our_job"),
+    jobs.c.attempt == bindparam("our_attempt"),
+    jobs.c.worker == bindparam("our_worker"),
+    jobs.c.status == JobStatus.RUNNING.value,
+    # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
+    jobs.c.phase == bindparam("our_phase"),
+)
+"""The job of a claim, for as long as it is in the claimant's hands."""
+
+# A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
+_FOLLOWING = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.status == JobStatus.QUEUED.value,
+        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > _NOW, jobs.c.attempt > 0),
+    )
+    .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("following")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.id.in_(select(_FOLLOWING.c.id)), jobs.c.status == JobStatus.QUEUED.value)
+    .values(
+        status=JobStatus.RUNNING.value,
+        attempt=jobs.c.attempt + 1,
+        worker=bindparam("our_worker"),
+        lease_until=bindparam("until"),
+        started_at=func.coalesce(jobs.c.started_at, _NOW),
+        progress_stage="starting",
+        version=jobs.c.version + 1,
+    )
+    .returning(*CLAIM_COLUMNS)
+)
+
+_RENEW = update(jobs).where(OURS).values(lease_until=bindparam("until")).returning(jobs.c.cancel_requested)
+_RENEW_AND_SHOW = _RENEW.values(
+    progress_done=bindparam("done"),
+    progress_total=bindparam("total"),
+    progress_stage=bindparam("stage"),
+    version=jobs.c.version + 1,
+)
+
+_SUCCEED = _end(
+    {
+        "status": JobStatus.SUCCEEDED.value,
+        "finished_at": _NOW,
+        "progress_stage": "done",
+        "progress_done": jobs.c.progress_total,
+    }
+)
+_FAIL = _end(
+    {
+        "status": JobStatus.FAILED.value,
+        "finished_at": _NOW,
+        "progress_stage": "failed",
+        "error": bindparam("problem"),
+    }
+)
+_CANCEL = _end({"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"})
+_TRY_AGAIN = _end(_unless_cancelled({"status": JobStatus.QUEUED.value, "queued_at": _NOW, "progress_stage": "queued"}))
+_SPLIT = _end(
+    _unless_cancelled(
+        {
+            "phase": "wait",
+            "children_total": bindparam("total"),
+            "progress_done": 0,
+            "progress_total": bindparam("work"),
+            "progress_stage": "children",
+        }
+    )
+)

@@ -1,0 +1,137 @@
+"""Statements that more than one part of the ledger needs."""
+
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, Table, and_, case, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import Update
+
+from contracts.problems import ErrorCode, problem
+from contracts.states import JobKind, JobStatus, ModelState
+from storage.ledger.records import StoredArtifact
+from storage.tables import artifacts, datasets, job_artifacts, jobs, models
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts the rows whose key is not there yet."""
+    if not rows:
+        return
+    connection.execute(_insert_missing(connection.dialect.name, table), list(rows))
+
+
+@cache
+def _insert_missing(dialect: str, table: Table) -> Executable:
+    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    return statement.on_conflict_do_nothing()
+
+
+def enter_artifacts(
+    connection: Connection, tenant: str, job_id: str, role: str, stored: Sequence[StoredArtifact]
+) -> None:
+    """Enters artefacts and the job's references to them."""
+    now = time.time()
+    # In one order for all: two transactions that enter the same artefacts never wait for each other in a circle.
+    distinct = sorted({item.sha256: item for item in stored}.values(), key=lambda item: item.sha256)
+    rows = [
+        {
+            "tenant": tenant,
+            "sha256": item.sha256,
+            "media_type": item.media_type,
+            "size": item.size,
+            "details": item.details,
+            "created_at": now,
+        }
+        for item in distinct
+    ]
+    insert_missing(connection, artifacts, rows)
+    references = [{"job_id": job_id, "sha256": item.sha256, "role": role} for item in distinct]
+    insert_missing(connection, job_artifacts, references)
+
+
+ENDED = (jobs.c.id, jobs.c.parent_id, jobs.c.status, jobs.c.kind, jobs.c.work_estimated)
+"""What `settle` must know of a job that ended."""
+
+
+def hold_parents(connection: Connection, children: ColumnElement[bool]) -> None:
+    """Locks the parents of some jobs, before these are written to.
+
+    Whoever writes to a parent and to its children takes the parent first; two transactions that took them in opposite
+    orders would wait for each other. SQLite has one writer and no such locks.
+    """
+    if connection.dialect.name == "postgresql":
+        parents = select(jobs.c.parent_id).where(children)
+        connection.execute(select(jobs.c.id).where(jobs.c.id.in_(parents)).order_by(jobs.c.id).with_for_update())
+
+
+def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> int:
+    """What the end of jobs means for others, in the transaction that ends them.
+
+    A child is counted by its parent, which the last one puts into the queue for the merge; a model or data
+    set whose check did not come to an answer is refused.
+
+    Returns:
+        How many parents were queued, so that as many workers must be woken.
+    """
+    for row in ended:
+        if (checked := _CHECKED.get(row["kind"])) is not None:
+            connection.execute(_refuse_unchecked(*checked, row["id"], row["status"]))
+    parts: dict[str, EndedParts] = {}
+    for row in ended:
+        if row["parent_id"] is not None:
+            parts[row["parent_id"]] = parts.get(row["parent_id"], EndedParts()).and_one(row)
+    return sum(count_children(connection, parent, parts[parent], now) for parent in sorted(parts))
+
+
+class EndedParts(NamedTuple):
+    """Children of one parent that ended together."""
+
+    done: int = 0
+    failed: int = 0
+    work: int = 0
+    """Their units of work."""
+
+    def and_one(self, row: RowMapping) -> "EndedParts":
+        """The same with one more, a row of `ENDED`."""
+        # Jobs that were entered by an older version say nothing of their work.
+        work = int(row["work_estimated"] or 1)
+        return EndedParts(self.done + 1, self.failed + (row["status"] != JobStatus.SUCCEEDED), self.work + work)
+
+
+_CHECKED: dict[str, tuple[Table, ErrorCode]] = {
+    JobKind.CHECK: (models, ErrorCode.INVALID_MODEL),
+    JobKind.INGEST: (datasets, ErrorCode.INVALID_DATASET),
+}
+"""Kinds of job that decide on a version, with its table and the problem of one that nobody decided on."""
+
+
+def _refuse_unchecked(table: Table, code: ErrorCode, job_id: str, status: str) -> Update:
+    reason = problem(code, f"the job that checks it ended as {status} without an answer: register it again").model_dump(
+        mode="json", exclude_none=True
+    )
+    unchecked = and_(table.c.job_id == job_id, table.c.state == ModelState.CHECKING.value)
+    return update(table).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
+
+
+def count_children(connection: Connection, parent_id: str, ended: EndedParts, now: float) -> bool:
+    """Adds ended children to a parent that waits for them; whether these were the last, so that the merge is queued."""
+    is_last = jobs.c.children_done + ended.done >= jobs.c.children_total
+    statement = (
+        update(jobs)
+        .where(and_(jobs.c.id == parent_id, jobs.c.status == JobStatus.RUNNING.value, jobs.c.phase == "wait"))
+        .values(
+            children_done=jobs.c.children_done + ended.done,
+            children_failed=jobs.c.children_failed + ended.failed,
+            progress_done=jobs.c.progress_done + ended.work,
+            version=jobs.c.version + 1,
+            status=case((is_last, JobStatus.QUEUED.value), else_=jobs.c.status),
+            phase=case((is_last, "merge"), else_=jobs.c.phase),
+            queued_at=case((is_last, now), else_=jobs.c.queued_at),
+            # The merge has attempts of its own.
+            max_attempts=case((is_last, jobs.c.max_attempts + jobs.c.attempt), else_=jobs.c.max_attempts),
+        )
+        .returning(jobs.c.phase)
+    )
+    return connection.execute(statement).scalar() == "merge"

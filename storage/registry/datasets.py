@@ -1,0 +1,115 @@
+"""The registry of data sets: registered from a source, read by a worker, named by their content ever after."""
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, delete, select
+
+from contracts.base import Sha256
+from contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
+from contracts.digests import canonical_digest
+from contracts.problems import Problem
+from contracts.states import TERMINAL, ModelState
+from storage.database import reading, writing
+from storage.ledger.records import NewJob, instant
+from storage.registry.versions import Registry, VersionExistsError
+from storage.tables import datasets, job_artifacts, jobs
+
+__all__ = ["VersionExistsError"]
+
+SHOWN_JOBS = 5
+_REGISTRY = Registry(datasets, "data set")
+
+
+class DatasetInUseError(Exception):
+    """A data set that jobs use cannot be deleted."""
+
+
+def register(engine: Engine, tenant: str, spec: DatasetSpec, ingest: NewJob) -> tuple[DatasetVersion, bool]:
+    """Enters a version and the job that reads it in one transaction.
+
+    Returns:
+        The version, and whether it is new: the same source may be registered again, a refused version replaced.
+
+    Raises:
+        VersionExistsError: The version has another source, or other labels.
+    """
+    asked = canonical_digest(spec.model_dump(mode="json", include={"source", "labels"}))
+    row, is_new = _REGISTRY.register(engine, tenant, spec, asked, ingest)
+    return _version(row), is_new
+
+
+def find_dataset(engine: Engine, tenant: str, ref: str) -> DatasetVersion | None:
+    """The version that `name@version` names, or the newest ready one of `name` (the newest of all if none is ready)."""
+    row = _REGISTRY.find(engine, tenant, ref)
+    return None if row is None else _version(row)
+
+
+def dataset_by_digest(engine: Engine, tenant: str, sha256: Sha256) -> DatasetVersion | None:
+    """A version with this content."""
+    mine = and_(datasets.c.tenant == tenant, datasets.c.artifact == sha256)
+    with reading(engine) as connection:
+        row = connection.execute(select(datasets).where(mine).limit(1)).mappings().first()
+    return None if row is None else _version(row)
+
+
+def list_datasets(engine: Engine, tenant: str, name: str | None = None) -> list[DatasetVersion]:
+    """All versions, of one name or of all, by name and age, without the names of refused files."""
+    return [_in_short(_version(row)) for row in _REGISTRY.listed(engine, tenant, name)]
+
+
+def accept(connection: Connection, tenant: str, ingest_job: str, report: DatasetReport, sha256: Sha256) -> None:
+    """Makes the version that the job read ready; part of the transaction that finishes the job."""
+    _REGISTRY.accept(connection, tenant, ingest_job, report, artifact=sha256)
+
+
+def refuse(connection: Connection, tenant: str, ingest_job: str, reason: Problem) -> None:
+    """Refuses the version that the job read; part of the transaction that finishes the job."""
+    _REGISTRY.refuse(connection, tenant, ingest_job, reason)
+
+
+def remove(engine: Engine, tenant: str, name: str, version: str) -> bool:
+    """Forgets a version; False where there is none.
+
+    Raises:
+        DatasetInUseError: Jobs that have not ended use it, or one still reads it: the message names them.
+    """
+    chosen = _REGISTRY.is_one(tenant, name, version)
+    with writing(engine) as connection:
+        row = connection.execute(select(datasets).where(chosen).with_for_update()).mappings().first()
+        if row is None:
+            return False
+        if using := _users(connection, tenant, row):
+            more = f" and {len(using) - SHOWN_JOBS} more" if len(using) > SHOWN_JOBS else ""
+            raise DatasetInUseError(
+                f"data set {name}@{version} is used by {', '.join(using[:SHOWN_JOBS])}{more}: "
+                "wait for their end, or cancel them"
+            )
+        connection.execute(delete(datasets).where(chosen))
+    return True
+
+
+def _users(connection: Connection, tenant: str, row: RowMapping) -> list[str]:
+    """Jobs that have not ended and read the version, or its content."""
+    is_live = and_(jobs.c.tenant == tenant, jobs.c.status.not_in([status.value for status in TERMINAL]))
+    by_content = select(job_artifacts.c.job_id).where(
+        job_artifacts.c.sha256 == row["artifact"], job_artifacts.c.role == "input"
+    )
+    is_user = jobs.c.id.in_(by_content) if row["state"] == ModelState.READY else jobs.c.id == row["job_id"]
+    return list(connection.scalars(select(jobs.c.id).where(is_live, is_user).order_by(jobs.c.created_at, jobs.c.id)))
+
+
+def _version(row: RowMapping) -> DatasetVersion:
+    return DatasetVersion(
+        name=row["name"],
+        version=row["version"],
+        state=row["state"],
+        sha256=row["artifact"],
+        report=DatasetReport.model_validate(row["report"]) if row["report"] else None,
+        created_at=instant(row["created_at"]),
+        error=Problem.model_validate(row["error"]) if row["error"] else None,
+        check_job=row["job_id"],
+    )
+
+
+def _in_short(version: DatasetVersion) -> DatasetVersion:
+    if version.report is None:
+        return version
+    return version.model_copy(update={"report": version.report.model_copy(update={"refusals": []})})

@@ -1,0 +1,94 @@
+"""The model registry: versions are registered, checked by a worker, and never change."""
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, select
+
+from contracts.identity import ModelIdentity
+from contracts.models import ModelReport, ModelSpec, ModelVersion
+from contracts.problems import Problem
+from contracts.states import ModelState
+from storage.database import reading
+from storage.ledger.records import NewJob, instant
+from storage.registry.versions import ByReference, Registry, VersionExistsError
+from storage.tables import models
+
+__all__ = ["VersionExistsError"]
+
+_REGISTRY = Registry(models, "model")
+_IDENTITY = ByReference(models, models.c.state, models.c.name, models.c.version, models.c.sha256)
+
+
+def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: NewJob) -> tuple[ModelVersion, bool]:
+    """Enters a version and the job that checks it in one transaction.
+
+    Returns:
+        The version, and whether it is new: the same content may be registered again, a refused version replaced.
+
+    Raises:
+        VersionExistsError: The version has another content.
+    """
+    row, is_new = _REGISTRY.register(engine, tenant, spec, digest, check, artifact=spec.weights.sha256)
+    return _version(row), is_new
+
+
+def find_model(engine: Engine, tenant: str, ref: str) -> ModelVersion | None:
+    """The version that `name@version` names, or the newest ready one of `name` (the newest of all if none is ready)."""
+    row = _REGISTRY.find(engine, tenant, ref)
+    return None if row is None else _version(row)
+
+
+def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelIdentity] | None:
+    """State and identity of the version that `find_model` finds, without its specification and report."""
+    with reading(engine) as connection:
+        row = connection.execute(*_IDENTITY.named(tenant, ref)).first()
+    if row is None:
+        return None
+    return ModelState(row.state), ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
+
+
+def list_models(engine: Engine, tenant: str, name: str | None = None) -> list[ModelVersion]:
+    """All versions, of one name or of all, by name and age."""
+    return [_version(row) for row in _REGISTRY.listed(engine, tenant, name)]
+
+
+def spec_by_digest(engine: Engine, tenant: str, digest: str) -> ModelSpec | None:
+    """The specification with this digest: what a worker loads for a job that is pinned to it."""
+    mine = and_(models.c.tenant == tenant, models.c.sha256 == digest)
+    with reading(engine) as connection:
+        spec = connection.execute(select(models.c.spec).where(mine).limit(1)).scalar()
+    return None if spec is None else ModelSpec.model_validate(spec)
+
+
+def report_of(engine: Engine, tenant: str, name: str, version: str) -> ModelReport | None:
+    """What the worker found, once the version is ready."""
+    with reading(engine) as connection:
+        report = connection.execute(select(models.c.report).where(_REGISTRY.is_one(tenant, name, version))).scalar()
+    return None if report is None else ModelReport.model_validate(report)
+
+
+def accept(connection: Connection, tenant: str, check_job: str, report: ModelReport) -> None:
+    """Makes the version that the job checked ready; part of the transaction that finishes the job."""
+    _REGISTRY.accept(connection, tenant, check_job, report)
+
+
+def refuse(connection: Connection, tenant: str, check_job: str, reason: Problem) -> None:
+    """Refuses the version that the job checked; part of the transaction that finishes the job."""
+    _REGISTRY.refuse(connection, tenant, check_job, reason)
+
+
+def _version(row: RowMapping) -> ModelVersion:
+    spec = ModelSpec.model_validate(row["spec"])
+    return ModelVersion(
+        name=row["name"],
+        version=row["version"],
+        state=row["state"],
+        sha256=row["sha256"],
+        architecture=spec.architecture,
+        preprocessing=spec.preprocessing,
+        labels=spec.labels,
+        backgrounds=spec.backgrounds,
+        decomposed=spec.decomposed,
+        classes=(row["report"] or {}).get("classes"),
+        created_at=instant(row["created_at"]),
+        error=Problem.model_validate(row["error"]) if row["error"] else None,
+        check_job=row["job_id"],
+    )

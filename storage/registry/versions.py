@@ -1,0 +1,148 @@
+"""What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
+
+import time
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from contracts.base import Wire
+from contracts.problems import Problem
+from contracts.states import ModelState
+from storage.database import reading, writing
+from storage.ledger.jobs import enter
+from storage.ledger.records import NewJob
+
+
+class VersionExistsError(Exception):
+    """The version is registered already, with another content."""
+
+
+class ByReference:
+    """A query for what a reference means, built once for every job that makes one."""
+
+    def __init__(self, table: Table, *columns: Any) -> None:  # noqa: ANN401 - as `select` takes them
+        mine = select(*columns).where(table.c.tenant == bindparam("tenant"), table.c.name == bindparam("name"))
+        is_ready = table.c.state == ModelState.READY.value
+        self._newest = mine.order_by(is_ready.desc(), table.c.created_at.desc()).limit(1)
+        self._exact = mine.where(table.c.version == bindparam("version"))
+
+    def named(self, tenant: str, ref: str) -> tuple[Select[Any], dict[str, str]]:
+        """The query and its values for `name@version`, or for the newest ready one of `name`."""
+        name, _, version = ref.partition("@")
+        if version:
+            return self._exact, {"tenant": tenant, "name": name, "version": version}
+        return self._newest, {"tenant": tenant, "name": name}
+
+
+class Registry:
+    """The versions in one table."""
+
+    def __init__(self, table: Table, noun: str) -> None:
+        self._table, self._noun = table, noun
+        self._whole = ByReference(table, table)
+
+    def register(
+        self, engine: Engine, tenant: str, spec: Wire, sha256: str, check: NewJob, *, artifact: str | None = None
+    ) -> tuple[RowMapping, bool]:
+        """Enters a version and the job that decides on it in one transaction.
+
+        Args:
+            engine: The ledger's.
+            tenant: Whose version it is.
+            spec: What is registered; it has `name` and `version`.
+            sha256: Digest of what is registered: the same may be registered again, a refused version replaced.
+            check: The job that decides.
+            artifact: The file it comes from.
+
+        Returns:
+            The version, and whether it is new.
+
+        Raises:
+            VersionExistsError: The version has another content.
+        """
+        document = spec.model_dump(mode="json")
+        chosen = self.is_one(tenant, document["name"], document["version"])
+        row = {
+            "tenant": tenant,
+            "name": document["name"],
+            "version": document["version"],
+            "sha256": sha256,
+            "artifact": artifact,
+            "state": ModelState.CHECKING.value,
+            "spec": document,
+            "report": None,
+            "error": None,
+            "job_id": check.id,
+            "created_at": time.time(),
+        }
+        look = select(self._table).where(chosen)
+        try:
+            with writing(engine) as connection:
+                # Held, so that only one of several replaces a refused version.
+                known = connection.execute(look.with_for_update()).mappings().first()
+                if known is not None and known["state"] != ModelState.REFUSED:
+                    return self._require_same(known, sha256), False
+                if known is not None:
+                    connection.execute(update(self._table).where(chosen).values(row))
+                else:
+                    connection.execute(insert(self._table), row)
+                enter(connection, check, use_cache=False)
+                return connection.execute(look).mappings().one(), True
+        except IntegrityError:  # another process registered the version between our look and our insert
+            with reading(engine) as connection:
+                row_now = connection.execute(look).mappings().one()
+            return self._require_same(row_now, sha256), False
+
+    def find(self, engine: Engine, tenant: str, ref: str) -> RowMapping | None:
+        """The version that `name@version` names, or the newest ready one of `name` (the newest if none is ready)."""
+        with reading(engine) as connection:
+            return connection.execute(*self._whole.named(tenant, ref)).mappings().first()
+
+    def listed(self, engine: Engine, tenant: str, name: str | None = None) -> list[RowMapping]:
+        """All versions, of one name or of all, by name and age."""
+        table = self._table
+        query = select(table).where(table.c.tenant == tenant).order_by(table.c.name, table.c.created_at)
+        if name is not None:
+            query = query.where(table.c.name == name)
+        with reading(engine) as connection:
+            return list(connection.execute(query).mappings())
+
+    def accept(self, connection: Connection, tenant: str, check_job: str, report: Wire, **more: str) -> None:
+        """Makes the version that the job decided on ready; part of the transaction that finishes the job."""
+        ready = {"state": ModelState.READY.value, "report": report.model_dump(mode="json"), **more}
+        self._decide(connection, tenant, check_job, ready)
+
+    def refuse(self, connection: Connection, tenant: str, check_job: str, reason: Problem) -> None:
+        """Refuses the version that the job decided on; part of the transaction that finishes the job."""
+        error = reason.model_dump(mode="json", exclude_none=True)
+        self._decide(connection, tenant, check_job, {"state": ModelState.REFUSED.value, "error": error})
+
+    def is_one(self, tenant: str, name: str, version: str) -> ColumnElement[bool]:
+        """The condition of one version."""
+        columns = self._table.c
+        return and_(columns.tenant == tenant, columns.name == name, columns.version == version)
+
+    def _decide(self, connection: Connection, tenant: str, check_job: str, values: dict[str, Any]) -> None:
+        mine = and_(self._table.c.tenant == tenant, self._table.c.job_id == check_job)
+        connection.execute(update(self._table).where(mine).values(values))
+
+    def _require_same(self, row: RowMapping, sha256: str) -> RowMapping:
+        if row["sha256"] != sha256:
+            raise VersionExistsError(
+                f"{self._noun} {row['name']} has a version {row['version']} with another content: "
+                "a version never changes, register this one under a new version"
+            )
+        return row

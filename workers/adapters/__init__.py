@@ -1,1 +1,0 @@
-"""From a call of a job to a function of the engine and back, one file a method."""

@@ -1,0 +1,193 @@
+"""Which class each file of a source belongs to: by its folder, or by `labels.csv`."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from contracts.datasets import SHOWN_REFUSALS, RefusedFile
+from workers.datasets.entries import plain, shown
+from workers.problems import InvalidDataset
+
+TABLE = "labels.csv"
+_COLUMNS = ("file", "label")
+_MAX_LABEL = 200
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
+
+
+class Kept(NamedTuple):
+    """An image that can be decoded, and where its bytes lie for now."""
+
+    name: str
+    offset: int
+    size: int
+    digest: bytes
+
+
+class Placed(NamedTuple):
+    """An image of the data set."""
+
+    label: int
+    name: str
+    kept: Kept
+
+
+@dataclass
+class Refusals:
+    """Files that are left out: counted, and the first of them named."""
+
+    count: int = 0
+    named: list[RefusedFile] = field(default_factory=list)
+
+    def add(self, name: str, reason: str) -> None:
+        """Notes a file."""
+        self.count += 1
+        if len(self.named) < SHOWN_REFUSALS:
+            self.named.append(RefusedFile(name=shown(name), reason=reason))
+
+
+@dataclass
+class Found:
+    """What was read of a source."""
+
+    kept: list[Kept] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    """Names of all files, refused ones included."""
+    tables: dict[str, bytes] = field(default_factory=dict)
+    """Each `labels.csv` that may be the root's, by its name."""
+    classes: dict[str, str] = field(default_factory=dict)
+    """The class of each file whose source says it beside the name."""
+    refusals: Refusals = field(default_factory=Refusals)
+
+
+class Arranged(NamedTuple):
+    """The images in the order of the data set."""
+
+    labels: list[str]
+    placed: list[Placed]
+    duplicates: int
+
+
+def arrange(found: Found, labels: list[str]) -> Arranged:
+    """Orders the images by class and name, and leaves out what has no class, or two.
+
+    Args:
+        found: What was read; files that are left out are noted in its refusals.
+        labels: The classes in their order; without any, the folders by name, or by value where all are numbers.
+
+    Raises:
+        InvalidDataset: `labels.csv` cannot be used.
+    """
+    root = _root(found)
+    named = list(_labelled(found, root))
+    known = labels or _ordered({label for _, label in named})
+    chosen = _classes(known, {label for _, label in named}, may_number=bool(labels))
+    placed = []
+    for kept, label in named:
+        if (position := chosen.get(label)) is None:
+            found.refusals.add(kept.name, f"its class {label!r} is none of the {len(known)} labels {_first(known)}")
+        else:
+            placed.append(Placed(position, kept.name.removeprefix(root), kept))
+    unique, duplicates = _without_duplicates(placed, found.refusals)
+    return Arranged(known, sorted(unique), duplicates)
+
+
+def _first(labels: list[str]) -> str:
+    return ", ".join(map(repr, labels[:3])) + (", ..." if len(labels) > 3 else "")
+
+
+def _root(found: Found) -> str:
+    """The one folder that everything lies in, with its slash; empty where classes lie at the top."""
+    if TABLE in found.tables or found.classes or not found.kept:
+        return ""
+    tops = {kept.name.partition("/")[0] for kept in found.kept}
+    top = f"{min(tops)}/"
+    has_classes_below = all(kept.name.count("/") > 1 for kept in found.kept)
+    return top if len(tops) == 1 and (f"{top}{TABLE}" in found.tables or has_classes_below) else ""
+
+
+def _labelled(found: Found, root: str) -> Iterator[tuple[Kept, str]]:
+    """Each image with the name of its class."""
+    table = found.tables.get(f"{root}{TABLE}")
+    by_file = found.classes or (None if table is None else _parsed(table, root, found))
+    for kept in found.kept:
+        folder, slash, _ = kept.name.removeprefix(root).partition("/")
+        label = (folder if slash else None) if by_file is None else by_file.get(kept.name)
+        if label is None:
+            lacking = (
+                "it lies in no folder, which would be its class" if by_file is None else f"{TABLE} does not list it"
+            )
+            found.refusals.add(kept.name, lacking)
+        elif len(label) > _MAX_LABEL:
+            found.refusals.add(kept.name, f"its class has {len(label)} characters, at most {_MAX_LABEL} are accepted")
+        else:
+            yield kept, label
+
+
+def _parsed(table: bytes, root: str, found: Found) -> dict[str, str]:
+    """The class of each file that the table lists; lines that cannot be used are refused."""
+    labels: dict[str, str] = {}
+    unlabelled, twofold = set(), set()
+    for number, file, label in _lines(table):
+        if not file or not label:
+            found.refusals.add(f"{TABLE}, line {number}", "expected a file and a label")
+            unlabelled.add(root + plain(file))
+            continue
+        name = root + plain(file)
+        if name not in found.seen:
+            found.refusals.add(file, f"{TABLE} lists it in line {number}, but it is not there")
+        elif labels.setdefault(name, label) != label:
+            twofold.add(name)
+    for name in sorted(twofold):
+        found.refusals.add(name, f"{TABLE} gives it two classes")
+    without = twofold | (unlabelled - labels.keys())
+    found.kept = [kept for kept in found.kept if kept.name not in without]
+    return labels
+
+
+def _lines(table: bytes) -> Iterator[tuple[int, str, str]]:
+    try:
+        lines = csv.DictReader(io.StringIO(table.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        columns = lines.fieldnames or []
+        if any(columns.count(column) != 1 for column in _COLUMNS):
+            raise InvalidDataset(f"{TABLE} begins with the columns {shown(', '.join(columns))!r}: expected file,label")
+        for line in lines:
+            yield lines.line_num, (line["file"] or "").strip(), (line["label"] or "").strip()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidDataset(f"{TABLE} is no CSV in UTF-8 ({error}): expected the columns file,label") from error
+
+
+def _ordered(labels: set[str]) -> list[str]:
+    are_numbers = all(_NUMBER.fullmatch(label) for label in labels)
+    return sorted(labels, key=lambda label: (float(label) if are_numbers else 0, label))
+
+
+def _classes(known: list[str], given: Iterable[str], *, may_number: bool) -> dict[str, int]:
+    """The position of each class that is named, or, where labels were given, numbered."""
+    positions = {label: position for position, label in enumerate(known)}
+    if may_number:
+        for label in given:
+            if label.isascii() and label.isdecimal() and len(label) < 8 and int(label) < len(known):
+                positions.setdefault(label, int(label))
+    return positions
+
+
+def _without_duplicates(placed: list[Placed], refusals: Refusals) -> tuple[list[Placed], int]:
+    """One image of each content (the first by name; none where two classes have it), and how many more there were."""
+    unique, duplicates = [], 0
+    ordered = sorted(placed, key=lambda one: (one.kept.digest, one.label, one.name))
+    for _, group in groupby(ordered, key=lambda one: one.kept.digest):
+        same = list(group)
+        first = same[0]
+        other = next((one for one in same if one.label != first.label), None)
+        if other is None:
+            unique.append(first)
+            duplicates += len(same) - 1
+            continue
+        for one in same:
+            twin = other if one.label == first.label else first
+            refusals.add(one.name, f"{twin.name}, of another class, has the same bytes")
+    return unique, duplicates

@@ -1,0 +1,146 @@
+"""Reading a data set: batches of inputs, fetched, decoded and prepared ahead of the network."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from contracts.base import Sha256
+from contracts.datasets import DatasetIndex
+from contracts.models import ModelSpec
+from storage.artifacts.owned import owned
+from storage.artifacts.store import ArtifactStore
+from workers.context import WorkerContext
+from workers.datasets.ahead import ahead
+from workers.images.decoding import decode
+from workers.images.preprocessing import preprocess
+from workers.problems import InvalidDataset, InvalidImage
+
+LARGEST_READ = 64 * 1024 * 1024
+"""Bytes of the pack that one thread holds at once, unless a single image is larger."""
+
+
+@lru_cache(maxsize=2)  # a data set and the one for validation, whose shards follow each other
+def _index(store: ArtifactStore, sha256: Sha256) -> DatasetIndex:
+    """Parsed once for all shards: its digest names what never changes."""
+    return DatasetIndex.model_validate_json(store.get(sha256))
+
+
+class Batch(NamedTuple):
+    """Some images in a row."""
+
+    inputs: Tensor
+    """`(b, channels, height, width)`, float32, on the device."""
+    labels: Tensor
+    """`int64 (b,)`, on the device."""
+    positions: list[int]
+    """In the data set."""
+
+
+class DatasetReader:
+    """A data set of a tenant, by its digest."""
+
+    def __init__(self, context: WorkerContext, tenant: str, sha256: Sha256) -> None:
+        """Reads the index.
+
+        Raises:
+            InvalidDataset: The tenant has no such data set, or its index is gone.
+        """
+        self._store, self._max_pixels = context.store, context.settings.max_image_pixels
+        if owned(context.engine, tenant, sha256) is None:
+            raise InvalidDataset(f"there is no data set with the content {sha256}: register it")
+        try:
+            self._index = _index(self._store, sha256)
+        except FileNotFoundError as error:
+            raise self._gone(sha256) from error
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes."""
+        return self._index.labels
+
+    @property
+    def classes(self) -> list[int]:
+        """The class of each image, in the order of the images."""
+        return self._index.classes
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each image."""
+        return self._index.names
+
+    def __len__(self) -> int:
+        return len(self._index.names)
+
+    def image(self, position: int) -> bytes:
+        """The file of one image."""
+        [(_, content)] = self._files([position])
+        return content
+
+    def batches(
+        self, spec: ModelSpec, positions: Sequence[int], *, batch_size: int, device: torch.device | str
+    ) -> Iterator[Batch]:
+        """The images at some positions in that order, as the model sees them.
+
+        Args:
+            spec: The model's, whose preprocessing is applied.
+            positions: Of the images; those that follow each other are read together.
+            batch_size: Images of each batch but the last.
+            device: Where the batches go, from pinned memory where it is a GPU.
+
+        Raises:
+            InvalidImage: An image does not fit the model's preprocessing.
+            InvalidDataset: The pack is gone from the store.
+        """
+        target = torch.device(device)
+        runs = (list(positions[start : start + batch_size]) for start in range(0, len(positions), batch_size))
+        for batch in ahead(lambda positions: self._prepared(spec, positions, pin=target.type == "cuda"), runs):
+            inputs, labels = (tensor.to(target, non_blocking=True) for tensor in (batch.inputs, batch.labels))
+            yield Batch(inputs, labels, batch.positions)
+
+    def _prepared(self, spec: ModelSpec, positions: list[int], *, pin: bool) -> Batch:
+        inputs = torch.stack([self._row(spec, position, content) for position, content in self._files(positions)])
+        labels = torch.tensor([self.classes[position] for position in positions])
+        return Batch(inputs.pin_memory(), labels.pin_memory(), positions) if pin else Batch(inputs, labels, positions)
+
+    def _row(self, spec: ModelSpec, position: int, content: bytes) -> Tensor:
+        try:
+            picture = decode(content, spec.preprocessing.color, max_pixels=self._max_pixels)
+            return preprocess(picture, spec.preprocessing).tensor
+        except InvalidImage as error:
+            raise InvalidImage(f"{self.names[position]}: {error}") from error
+
+    def _files(self, positions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """The files of images, each read together with those that lie next to it."""
+        offsets, sizes = self._index.offsets, self._index.sizes
+        for near in self._neighbours(positions):
+            begin = offsets[near[0]]
+            block = self._read(begin, offsets[near[-1]] + sizes[near[-1]])
+            for position in near:
+                first = offsets[position] - begin
+                yield position, block[first : first + sizes[position]]
+
+    def _neighbours(self, positions: Sequence[int]) -> Iterator[list[int]]:
+        """Runs of images that lie one after another, as long as that stays modest."""
+        offsets, sizes = self._index.offsets, self._index.sizes
+        run: list[int] = []
+        for position in positions:
+            is_next = bool(run) and position == run[-1] + 1
+            if run and not (is_next and offsets[position] + sizes[position] - offsets[run[0]] <= LARGEST_READ):
+                yield run
+                run = []
+            run.append(position)
+        if run:
+            yield run
+
+    def _read(self, start: int, end: int) -> bytes:
+        try:
+            return self._store.read_range(self._index.pack, start, end)
+        except FileNotFoundError as error:
+            raise self._gone(self._index.pack) from error
+
+    @staticmethod
+    def _gone(sha256: Sha256) -> InvalidDataset:
+        return InvalidDataset(f"the artefact {sha256} of the data set is gone from the store: register it again")

@@ -1,0 +1,1 @@
+"""Pictures, charts and raw files of a result."""

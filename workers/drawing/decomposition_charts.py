@@ -1,0 +1,98 @@
+"""Charts of fitted decompositions."""
+
+from collections.abc import Sequence
+
+import torch
+
+from attribution import Influential, overlap
+from contracts.results import DecompositionResult
+from contracts.tasks import SweepReport
+from workers.drawing.charts import figure_of, png
+from workers.drawing.rendering import RenderedFile
+
+_CLASSES = 12
+"""Panels of the histogram, of the classes with the most images."""
+_BARS = 24
+_NAMED = 40
+"""Classes whose names fit at a heatmap's side."""
+
+
+def class_name(labels: Sequence[str], index: int) -> str:
+    """What a class is called."""
+    return labels[index] if index < len(labels) else str(index)
+
+
+def histogram_chart(influential: Influential, labels: Sequence[str]) -> RenderedFile:
+    """How often features are among the largest of a class's images: the most frequent first, those kept in colour."""
+    chosen = influential.images.argsort(descending=True, stable=True)[:_CLASSES].sort().values.tolist()
+    columns = min(4, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure = figure_of(3.4 * columns, 2.1 * rows)
+    for place, index in enumerate(chosen):
+        panel = figure.add_subplot(rows, columns, place + 1)
+        counts, features = influential.histogram[index].sort(descending=True, stable=True)
+        counts, features = counts[:_BARS], features[:_BARS]
+        kept = torch.isin(features, influential.indices[index]).tolist()
+        shares = (100 * counts / influential.images[index].clamp(min=1)).tolist()
+        panel.bar(range(len(shares)), shares, color=["#b2182b" if one else "#bbbbbb" for one in kept])
+        panel.set_xticks(range(len(shares)), [str(one) for one in features.tolist()], rotation=90, fontsize=6)
+        panel.set_title(f"{class_name(labels, index)}  ({int(influential.images[index])} images)", fontsize=9)
+        panel.set_ylabel("% of images", fontsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    return png("histogram", figure)
+
+
+def overlap_chart(influential: Influential, labels: Sequence[str]) -> RenderedFile:
+    """Jaccard index of every two classes' features."""
+    jaccard = overlap(influential).jaccard
+    side = max(4.0, min(0.3 * len(jaccard), 10.0))
+    figure = figure_of(side + 1.6, side)
+    panel = figure.subplots()
+    shown = panel.imshow(jaccard.cpu().numpy(), vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+    if len(jaccard) <= _NAMED:
+        names = [class_name(labels, index) for index in range(len(jaccard))]
+        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+    figure.colorbar(shown, label="shared features (Jaccard index)")
+    return png("overlap", figure)
+
+
+def contributions_chart(found: DecompositionResult, name: str) -> RenderedFile:
+    """What the strongest influential features of a class add to its logit in one image."""
+    kept = sorted(found.features, key=lambda feature: -abs(feature.contribution))[:_BARS]
+    kept.sort(key=lambda feature: -feature.contribution)
+    figure = figure_of(3.0, 1.5 + 0.3 * max(len(kept), 5))
+    panel = figure.subplots()
+    colors = ["#b2182b" if feature.contribution > 0 else "#2166ac" for feature in kept]
+    panel.barh(range(len(kept)), [feature.contribution for feature in kept], color=colors)
+    names = [f"{feature.index} ({_ordinal(feature.place)})" for feature in kept]
+    panel.set_yticks(range(len(kept)), names, fontsize=10)
+    panel.invert_yaxis()
+    panel.axvline(0, color="#111111", linewidth=0.8)
+    panel.set_title(f"{name}: logit {found.logit:.2f},\nby these features {found.decomposed_logit:.2f}", fontsize=10)
+    panel.set_xlabel("contribution to the logit", fontsize=10)
+    panel.set_ylabel("feature (place in histogram)", fontsize=10)
+    panel.spines[["top", "right"]].set_visible(False)
+    return png("contributions", figure)
+
+
+def _ordinal(place: int) -> str:
+    ending = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{ending}"
+
+
+def sweep_chart(report: SweepReport) -> RenderedFile:
+    """Accuracy over the features a class, a line for each size of the histogram."""
+    figure = figure_of(7.0, 4.2)
+    panel = figure.subplots()
+    for size, row in zip(report.n_initial, report.accuracy, strict=True):
+        panel.plot(report.n_features, row, marker="o", markersize=4, label=f"{size} counted an image")
+    panel.axhline(report.full_accuracy, color="#777777", linestyle="--", linewidth=1.0, label="full network")
+    panel.set_xscale("log")
+    panel.set_xticks(report.n_features, [str(width) for width in report.n_features])
+    panel.minorticks_off()
+    panel.set_xlabel("features a class")
+    panel.set_ylabel(f"accuracy on {report.images:,} images")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=9)
+    return png("sweep", figure)

@@ -1,0 +1,54 @@
+"""The files of an explanation by layers: a contact sheet, a chart by depth, and all scores."""
+
+import io
+import json
+
+from PIL import Image
+
+from contracts.results import LayerResult
+from workers.drawing.charts import depth_chart
+from workers.drawing.files import Drawn, Subject
+from workers.drawing.rendering import RenderedFile
+from workers.drawing.sheets import Tile, sheet
+from workers.methods.calls import Figures, LayerScores
+
+_COLUMNS = 7
+_SIDE = 160
+
+
+def keep_layers(drawn: Drawn, position: int, figures: Figures) -> None:
+    """Stores them for each class of an image whose layers were explained."""
+    for target in dict.fromkeys(layer.target for layer in figures.layers):
+        subject = Subject(position, target)
+        layers = [layer for layer in figures.layers if layer.target == target]
+        tiles = _tiles(drawn, subject, layers)
+        if tiles:
+            rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
+            drawn.keep(subject, sheet("layers", rows, side=_SIDE))
+        drawn.keep(subject, depth_chart(layers))
+        drawn.keep(subject, _scores([item for item in figures.scores if item.target == target]))
+
+
+def _tiles(drawn: Drawn, subject: Subject, layers: list[LayerResult]) -> list[Tile]:
+    """The map of each layer that has one, in forward order."""
+    heatmaps = {
+        reference.layer: reference
+        for reference in drawn.of_image(subject.image)
+        if reference.target == subject.target and reference.quantity == "heatmap"
+    }
+    return [
+        Tile(_caption(layer), Image.open(io.BytesIO(drawn.content(heatmaps[layer.layer]))))
+        for layer in layers
+        if layer.layer in heatmaps
+    ]
+
+
+def _caption(layer: LayerResult) -> str:
+    shape = "" if layer.shape is None else " x ".join(map(str, layer.shape))
+    return f"{layer.layer}\n{layer.kind} {shape}\nsum {layer.sum:+.3g}"
+
+
+def _scores(scores: list[LayerScores]) -> RenderedFile:
+    document = {item.layer: {"scores": item.scores, "standard_error": item.standard_error} for item in scores}
+    content = json.dumps(document).encode()
+    return RenderedFile("scores.json", "scores", "application/json", content, [len(scores)])

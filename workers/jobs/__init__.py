@@ -1,0 +1,1 @@
+"""What every job has: procedure, progress, provenance, checkpoints."""

@@ -1,0 +1,124 @@
+"""The procedure of a job: from a claim to an accepted finish."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
+
+from sqlalchemy import Connection
+
+from contracts.problems import Problem
+from contracts.states import DATA_KINDS, JobKind
+from storage.database import LedgerUnavailableError
+from storage.ledger.claims import Cancelled, Failed, Finish, Outcome, finish
+from storage.ledger.records import Claim
+from storage.registry import datasets, models
+from workers.context import WorkerContext
+from workers.errors import problem_of
+from workers.jobs.tracking import ClaimLost, JobCancelled, Tracker
+
+log = logging.getLogger(__name__)
+
+Procedure = Callable[[WorkerContext, Claim, Tracker], Outcome]
+
+KINDS: dict[JobKind, str] = {
+    JobKind.EXPLAIN: "workers.kinds.explain:explain",
+    JobKind.COMPARE: "workers.kinds.compare:compare",
+    JobKind.CHECK: "workers.kinds.check:check_model",
+    JobKind.INGEST: "workers.kinds.ingest:ingest",
+    **dict.fromkeys(DATA_KINDS, "workers.kinds.task:data_job"),
+    JobKind.SELF_TEST: "workers.kinds.self_test:self_test",
+}
+"""Kind of job -> its procedure, imported on first use: a self-test needs no torch."""
+
+Refuse = Callable[[Connection, str, str, Problem], None]
+Accept = Callable[[Connection, Claim, Outcome], None]
+
+DECIDING: dict[JobKind, tuple[Refuse, str]] = {
+    JobKind.CHECK: (models.refuse, "workers.kinds.check:accept"),
+    JobKind.INGEST: (datasets.refuse, "workers.kinds.ingest:accept"),
+}
+"""Kinds that decide on a version -> what refuses it, and what accepts it."""
+
+FINISH_TRIES = 5
+
+MAX_WAKES = 100
+"""Wake-ups that the end of one job publishes; the reconciler sees to the rest."""
+
+
+def run_jobs(context: WorkerContext, claims: Sequence[Claim]) -> None:
+    """Runs claimed jobs to their end; whatever happens to one does not reach the next."""
+    for claimed in claims:
+        run_job(context, claimed)
+
+
+def run_job(context: WorkerContext, claimed: Claim) -> None:
+    """Runs one job: heartbeat, procedure, finish, and a wake-up for what the finish put into the queue."""
+    started = time.perf_counter()
+    tracker = Tracker(context.engine, claimed, context.settings.lease_s)
+    with tracker.heartbeat():
+        outcome = _outcome(context, claimed, tracker)
+        if outcome is None:
+            return
+        done = _finish(context, claimed, outcome)
+    if not done.accepted:
+        log.warning("job %s: attempt %d was no longer ours, its result is dropped", claimed.job_id, claimed.attempt)
+    elif done.wake:
+        context.queue.wake(claimed.job_id, count=min(done.wake, MAX_WAKES))
+    if isinstance(outcome, Failed):
+        log.warning(
+            "job %s attempt %d: %s: %s", claimed.job_id, claimed.attempt, outcome.problem.code, outcome.problem.detail
+        )
+    log.info(
+        "job %s attempt %d: %s in %.3f s",
+        claimed.job_id,
+        claimed.attempt,
+        type(outcome).__name__.lower(),
+        time.perf_counter() - started,
+    )
+
+
+def procedure_of(kind: JobKind) -> Procedure:
+    """The function that runs jobs of a kind."""
+    return cast("Procedure", _imported(KINDS[kind]))
+
+
+def _outcome(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome | None:
+    try:
+        return procedure_of(claimed.kind)(context, claimed, tracker)
+    except JobCancelled:
+        return Cancelled()
+    except ClaimLost:
+        log.warning("job %s: lost to another worker while running", claimed.job_id)
+        return None
+    except Exception as error:  # noqa: BLE001 - the boundary of a job: everything becomes its outcome
+        return Failed(problem_of(error, claimed.job_id))
+
+
+def _finish(context: WorkerContext, claimed: Claim, outcome: Outcome) -> Finish:
+    for pause in range(FINISH_TRIES):
+        try:
+            return finish(context.engine, claimed, outcome, also=_registry_decision(claimed, outcome))
+        except LedgerUnavailableError as error:
+            log.warning("job %s: finish not written, trying again: %s", claimed.job_id, error)
+            time.sleep(min(2.0**pause, context.settings.lease_s / 4))
+    return Finish(accepted=False)
+
+
+def _registry_decision(claimed: Claim, outcome: Outcome) -> Callable[[Connection], None] | None:
+    """The registry's answer to a check, written in the transaction that finishes it."""
+    if claimed.kind not in DECIDING or isinstance(outcome, Cancelled):
+        return None
+    refuse, accepting = DECIDING[claimed.kind]
+    if isinstance(outcome, Failed):
+        is_final = not outcome.problem.retryable or claimed.attempt >= claimed.max_attempts
+        reason = outcome.problem
+        return (lambda connection: refuse(connection, claimed.tenant, claimed.job_id, reason)) if is_final else None
+    accept = cast("Accept", _imported(accepting))
+    return lambda connection: accept(connection, claimed, outcome)
+
+
+def _imported(path: str) -> object:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

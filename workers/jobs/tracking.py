@@ -1,0 +1,78 @@
+"""The thread that keeps a claim alive, and the progress that a procedure reports."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+
+from contracts.jobs import Progress
+from storage.database import LedgerUnavailableError
+from storage.ledger.claims import Renewal, renew
+from storage.ledger.records import Claim
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 0.2
+
+
+class JobCancelled(Exception):
+    """The client asked for the job to stop."""
+
+
+class ClaimLost(Exception):
+    """The lease ran out and the job is another worker's: nothing we write will be accepted."""
+
+
+class Tracker:
+    """Progress of one claim; `report` is called between chunks and raises once the job must stop."""
+
+    def __init__(self, engine: Engine, claimed: Claim, lease_s: float) -> None:
+        self._engine, self._claim, self._lease_s = engine, claimed, lease_s
+        self._last = Renewal(is_ours=True, cancel_requested=False)
+        self._reported_at = 0.0
+        self._stopped = threading.Event()
+
+    def report(self, done: int, total: int, stage: str) -> None:
+        """Shows how far the job is, at most five times a second.
+
+        Raises:
+            JobCancelled: The client asked for it.
+            ClaimLost: The job is not ours any more.
+        """
+        now = time.monotonic()
+        if now - self._reported_at >= REPORT_EVERY_S:
+            self._reported_at = now
+            self._renew(Progress(done=done, total=total, stage=stage))
+        self.check()
+
+    def check(self) -> None:
+        """Raises once the job must stop, from what the ledger said last."""
+        if not self._last.is_ours:
+            raise ClaimLost(self._claim.job_id)
+        if self._last.cancel_requested:
+            raise JobCancelled(self._claim.job_id)
+
+    @contextmanager
+    def heartbeat(self) -> Iterator[None]:
+        """Renews the lease from a thread for as long as the block runs."""
+        thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            thread.join()
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._lease_s / 3):
+            self._renew(None)
+
+    def _renew(self, progress: Progress | None) -> None:
+        try:
+            self._last = renew(self._engine, self._claim, lease_s=self._lease_s, progress=progress)
+        except LedgerUnavailableError as error:
+            # The lease may outlive a short outage; if it does not, the finish is refused.
+            log.warning("job %s: lease not renewed: %s", self._claim.job_id, error)

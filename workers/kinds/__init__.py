@@ -1,0 +1,1 @@
+"""One procedure a kind of job."""

@@ -1,0 +1,108 @@
+"""The procedure of a comparison: a child for each model and explanation, and their results side by side."""
+
+from contracts.comparisons import Cell, Comparison
+from contracts.jobs import JobRequest
+from contracts.problems import ErrorCode, problem
+from contracts.results import CellResult, Counts, Result
+from contracts.states import JobKind, Priority
+from storage.ledger.children import EndedChild, children_of
+from storage.ledger.claims import Failed, FannedOut, Outcome, Succeeded
+from storage.ledger.records import Claim, NewJob, StoredArtifact
+from workers.context import WorkerContext
+from workers.drawing.files import Drawn
+from workers.drawing.side_by_side import side_by_side
+from workers.jobs.provenance import Stopwatch, provenance
+from workers.jobs.tracking import Tracker
+
+VERSION = 1
+
+
+def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
+    """Splits a comparison, and later puts the results of its parts side by side; a part that failed costs no other."""
+    comparison = Comparison.model_validate(claimed.resolved)
+    asked = [JobRequest.model_validate(cell.request) for cell in comparison.cells]
+    if claimed.phase != "merge":
+        return FannedOut([_child(claimed, cell) for cell in comparison.cells])
+    clock = Stopwatch()
+    cells = [
+        _result_of(cell, child)
+        for cell, child in zip(comparison.cells, children_of(context.engine, claimed), strict=True)
+    ]
+    if not any(cell.images for cell in cells):
+        reasons = "; ".join(
+            f"{cell.model.name}@{cell.model.version}: {cell.error.detail}" for cell in cells if cell.error
+        )
+        return Failed(problem(ErrorCode.CHILDREN_FAILED, reasons))
+    tracker.report(0, 1, "putting side by side")
+    drawn = Drawn(context.store)
+    with clock("draw"):
+        for subject, file in side_by_side(context, claimed.tenant, asked, cells):
+            drawn.keep(subject, file)
+            tracker.check()
+    result = _result(context, claimed, asked, cells, drawn, clock)
+    theirs = [
+        StoredArtifact(file.sha256, file.media_type, file.size)
+        for cell in cells
+        for image in cell.images
+        for file in image.artifacts
+    ]
+    is_whole = all(cell.error is None and cell.images for cell in cells)
+    return Succeeded(result.model_dump(mode="json"), [*drawn.stored, *theirs], is_cacheable=is_whole)
+
+
+def _child(claimed: Claim, cell: Cell) -> NewJob:
+    return NewJob(
+        kind=JobKind.EXPLAIN,
+        method=cell.method,
+        request=cell.request,
+        resolved=cell.request,
+        priority=Priority(cell.request["priority"]),
+        seed=claimed.seed,
+        model=cell.model,
+        cache_key=cell.cache_key(),
+        max_attempts=claimed.max_attempts,
+    )
+
+
+def _result_of(cell: Cell, child: EndedChild) -> CellResult:
+    bare = CellResult(job=child.job_id, model=cell.model, method=cell.method, explanation=cell.explanation)
+    if child.body is None:
+        error = child.error or problem(ErrorCode.CHILDREN_FAILED, f"job {child.job_id} ended as {child.status}")
+        return bare.model_copy(update={"error": error})
+    found = Result.model_validate(child.body)
+    return bare.model_copy(update={"images": found.images, "quality": found.quality, "provenance": found.provenance})
+
+
+def _result(
+    context: WorkerContext,
+    claimed: Claim,
+    asked: list[JobRequest],
+    cells: list[CellResult],
+    drawn: Drawn,
+    clock: Stopwatch,
+) -> Result:
+    images = [image for cell in cells for image in cell.images]
+    failed = sum(image.error is not None for image in images)
+    lost = sum(len(request.inputs) for request, cell in zip(asked, cells, strict=True) if cell.error)
+    return Result(
+        job=claimed.job_id,
+        kind="compare",
+        counts=Counts(images=len(images) + lost, succeeded=len(images) - failed, failed=failed + lost),
+        cells=cells,
+        artifacts=drawn.references,
+        provenance=provenance(
+            context,
+            claimed,
+            method="compare",
+            version=VERSION,
+            parameters={
+                "models": list(dict.fromkeys(request.model for request in asked)),
+                "explanations": [
+                    request.explanation.model_dump(mode="json")
+                    for request, cell in zip(asked, cells, strict=True)
+                    if cell.model == cells[0].model and request.explanation
+                ],
+            },
+            seconds=clock.seconds,
+        ),
+    )

@@ -1,0 +1,272 @@
+"""The procedure of an explanation: decode, predict, explain, render, store."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attribution.errors import AttributionError, OutOfMemory
+from contracts.baselines import SetBaseline
+from contracts.digests import canonical_digest
+from contracts.jobs import JobRequest
+from contracts.methods import Explanation as MethodParams
+from contracts.problems import ErrorCode, Problem, problem
+from contracts.results import ClassScore, Counts, ImageResult, OcclusionCurve, Quality, Result, TargetScore
+from contracts.targets import Output
+from storage.ledger.claims import Failed, Outcome, Succeeded
+from storage.ledger.records import Claim
+from workers.context import WorkerContext
+from workers.drawing.charts import occlusion_chart
+from workers.drawing.decomposition_charts import class_name, contributions_chart
+from workers.drawing.files import Drawn, Map, Subject, draw
+from workers.drawing.layer_files import keep_layers
+from workers.errors import problem_of
+from workers.jobs.provenance import Stopwatch, provenance
+from workers.jobs.tracking import Tracker
+from workers.methods.baselines import Row
+from workers.methods.calls import Call, Explained, Figures, Method
+from workers.methods.calls import Output as MethodOutput
+from workers.methods.predictions import class_scores, explained_outputs, target_scores, targets_of
+from workers.methods.table import METHODS
+from workers.models.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
+from workers.problems import WorkProblem
+from workers.quality.occlusion import occlusion_of
+
+
+class Done(NamedTuple):
+    """One image that was explained."""
+
+    row: Row
+    prediction: list[ClassScore]
+    targets: list[TargetScore]
+    figures: Figures
+    maps: list[Map]
+    occlusion: list[OcclusionCurve]
+
+
+@dataclass
+class Explanation:
+    """One job's work as it goes on."""
+
+    context: WorkerContext
+    claimed: Claim
+    tracker: Tracker
+    request: JobRequest
+    params: MethodParams
+    loaded: Loaded
+    clock: Stopwatch
+    done: list[Done] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    chunk_size: int | None = None
+    peak_bytes: int | None = None
+    occlusion_missing: str | None = None
+
+    def report(self, images: float, stage: str) -> None:
+        """Shows the progress as hundredths of images."""
+        self.tracker.report(int(100 * images), 100 * len(self.request.inputs), stage)
+
+
+def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
+    """Explains every image that can be; the job fails only where none could."""
+    request = JobRequest.model_validate(claimed.resolved)
+    clock = Stopwatch()
+    tracker.report(0, 100 * len(request.inputs), "loading the model")
+    with clock("model"):
+        loaded = load_model(context, claimed)
+    assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
+    job = Explanation(context, claimed, tracker, request, request.explanation, loaded, clock)
+    size = context.settings.batch_images
+    for start in range(0, len(request.inputs), size):
+        job.report(start, "decoding")
+        with clock("decode"):
+            rows, refused = prepare(context, request, loaded, range(start, min(start + size, len(request.inputs))))
+        job.refused.extend(refused)
+        _explain_batch(job, rows)
+    if not job.done:
+        return Failed(_nothing_explained(job.refused))
+    job.report(len(request.inputs), "drawing")
+    with clock("draw"):
+        drawn = _drawn(job)
+    may_improve = any(item.error.retryable for item in job.refused)
+    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
+
+
+def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
+    """Predicts a batch in one pass, then explains those together that take the same number of targets."""
+    if not rows:
+        return
+    with job.clock("predict"):
+        rows, logits = _predicted(job, rows)
+    targets = [targets_of(row.target, logits[position]) if row.target else [] for position, row in enumerate(rows)]
+    groups: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
+    for position, row in enumerate(rows):
+        groups[len(targets[position]), row.given.baseline is not None].append(position)
+    for positions in groups.values():
+        chosen = [rows[position] for position in positions]
+        target = torch.tensor([targets[position] for position in positions], device=logits.device)
+        _explain_group(job, chosen, logits[positions], target)
+
+
+def _predicted(job: Explanation, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
+    """The rows whose logits are finite, with those; the others are refused."""
+    logits = job.loaded.network.logits(stacked(rows)).detach()
+    finite = logits.isfinite().all(1).tolist()
+    for row, is_finite in zip(rows, finite, strict=True):
+        if not is_finite:
+            detail = "the network's outputs for this image are not finite: check weights, mean and std of the model"
+            job.refused.append(Refused(row.position, row.given, row.sha256, problem(ErrorCode.INVALID_MODEL, detail)))
+    return [row for row, is_finite in zip(rows, finite, strict=True) if is_finite], logits[finite]
+
+
+def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+    try:
+        _explain_rows(job, rows, logits, target)
+    except OutOfMemory:
+        raise
+    except (AttributionError, WorkProblem) as error:
+        if len(rows) == 1:
+            row = rows[0]
+            job.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
+            return
+        for position, row in enumerate(rows):  # one image must not cost the others theirs
+            _explain_group(job, [row], logits[position : position + 1], target[position : position + 1])
+
+
+def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+    method = METHODS[job.params.method]
+    output: Output = getattr(job.params, "output", "logit")
+    network = job.loaded.network.explaining(output)
+    budget = job.context.settings.kept_gradient_bytes
+    progress = _progress(job, len(rows), "explaining")
+    call = Call(network, rows, stacked(rows), target, job.params, progress, budget, partial(artifact, job.context))
+    with job.clock("explain"):
+        explained = method.run(call)
+    occlusion = _occlusion(job, call, explained, logits.argmax(1))
+    job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
+    job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
+    kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
+    outputs, logits = explained_outputs(logits, output).cpu(), logits.cpu()
+    labels = job.loaded.spec.labels
+    for position, row in enumerate(rows):
+        job.done.append(
+            Done(
+                row,
+                class_scores(logits[position], labels),
+                target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
+                explained.figures[position],
+                list(_maps(method, kept, row, position)),
+                occlusion[position],
+            )
+        )
+
+
+def _occlusion(job: Explanation, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
+    options = job.request.quality.occlusion
+    if options is None:
+        return [[] for _ in call.rows]
+    field = options.quantity or job.params.quantities[0]
+    judged = [given for given in explained.outputs if given.field == field]
+    if not judged:
+        job.occlusion_missing = f"{job.params.method} found no map {field} of this model whose pixels could go"
+        return [[] for _ in call.rows]
+    with job.clock("occlusion"):
+        followed = call._replace(progress=_progress(job, len(call.rows), "occluding"))
+        return occlusion_of(followed, judged, predicted, explained.compared, options)
+
+
+def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
+    for given in outputs:
+        values = given.values[position]
+        if values.isfinite().all():
+            target = None if given.targets is None else given.targets[position]
+            subject = Subject(row.position, target, given.layer, given.part)
+            yield Map(row, subject, given.field, method.outputs[given.field], values.numpy())
+
+
+def _progress(job: Explanation, images: int, stage: str) -> Callable[[int, int], None]:
+    before = len(job.done) + len(job.refused)
+
+    def progress(done: int, total: int) -> None:
+        job.report(before + images * done / max(total, 1), stage)
+
+    return progress
+
+
+def _drawn(job: Explanation) -> Drawn:
+    drawn = Drawn(job.context.store)
+    draw(drawn, [item for done in job.done for item in done.maps], job.request.render)
+    for done in job.done:
+        for target in dict.fromkeys(curve.target for curve in done.occlusion):
+            curves = [curve for curve in done.occlusion if curve.target == target]
+            drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
+        keep_layers(drawn, done.row.position, done.figures)
+        for found in done.figures.decomposition:
+            chart = contributions_chart(found, class_name(job.loaded.spec.labels, found.target))
+            drawn.keep(Subject(done.row.position, found.target), chart)
+    return drawn
+
+
+def _result(job: Explanation, drawn: Drawn) -> Result:
+    images = [_failed_image(refused) for refused in job.refused] + [_image(done, drawn) for done in job.done]
+    params = job.params
+    gaps = [item.relative for done in job.done for item in done.figures.completeness if item.relative is not None]
+    return Result(
+        job=job.claimed.job_id,
+        kind="explain",
+        counts=Counts(images=len(images), succeeded=len(job.done), failed=len(job.refused)),
+        images=sorted(images, key=lambda image: image.index),
+        quality=Quality(
+            max_relative_gap=max(gaps, default=None),
+            chunk_size=job.chunk_size,
+            peak_bytes=job.peak_bytes,
+            occlusion_missing=job.occlusion_missing,
+        ),
+        provenance=provenance(
+            job.context,
+            job.claimed,
+            method=params.method,
+            version=params.version,
+            parameters=params.model_dump(mode="json"),
+            backgrounds=_backgrounds(job),
+            seconds=job.clock.seconds,
+        ),
+    )
+
+
+def _image(done: Done, drawn: Drawn) -> ImageResult:
+    return ImageResult(
+        index=done.row.position,
+        custom_id=done.row.given.custom_id,
+        sha256=done.row.sha256,
+        prediction=done.prediction,
+        targets=done.targets,
+        completeness=list(done.figures.completeness),
+        class_variation=done.figures.class_variation,
+        layers=list(done.figures.layers),
+        decomposition=list(done.figures.decomposition),
+        occlusion=done.occlusion,
+        artifacts=drawn.of_image(done.row.position),
+    )
+
+
+def _backgrounds(job: Explanation) -> dict[str, str]:
+    """The digests of the sets that the method compared with."""
+    named = [given.name for given in getattr(job.params, "baselines", None) or [] if isinstance(given, SetBaseline)]
+    return {name: canonical_digest(job.loaded.spec.backgrounds[name]) for name in named}
+
+
+def _failed_image(refused: Refused) -> ImageResult:
+    return ImageResult(
+        index=refused.position, custom_id=refused.given.custom_id, sha256=refused.sha256, error=refused.error
+    )
+
+
+def _nothing_explained(refused: Sequence[Refused]) -> Problem:
+    reasons = "; ".join(f"image {item.position}: {item.error.detail}" for item in refused[:5])
+    more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
+    retryable = any(item.error.retryable for item in refused)
+    return problem(ErrorCode.NO_IMAGE_EXPLAINED, reasons + more, retryable=retryable)

@@ -1,0 +1,89 @@
+"""What a method is called with, and what it returns to the job."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from attribution import Network
+from attribution.class_sets import Classes
+from contracts.results import ClassVariation, Completeness, DecompositionResult, LayerResult
+from workers.methods.baselines import Row
+
+OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
+"""Maps of the image, maps of a layer at its own resolution, or values that are stored and not drawn."""
+
+
+class Call(NamedTuple):
+    """One call of a method: images of one job that take the same number of targets."""
+
+    network: Network
+    rows: Sequence[Row]
+    inputs: Tensor
+    """`(batch, channels, height, width)`, normalised."""
+    target: Tensor
+    """`int64 (batch, k)`; of a method that compares classes k is 0."""
+    params: Any
+    """The method's parameters, of the class that the table says."""
+    progress: Callable[[int, int], None]
+    """Called between chunks with what is done and the total of this call; raises to stop."""
+    kept_bytes: int
+    """Memory for what a method keeps besides its chunk."""
+    artifact: Callable[[str], bytes]
+    """Fetches an artefact that the parameters name, by its digest."""
+
+
+class Output(NamedTuple):
+    """One map of every image."""
+
+    field: str
+    """Key of the method's outputs, which say how it is drawn."""
+    values: Tensor
+    """`(batch, channels, height, width)`; an image whose map is not finite has none."""
+    targets: list[int] | None = None
+    """The explained class of each image, where it is of one."""
+    layer: str | None = None
+    part: str | None = None
+    """Tells several maps of one field and class apart."""
+
+
+class LayerScores(NamedTuple):
+    """All scores of one layer for one class."""
+
+    target: int
+    layer: str
+    scores: list[float]
+    standard_error: list[float] | None
+
+
+class Figures(NamedTuple):
+    """What a method says of one image beside its maps."""
+
+    sums: Sequence[float] = ()
+    """Of the map of each explained class; of several, of the first layer's."""
+    completeness: Sequence[Completeness] = ()
+    class_variation: ClassVariation | None = None
+    layers: Sequence[LayerResult] = ()
+    scores: Sequence[LayerScores] = ()
+    decomposition: Sequence[DecompositionResult] = ()
+
+
+class Explained(NamedTuple):
+    """What a method returns."""
+
+    outputs: list[Output]
+    figures: list[Figures]
+    """One an image."""
+    chunk_size: int
+    compared: Classes = "all"
+    """The classes that figures about the outputs as a whole are taken over."""
+    peak_bytes: int | None = None
+
+
+class Method(NamedTuple):
+    """One row of the table of methods."""
+
+    params: type
+    run: Callable[[Call], Explained]
+    outputs: dict[str, OutputKind]
+    """How each output is drawn."""

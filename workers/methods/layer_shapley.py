@@ -1,0 +1,179 @@
+"""Layer Shapley for a job."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import attribution
+from attribution.errors import NetworkError
+from attribution.networks.layers import Layer
+from attribution.networks.selection import known_layers
+from attribution.shapley.players import Cells, Groups
+from contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
+from contracts.results import Completeness, FeatureMapScore, LayerResult
+from workers.methods.baselines import baselines_of
+from workers.methods.calls import Call, Explained, Figures, LayerScores, Output
+
+
+def layer_shapley(call: Call) -> Explained:
+    """Adapts `attribution.layer_shapley` to a job; where the background depends on the image, an image at a time."""
+    params: LayerShapleyParams = call.params
+    starts = baselines_of(call.rows, params.baselines)
+    if all(len(start) == 1 for start in starts):
+        return _layer_shapley(call, params, torch.cat(starts))
+    count = len(call.rows)
+    return _joined(
+        [
+            _layer_shapley(_alone(call, row), params, torch.cat([start[row % len(start)][None] for start in starts]))
+            for row in range(count)
+        ]
+    )
+
+
+def _alone(call: Call, row: int) -> Call:
+    progress, count = call.progress, len(call.rows)
+    return call._replace(
+        rows=[call.rows[row]],
+        inputs=call.inputs[row : row + 1],
+        target=call.target[row : row + 1],
+        progress=lambda done, total: progress(row * total + done, count * total),
+    )
+
+
+def _joined(parts: list[Explained]) -> Explained:
+    outputs = [
+        same[0]._replace(
+            values=torch.cat([output.values for output in same]),
+            targets=[target for output in same for target in output.targets or []],
+        )
+        for same in zip(*(part.outputs for part in parts), strict=True)
+    ]
+    return parts[0]._replace(
+        outputs=outputs,
+        figures=[figures for part in parts for figures in part.figures],
+        chunk_size=min(part.chunk_size for part in parts),
+    )
+
+
+def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -> Explained:
+    found = attribution.layer_shapley(
+        call.network,
+        call.inputs,
+        call.target,
+        background=background,
+        layers=params.layers,
+        estimator=params.estimator,
+        raw=params.raw,
+        progress=call.progress,
+        **_options(call, params),
+    )
+    if not all(scores.isfinite().all() for scores in found.scores.values()):
+        raise NetworkError("the values or gradients of a layer between background and image are not finite")
+    targets = call.target.unbind(1)
+    outputs = [
+        Output(field, maps[:, column], targets=target.tolist(), layer=name)
+        for field, name, maps in _maps(found)
+        for column, target in enumerate(targets)
+    ]
+    layers = known_layers(call.network)
+    figures = [_figures(found, layers, params, row, call.target[row].tolist()) for row in range(len(call.rows))]
+    return Explained(outputs, figures, found.chunk_size, peak_bytes=found.peak_bytes)
+
+
+def _options(call: Call, params: LayerShapleyParams) -> dict[str, Any]:
+    names = ("n_steps", "tolerance", "max_steps", "n_samples", "sampler", "excluded")
+    options = {name: getattr(params, name) for name in names}
+    if params.estimator in {"expected_gradients", "feature_maps"}:
+        options["generator"] = [row.generator("samples") for row in call.rows]
+    match params.players:
+        case PlayerGroups(groups=groups):
+            options["players"] = Groups(groups)
+        case PlayerCells(rows=rows, columns=columns):
+            options["players"] = Cells(rows, columns)
+        case players:
+            options["players"] = players
+    return options
+
+
+def _maps(found: attribution.LayerShapley) -> Iterator[tuple[str, str, Tensor]]:
+    """Field, layer and maps `(batch, k, channels, height, width)`."""
+    for name, maps in found.maps.items():
+        yield "layer_map", name, maps.unsqueeze(2)
+    for name, values in found.raw.items():
+        # Values without space get one, so that every raw file has three axes.
+        yield "layer_values", name, values.reshape(*values.shape[:3], *(values.shape[3:] or (1, 1)))
+
+
+def _figures(
+    found: attribution.LayerShapley, layers: dict[str, Layer], params: LayerShapleyParams, row: int, targets: list[int]
+) -> Figures:
+    results = [
+        _layer(found, layers[name], params, row, column, target)
+        for column, target in enumerate(targets)
+        for name in found.scores
+    ]
+    n_steps = int(found.n_steps[row])
+    first = found.scores[next(iter(found.scores))]
+    return Figures(
+        sums=first[row].sum(1, dtype=torch.float64).tolist(),
+        completeness=[_worst([one for one in results if one.target == target], target, n_steps) for target in targets],
+        layers=results,
+        scores=[
+            LayerScores(
+                target,
+                name,
+                scores[row, column].tolist(),
+                None if found.standard_error is None else found.standard_error[name][row, column].tolist(),
+            )
+            for column, target in enumerate(targets)
+            for name, scores in found.scores.items()
+        ],
+    )
+
+
+def _layer(
+    found: attribution.LayerShapley, layer: Layer, params: LayerShapleyParams, row: int, column: int, target: int
+) -> LayerResult:
+    scores = found.scores[layer.name][row, column].double()
+    errors = None if found.standard_error is None else found.standard_error[layer.name][row, column]
+    deltas = found.convergence_delta.get(layer.name)
+    delta = None if deltas is None or deltas[row, column].isnan() else float(deltas[row, column])
+    total = float(scores.sum())
+    difference = total - (delta or 0.0)
+    order = scores.abs().argsort(descending=True, stable=True)[: params.top].tolist()
+    return LayerResult(
+        layer=layer.name,
+        kind=layer.kind,
+        shape=None if layer.shape is None else list(layer.shape),
+        cuts=layer.cuts,
+        target=target,
+        sum=total,
+        positive=float(scores.clamp(min=0).sum()),
+        negative=float(scores.clamp(max=0).sum()),
+        absolute=float(scores.abs().sum()),
+        convergence_delta=delta,
+        relative=None if delta is None or difference == 0 else abs(delta / difference),
+        top=[
+            FeatureMapScore(
+                index=index,
+                score=float(scores[index]),
+                standard_error=None if errors is None else float(errors[index]),
+            )
+            for index in order
+        ],
+    )
+
+
+def _worst(layers: list[LayerResult], target: int, n_steps: int) -> Completeness:
+    """The completeness of the layer that is furthest off."""
+    told = [layer for layer in layers if layer.convergence_delta is not None]
+    worst = max(told, key=lambda layer: abs(layer.convergence_delta or 0.0), default=None)
+    return Completeness(
+        target=target,
+        convergence_delta=0.0 if worst is None or worst.convergence_delta is None else worst.convergence_delta,
+        relative=None if worst is None else worst.relative,
+        absolute_gap=None,
+        n_steps=n_steps,
+    )

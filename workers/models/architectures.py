@@ -1,0 +1,172 @@
+"""From the name of an architecture to a network without weights."""
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
+from contracts.models import ModelSpec, Preprocessing
+from workers.problems import InvalidModel
+
+Factories = Mapping[str, str]
+"""The operator's own architectures: name -> `package.module:function`."""
+
+MAX_PARAMETERS = 700_000_000
+REFUSED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a builder raises over a value that it cannot use."""
+
+
+def build(spec: ModelSpec, factories: Factories, *, max_parameters: int = MAX_PARAMETERS) -> nn.Module:
+    """The network of a specification, its parameters on the `meta` device where nothing is allocated.
+
+    Only what an operator's factory builds is allocated, for its code may read what it made.
+
+    Raises:
+        InvalidModel: The architecture or an option does not exist, the builder refuses the options, or the network
+            has more parameters than allowed.
+    """
+    family, _, name = spec.architecture.partition(":")
+    if family == "factory":
+        module = _called(_factory(name, factories), spec.options)
+    else:
+        with _Unallocated():
+            builder = _torchvision(name) if family == "torchvision" else _ours(family, spec.preprocessing)
+            module = _called(builder, spec.options)
+    if not isinstance(module, nn.Module):
+        raise InvalidModel(f"{spec.architecture} must build a torch.nn.Module, it returned {type(module).__name__}")
+    return _modest(module, max_parameters)
+
+
+class _Unallocated(TorchFunctionMode):
+    """Makes parameters on the `meta` device and leaves other tensors alone.
+
+    `torch.device("meta")` moves every tensor, and builders that read a number from one (RegNet's) fail under it.
+    """
+
+    PARAMETERS = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn})
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        placed = {"device": "meta"} if func in self.PARAMETERS else {}
+        return func(*args, **{**(kwargs or {}), **placed})
+
+
+def torchvision_builder(name: str) -> Callable[..., nn.Module]:
+    """The builder of a classifier of torchvision.
+
+    Raises:
+        InvalidModel: There is no such classifier.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise InvalidModel(f"torchvision has no classifier {name!r}: {_suggestion(name, known)}")
+    builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
+    return builder
+
+
+def _torchvision(name: str) -> Callable[..., nn.Module]:
+    builder = torchvision_builder(name)
+    network = inspect.signature(builder).return_annotation
+    # Weights are loaded afterwards: initial values, which some networks take long to draw, would be thrown away.
+    fixed = {"init_weights": False} if "init_weights" in inspect.signature(network).parameters else {}
+    return _described(functools.partial(builder, weights=None, **fixed), _scalar_keywords(network) - fixed.keys())
+
+
+def _mnist_cnn(preprocessing: Preprocessing, num_classes: int = 10) -> nn.Module:
+    return mnist_cnn(preprocessing.channels, num_classes, preprocessing.size)
+
+
+def _cifar_resnet(depth: int, preprocessing: Preprocessing, num_classes: int = 10) -> nn.Module:
+    return cifar_resnet(depth, preprocessing.channels, num_classes)
+
+
+def _two_class_head(
+    preprocessing: Preprocessing, backbone: str = "vgg19", hidden: int = 64, dropout: float = 0.5
+) -> nn.Module:
+    input_shape = (preprocessing.channels, *preprocessing.size)
+    return two_class_head(_torchvision(backbone)(), input_shape, hidden, dropout)
+
+
+OURS: dict[str, Callable[..., nn.Module]] = {
+    "mnist_cnn": _mnist_cnn,
+    "cifar_resnet20": functools.partial(_cifar_resnet, 20),
+    "cifar_resnet32": functools.partial(_cifar_resnet, 32),
+    "cifar_resnet44": functools.partial(_cifar_resnet, 44),
+    "cifar_resnet56": functools.partial(_cifar_resnet, 56),
+    "two_class_head": _two_class_head,
+}
+"""Our architectures: what their builders take after the preprocessing are the options of a specification."""
+
+
+def _ours(name: str, preprocessing: Preprocessing) -> Callable[..., nn.Module]:
+    if name not in OURS:
+        raise InvalidModel(f"there is no architecture {name!r}: {_suggestion(name, OURS)}")
+    return _described(functools.partial(OURS[name], preprocessing), _scalar_keywords(OURS[name]))
+
+
+def _factory(name: str, factories: Factories) -> Callable[..., nn.Module]:
+    if name not in factories:
+        raise InvalidModel(f"the operator has configured no factory {name!r}: {_suggestion(name, factories)}")
+    module, _, function = factories[name].partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidModel(
+            f"the factory {name!r} cannot be imported ({error}): ask the operator of the service"
+        ) from error
+    return _described(factory, frozenset(inspect.signature(factory).parameters))
+
+
+def _described(builder: Callable[..., nn.Module], keywords: frozenset[str]) -> Callable[..., nn.Module]:
+    """The builder, refusing keywords that it does not have."""
+
+    def refuse_unknown(**options: object) -> nn.Module:
+        for name in options:
+            if name not in keywords:
+                raise InvalidModel(f"the architecture has no option {name!r}: {_suggestion(name, keywords)}")
+        return builder(**options)
+
+    return refuse_unknown
+
+
+def _called(builder: Callable[..., nn.Module], options: Mapping[str, object]) -> nn.Module:
+    try:
+        return builder(**options)
+    except REFUSED as error:
+        raise InvalidModel(f"the architecture cannot be built with the options {dict(options)}: {error}") from error
+
+
+def _scalar_keywords(builder: Callable[..., object]) -> frozenset[str]:
+    """The parameters of a builder that a JSON scalar can be."""
+    return frozenset(
+        parameter.name
+        for parameter in inspect.signature(builder).parameters.values()
+        if {bool, int, float, str} & {parameter.annotation, *typing.get_args(parameter.annotation)}
+    )
+
+
+def _modest(module: nn.Module, max_parameters: int) -> nn.Module:
+    count = sum(math.prod(parameter.shape) for parameter in module.parameters())
+    if count > max_parameters:
+        raise InvalidModel(f"the network has {count:,} parameters, at most {max_parameters:,} are allowed")
+    return module
+
+
+def _suggestion(given: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=3)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"

@@ -1,0 +1,149 @@
+"""What a job works on: its network, and its images as tensors, each of which succeeds or fails by itself."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from attribution import Network
+from contracts.identity import ModelIdentity
+from contracts.images import ImageRef
+from contracts.jobs import InputImage, JobRequest
+from contracts.models import ModelSpec
+from contracts.problems import Problem
+from storage.ledger.records import Claim
+from storage.registry.models import spec_by_digest
+from workers.context import WorkerContext
+from workers.errors import problem_of
+from workers.images.decoding import decode
+from workers.images.preprocessing import Prepared, preprocess
+from workers.methods.baselines import Row
+from workers.models.loading import load
+from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem
+
+
+class Loaded(NamedTuple):
+    """A network on the worker's device, with its specification."""
+
+    network: Network
+    spec: ModelSpec
+
+
+class Refused(NamedTuple):
+    """An image that cannot be explained, and why."""
+
+    position: int
+    """In the request."""
+    given: InputImage
+    sha256: str
+    error: Problem
+
+
+def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
+    """The network that the job is pinned to, from the cache where it is there.
+
+    Raises:
+        InvalidModel: It is registered no longer, or its weights are gone.
+    """
+    assert claimed.model is not None  # noqa: S101 - the gateway pins every explanation
+    spec = spec_by_digest(context.engine, claimed.tenant, claimed.model.sha256)
+    if spec is None:
+        raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} is registered no longer")
+    return Loaded(context.models.get(claimed.model.sha256, lambda: build_network(context, spec)), spec)
+
+
+def build_network(context: WorkerContext, spec: ModelSpec) -> Network:
+    """Builds the network of a specification and loads its weights."""
+    channels, (height, width) = spec.preprocessing.channels, spec.preprocessing.size
+    limit, device = context.settings.max_parameters, context.models.device
+    if spec.weights.sha256 is None:
+        module = load(spec, None, context.config.factories, max_parameters=limit, device=device)
+    else:
+        if not context.store.has(spec.weights.sha256):
+            raise InvalidModel(f"the weights {spec.weights.sha256} are not in the artefact store: upload them again")
+        with context.store.local_path(spec.weights.sha256) as path:
+            module = load(spec, path, context.config.factories, max_parameters=limit, device=device)
+    return Network(module, input_shape=(channels, height, width))
+
+
+def prepare(
+    context: WorkerContext, request: JobRequest, loaded: Loaded, positions: Iterable[int]
+) -> tuple[list[Row], list[Refused]]:
+    """Decodes and normalises some of the images; one that cannot be decoded does not touch the others."""
+    rows: list[Row] = []
+    refused: list[Refused] = []
+    for position in positions:
+        given = request.inputs[position]
+        sha256 = _digest(given)
+        try:
+            rows.append(_row(context, request, loaded, position, given))
+        except WorkProblem as error:
+            refused.append(Refused(position, given, sha256, problem_of(error, sha256)))
+    return rows, refused
+
+
+def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: int, given: InputImage) -> Row:
+    device = context.models.device
+
+    def fetch(ref: ImageRef) -> Tensor:
+        try:
+            return _prepared(context, loaded.spec, ref).tensor.to(device)
+        except InvalidImage as error:
+            raise InvalidImage(f"baseline or background {_digest(ref)}: {error}") from error
+
+    prepared = _prepared(context, loaded.spec, given)
+    return Row(
+        position=position,
+        given=given,
+        sha256=_digest(given),
+        inputs=prepared.tensor.to(device),
+        displayed=prepared.displayed,
+        target=given.target or getattr(request.explanation, "target", None),
+        preprocessing=loaded.spec.preprocessing,
+        seed=request.seed,
+        backgrounds=loaded.spec.backgrounds,
+        fetch=fetch,
+    )
+
+
+def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: ImageRef) -> Image.Image | None:
+    """An image as a model sees it, before normalisation; nothing where it cannot be had."""
+    spec = spec_by_digest(context.engine, tenant, model.sha256)
+    try:
+        return None if spec is None else _prepared(context, spec, given).displayed
+    except WorkProblem:
+        return None
+
+
+def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepared:
+    try:
+        data = context.store.get(_digest(ref))
+    except FileNotFoundError as error:
+        raise InvalidImage(f"image {_digest(ref)} is not in the artefact store any more: upload it again") from error
+    picture = decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
+    return preprocess(picture, spec.preprocessing)
+
+
+def _digest(ref: ImageRef) -> str:
+    assert ref.image is not None  # noqa: S101 - the gateway replaced bytes and parts by digests
+    return ref.image
+
+
+def artifact(context: WorkerContext, sha256: str) -> bytes:
+    """An artefact that a request or a part of a job refers to.
+
+    Raises:
+        MissingArtifact: It is gone.
+    """
+    try:
+        return context.store.get(sha256)
+    except FileNotFoundError as error:
+        detail = f"the artefact {sha256} is not in the store any more: run the job that made it again"
+        raise MissingArtifact(detail) from error
+
+
+def stacked(rows: Sequence[Row]) -> Tensor:
+    """The inputs of some images as one batch."""
+    return torch.stack([row.inputs for row in rows])

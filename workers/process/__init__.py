@@ -1,0 +1,1 @@
+"""The worker's process: what Celery calls, and wake-ups."""

@@ -1,0 +1,75 @@
+"""A worker process: the entry point of Celery's child, and of the command that starts it."""
+
+import logging
+import os
+import warnings
+from functools import cache
+
+from celery import Celery
+from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
+
+from storage.broker.queue import Queue, celery_app
+from storage.settings import Settings
+from workers.context import WorkerContext, open_context
+
+HARD_LIMIT_MARGIN_S = 30.0
+"""A job that ignores its soft time limit is killed so much later, or at twice the limit where that is sooner."""
+
+
+def worker_app(settings: Settings) -> Celery:
+    """The Celery application of a worker.
+
+    Raises:
+        ValueError: No broker is configured.
+    """
+    if settings.broker_url is None:
+        raise ValueError("a worker needs ATTRIBUTION_BROKER_URL; `attribution serve` brings a private broker along")
+    app = celery_app(settings.broker_url.get_secret_value(), settings)
+    app.conf.update(
+        include=["workers.process.celery_tasks"],
+        task_soft_time_limit=settings.job_time_limit_s,
+        task_time_limit=settings.job_time_limit_s + min(HARD_LIMIT_MARGIN_S, settings.job_time_limit_s),
+        worker_proc_alive_timeout=120.0,  # the child connects to the ledger and may import torch before it reports
+    )
+    return app
+
+
+def run_worker(settings: Settings) -> None:
+    """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
+    app = worker_app(settings)
+    # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
+    warnings.simplefilter("ignore", SecurityWarning)
+    for chatty in ("celery.utils.log", "celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # the ledger and our own lines say how a job ended
+    worker = app.Worker(
+        loglevel=settings.log_level, without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True
+    )
+    worker.start()
+    raise SystemExit(worker.exitcode)
+
+
+@cache
+def current_context() -> WorkerContext:
+    """This process's context, made from its environment on first use."""
+    settings = Settings()
+    app = worker_app(settings)
+    return open_context(settings, Queue(app))
+
+
+@setup_logging.connect
+def _configure_logging(loglevel: int | str = "INFO", **_: object) -> None:
+    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+
+
+@worker_process_init.connect
+def _start(**_: object) -> None:
+    settings = current_context().settings
+    os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)  # read by torch when it is imported
+    if settings.preload:
+        import workers.kinds.explain  # noqa: F401 - torch takes seconds to import: better now than in the first job
+
+
+@worker_process_shutdown.connect
+def _stop(**_: object) -> None:
+    current_context().close()

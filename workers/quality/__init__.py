@@ -1,0 +1,1 @@
+"""Figures about the maps of a job."""

@@ -1,0 +1,1 @@
+"""Tasks over a data set: how each is split, computed and merged."""
