@@ -23,8 +23,8 @@ from support.classifiers import MEAN, STD, mobilenet, squeezenet
 from torch import nn
 
 from attribution.architectures import two_class_head
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from cli.demo.training import Examples, Recipe, accuracy, fit
-from contracts.models import ModelSpec, Preprocessing, Weights
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 

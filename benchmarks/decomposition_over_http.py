@@ -16,8 +16,8 @@ import numpy as np
 from support.cifar import MEAN, STD
 from support.processes import PATIENCE_S, service
 
-from client import Client
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_client import Client
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SIZES, WIDTHS = [1, 3, 5, 10, 20], [1, 3, 5, 10, 20]

@@ -20,9 +20,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from support.processes import PATIENCE_S, service
 
-from client import Client
-from contracts.jobs import Job
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_client import Client
+from attribution_contracts.jobs import Job
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 
 SPEC = ModelSpec(
     name="vgg19",

@@ -16,9 +16,9 @@ from support.http_load import Connection, get, in_sequence, per_second, percenti
 from support.images import jpegs
 from support.processes import PATIENCE_S, Running, service
 
-from contracts.digests import model_digest
-from contracts.models import ModelReport, ModelSpec
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.models import ModelReport, ModelSpec
+from attribution_contracts.states import JobKind
 from storage.database import open_database, writing
 from storage.ledger.records import NewJob
 from storage.registry.models import accept, register

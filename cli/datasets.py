@@ -8,8 +8,8 @@ import click
 from cli.options import labels_of, url_option
 
 if TYPE_CHECKING:
-    from client import Client
-    from contracts.datasets import DatasetReport, DatasetVersion
+    from attribution_client import Client
+    from attribution_contracts.datasets import DatasetReport, DatasetVersion
 
 LOCATIONS = ("file://", "s3://")
 SHOWN = 10
@@ -32,7 +32,7 @@ def add(name: str, source: str, version: str, labels: str | None, no_wait: bool,
 
     An upload that was interrupted goes on where it stopped: run the same command again.
     """
-    from client import Client
+    from attribution_client import Client
 
     with Client(url) as client:
         found = _register(client, name, source, version, labels_of(labels) if labels else [])
@@ -49,7 +49,7 @@ def list_(url: str) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from client import Client
+    from attribution_client import Client
 
     table = Table(
         "data set", "state", "images", Column("images of each class", overflow="fold"), "registered", box=None
@@ -71,7 +71,7 @@ def list_(url: str) -> None:
 @url_option
 def show(dataset: str, url: str) -> None:
     """Show a version and what the worker found in it, refused files by name, as JSON."""
-    from client import Client
+    from attribution_client import Client
 
     with Client(url) as client:
         click.echo(client.dataset(dataset).model_dump_json(indent=2))
@@ -82,7 +82,7 @@ def show(dataset: str, url: str) -> None:
 @url_option
 def delete(dataset: str, url: str) -> None:
     """Forget a version that no running job uses."""
-    from client import Client
+    from attribution_client import Client
 
     if "@" not in dataset:
         raise click.BadParameter(f"{dataset!r}: expected NAME@VERSION")

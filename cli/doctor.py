@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from contracts.jobs import JobRequest
-from contracts.parameters.self_test import SelfTestParams
-from contracts.states import JobKind
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.states import JobKind
 from storage.artifacts.store import ArtifactStore
 from storage.broker.private import find_server
 from storage.broker.queue import Queue, celery_app

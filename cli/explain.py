@@ -8,7 +8,7 @@ import click
 from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
 
 if TYPE_CHECKING:
-    from contracts.results import CellResult, ImageResult, Result
+    from attribution_contracts.results import CellResult, ImageResult, Result
 
 LARGE_GAP = 0.05
 """A map that misses more of what it should add up to is marked."""
@@ -39,7 +39,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from client import Client
+    from attribution_client import Client
 
     with Client(url) as client:
         job = client.submit(_request(given), images=list(images))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attribution_contracts.digests import model_digest
+from attribution_contracts.models import ModelSpec, ModelVersion, Weights
+from attribution_contracts.states import ModelState
 from cli.options import labels_of, load_settings, url_option
-from contracts.digests import model_digest
-from contracts.models import ModelSpec, ModelVersion, Weights
-from contracts.states import ModelState
 from storage.operator_config import ConfigError, ConfiguredModel, load_config
 from storage.settings import Settings
 
 if TYPE_CHECKING:
-    from client import Client
+    from attribution_client import Client
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 """Files that a folder of images is made of."""
@@ -71,7 +71,7 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
     attribution models add cifar --architecture cifar_resnet20 --weights resnet20.safetensors \\
         --size 32 32 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """  # noqa: D301 - the backspace keeps click from wrapping the example
-    from client import Client
+    from attribution_client import Client
 
     spec = _spec(name, weights, given)
     folders = dict(map(_background, backgrounds))
@@ -89,7 +89,7 @@ def list_(url: str) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from client import Client
+    from attribution_client import Client
 
     table = Table("model", "state", Column("architecture", overflow="fold"), "input", "classes", "registered", box=None)
     with Client(url) as client:
@@ -111,7 +111,7 @@ def list_(url: str) -> None:
 @url_option
 def show(model: str, url: str) -> None:
     """Show a version and what the worker found in it, as JSON."""
-    from client import Client
+    from attribution_client import Client
 
     with Client(url) as client:
         version = client.model(model)
@@ -143,7 +143,7 @@ def sync_models(url: str, settings: Settings) -> Iterator[tuple[str, str]]:
     Yields:
         `name@version` and how it stands: its state, or why it cannot be had.
     """
-    from client import Client, ClientError
+    from attribution_client import Client, ClientError
 
     with Client(url) as client:
         for entry in load_config(settings.config_file).models:
@@ -185,7 +185,7 @@ def _background(text: str) -> tuple[str, list[Path]]:
 
 
 def _is_known(client: "Client", entry: ConfiguredModel) -> bool:
-    from client import ProblemError
+    from attribution_client import ProblemError
 
     try:
         known = client.model(f"{entry.spec.name}@{entry.spec.version}")

@@ -11,8 +11,8 @@ import click
 from storage.settings import Settings
 
 if TYPE_CHECKING:
-    from client import Client
-    from contracts.jobs import Job
+    from attribution_client import Client
+    from attribution_contracts.jobs import Job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

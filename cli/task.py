@@ -29,7 +29,7 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
     attribution task fit --model cifar --dataset cifar-train
     attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
     """  # noqa: D301 - the backspace keeps click from wrapping the example
-    from client import Client
+    from attribution_client import Client
 
     asked = {"task": name, **parameters(given["params"])} | ({"fit": fit} if fit else {})
     with Client(url) as client:

@@ -7,8 +7,8 @@ from anyio import to_thread
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from contracts.datasets import MAX_PIECE_BYTES
-from contracts.version import VERSION
+from attribution_contracts.datasets import MAX_PIECE_BYTES
+from attribution_contracts.version import VERSION
 from service.description import openapi
 from service.gateway.gateway import THREADS, Gateway
 from service.http import problems

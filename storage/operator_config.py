@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from contracts.base import Sha256, Wire
-from contracts.models import ModelSpec, Weights
+from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.models import ModelSpec, Weights
 
 Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 

@@ -4,7 +4,7 @@ import logging
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from contracts.problems import ErrorCode, Problem, problem
+from attribution_contracts.problems import ErrorCode, Problem, problem
 from storage.artifacts.store import StoreUnavailableError
 from storage.database import LedgerUnavailableError
 from workers.problems import WorkProblem

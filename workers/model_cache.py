@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from attribution.networks.network import Network
-from contracts.base import Sha256
+from attribution_contracts.base import Sha256
 
 
 @dataclass(frozen=True)

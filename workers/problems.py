@@ -10,7 +10,7 @@ WorkProblem
 
 from typing import ClassVar
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 
 
 class WorkProblem(Exception):

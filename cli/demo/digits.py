@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 
 if TYPE_CHECKING:
     from cli.demo.training import Progress, Trained

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution_contracts.models import ModelSpec
+from attribution_contracts.version import VERSION
 from cli.demo import digits, planted
 from cli.demo.pictures import png
-from contracts.models import ModelSpec
-from contracts.version import VERSION
 
 Progress = Callable[[int, int], None]
 LESSONS = 300

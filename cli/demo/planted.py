@@ -12,7 +12,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 
 if TYPE_CHECKING:
     from cli.demo.training import Examples, Progress, Trained

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
+from attribution_client import Client
+from attribution_contracts.jobs import Job
+from attribution_contracts.results import ArtifactRef, Completeness, ImageResult, Result
 from cli.demo.engines import ENGINES, RENDER
 from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, planted_exhibit
 from cli.demo.scores import EvidenceScore, evidence_score
-from client import Client
-from contracts.jobs import Job
-from contracts.results import ArtifactRef, Completeness, ImageResult, Result
 
 CHECK_TIMEOUT_S = 120.0
 JOB_TIMEOUT_S = 600.0

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from contracts.models import Preprocessing
+from attribution_contracts.models import Preprocessing
 
 Progress = Callable[[int, int], None]
 """Called with the batches done and in all."""

@@ -12,9 +12,9 @@ from torch import nn
 
 import attribution
 from attribution.architectures import cifar_resnet
+from attribution_contracts.models import Preprocessing
 from cli.demo import planted
 from cli.demo.training import Examples, Recipe, fit
-from contracts.models import Preprocessing
 
 CACHE = FOLDER.parents[1] / "build" / "pictures"
 HEIGHT, WIDTH, CROP = 160, 240, 64

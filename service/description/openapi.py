@@ -6,12 +6,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from contracts.datasets import DatasetSpec, DatasetVersion, UploadedPiece
-from contracts.images import UploadedImage
-from contracts.jobs import Job, JobRequest
-from contracts.models import ModelSpec, ModelVersion
-from contracts.problems import Problem
-from contracts.results import Result
+from attribution_contracts.datasets import DatasetSpec, DatasetVersion, UploadedPiece
+from attribution_contracts.images import UploadedImage
+from attribution_contracts.jobs import Job, JobRequest
+from attribution_contracts.models import ModelSpec, ModelVersion
+from attribution_contracts.problems import Problem
+from attribution_contracts.results import Result
 
 DESCRIPTION = """Why did an image classifier decide as it did? Send an image and get heatmaps and scores back, each
 with the error that it carries. Jobs are asynchronous: submit, then poll, follow or wait. Errors are problems as in

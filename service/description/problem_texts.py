@@ -1,6 +1,6 @@
 """What each problem means and what to do about it: the text of the pages that `type` points at."""
 
-from contracts.problems import TITLES, ErrorCode
+from attribution_contracts.problems import TITLES, ErrorCode
 from service.http.problems import STATUS
 
 EXPLANATIONS: dict[ErrorCode, str] = {

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from contracts.problems import TITLES, ErrorCode
+from attribution_contracts.problems import TITLES, ErrorCode
 from service.http.bodies import JSON, MULTIPART, REQUEST_PART
 from service.http.problems import MEDIA_TYPE, STATUS
 

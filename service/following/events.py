@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from contracts.jobs import Job
+from attribution_contracts.jobs import Job
 from service.gateway.gateway import Gateway, in_thread
 from storage.ledger.jobs import find
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
-from contracts.jobs import Job
-from contracts.problems import ErrorCode
+from attribution_contracts.jobs import Job
+from attribution_contracts.problems import ErrorCode
 from service.gateway.gateway import Gateway
 from service.http.problems import ProblemError, not_found
 from storage.ledger import jobs as ledger

@@ -7,7 +7,7 @@ import anyio
 import anyio.from_thread
 from fastapi import Request
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 from service.http.problems import ProblemError
 
 IDLE_S = 30.0

@@ -6,10 +6,10 @@ from functools import lru_cache
 
 from sqlalchemy import Engine
 
-from contracts.identity import ModelIdentity
-from contracts.models import ModelReport
-from contracts.problems import ErrorCode, FieldError
-from contracts.states import ModelState
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.models import ModelReport
+from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.states import ModelState
 from service.http.problems import ProblemError, wrong_fields
 from storage.registry.models import list_models, report_of, spec_by_digest, state_of
 

@@ -7,7 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from contracts.problems import ErrorCode, FieldError
+from attribution_contracts.problems import ErrorCode, FieldError
 from service.http.multipart import MultipartReader
 from service.http.pointers import field_errors, listed
 from service.http.problems import MAX_ERRORS, ProblemError, wrong_fields

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from contracts.base import Wire
-from contracts.problems import ErrorCode, FieldError
+from attribution_contracts.base import Wire
+from attribution_contracts.problems import ErrorCode, FieldError
 from service.gateway.gateway import Gateway
 from service.http.bodies import MULTIPART, REQUEST_PART, parse
 from service.http.multipart import MultipartReader, Part

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 from service.http.problems import ProblemError, internal, response
 from service.http.request_ids import request_id
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 from service.http.problems import ProblemError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contracts.problems import FieldError
+from attribution_contracts.problems import FieldError
 
 _SHOWN = 120
 _NAMES = 10

@@ -4,7 +4,7 @@ import re
 
 from fastapi import Request
 
-from contracts.problems import FieldError
+from attribution_contracts.problems import FieldError
 from service.http.problems import wrong_fields
 
 MAX_WAIT_S = 30

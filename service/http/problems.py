@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from contracts.problems import ErrorCode, FieldError, Problem, problem
+from attribution_contracts.problems import ErrorCode, FieldError, Problem, problem
 from service.http.pointers import field_errors
 from service.http.request_ids import request_id
 from storage.artifacts.store import StoreUnavailableError

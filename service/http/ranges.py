@@ -2,7 +2,7 @@
 
 import re
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 from service.http.problems import ProblemError
 
 _SINGLE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")

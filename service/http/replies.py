@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import Response
 from pydantic import BaseModel
 
-from contracts.jobs import Job
+from attribution_contracts.jobs import Job
 from service.http.problems import RETRY_AFTER_S
 
 

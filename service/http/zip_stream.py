@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from contracts.results import ArtifactRef, Result
+from attribution_contracts.results import ArtifactRef, Result
 from storage.artifacts.store import ArtifactStore
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same result gives the same bytes

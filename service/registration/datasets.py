@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from contracts.datasets import DatasetSource, DatasetSpec, DatasetVersion
-from contracts.problems import FieldError
-from contracts.states import JobKind
+from attribution_contracts.datasets import DatasetSource, DatasetSpec, DatasetVersion
+from attribution_contracts.problems import FieldError
+from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.http.document_and_file import Expected, receive, wrong
 from service.http.problems import wrong_fields

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from contracts.digests import model_digest
-from contracts.models import ModelSpec, ModelVersion, Weights
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.models import ModelSpec, ModelVersion, Weights
+from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import closest
 from service.http.document_and_file import Expected, receive, wrong

@@ -7,9 +7,9 @@ from anyio import to_thread
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from contracts.datasets import DatasetVersion
-from contracts.models import ModelVersion
-from contracts.problems import ErrorCode
+from attribution_contracts.datasets import DatasetVersion
+from attribution_contracts.models import ModelVersion
+from attribution_contracts.problems import ErrorCode
 from service.description.responses import RETRY_AFTER, Responses, problems, reply
 from service.gateway.gateway import Gateway
 from service.http.bodies import JSON, MULTIPART, media_type

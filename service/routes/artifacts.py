@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import StreamingResponse
 
-from contracts.problems import ErrorCode
-from contracts.results import Result
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.results import Result
 from service.description.responses import BINARY, problems
 from service.following.lookups import JobId, require_result
 from service.gateway.gateway import Gateway, Here, Tenant

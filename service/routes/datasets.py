@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from contracts.base import Name
-from contracts.datasets import DatasetList, DatasetSpec, DatasetVersion
-from contracts.problems import ErrorCode
+from attribution_contracts.base import Name
+from attribution_contracts.datasets import DatasetList, DatasetSpec, DatasetVersion
+from attribution_contracts.problems import ErrorCode
 from service.description.examples import DATASET_SPECS
 from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Gateway, Here, Tenant

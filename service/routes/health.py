@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, Response
 
-from contracts.health import Check, Health, Readiness, VersionInfo
-from contracts.version import VERSION
+from attribution_contracts.health import Check, Health, Readiness, VersionInfo
+from attribution_contracts.version import VERSION
 from service.description.responses import problems, reply
 from service.gateway.gateway import Gateway, Here
 from service.http.problems import RETRY_AFTER_S

@@ -4,8 +4,8 @@ import hashlib
 
 from fastapi import APIRouter, Request, Response
 
-from contracts.images import UploadedImage
-from contracts.problems import ErrorCode, FieldError
+from attribution_contracts.images import UploadedImage
+from attribution_contracts.problems import ErrorCode, FieldError
 from service.description.responses import BINARY, problems, reply
 from service.gateway.gateway import Gateway, Here, Tenant, in_thread
 from service.http.bodies import MULTIPART, media_type, parts_of

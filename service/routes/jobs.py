@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 from pydantic_core import to_json
 
-from contracts.base import ModelRef
-from contracts.jobs import Job, JobList, JobRequest
-from contracts.problems import ErrorCode, FieldError
-from contracts.results import Result
-from contracts.states import JobStatus
+from attribution_contracts.base import ModelRef
+from attribution_contracts.jobs import Job, JobList, JobRequest
+from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobStatus
 from service.description.examples import JOB_REQUESTS
 from service.description.responses import RETRY_AFTER, event_of, header, json_or_multipart, problems, reply
 from service.following.events import events, until_ended

@@ -4,7 +4,7 @@ from functools import cache
 
 from fastapi import APIRouter, Response
 
-from contracts.methods import METHODS, MethodInfo, MethodList
+from attribution_contracts.methods import METHODS, MethodInfo, MethodList
 from service.description.responses import problems
 from service.http.replies import json_reply
 

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from contracts.base import Name
-from contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
-from contracts.problems import ErrorCode
-from contracts.states import ModelState
+from attribution_contracts.base import Name
+from attribution_contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import ModelState
 from service.description.examples import MODEL_SPECS
 from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Gateway, Here, Tenant

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from contracts.datasets import UploadedPiece
-from contracts.problems import ErrorCode
+from attribution_contracts.datasets import UploadedPiece
+from attribution_contracts.problems import ErrorCode
 from service.description.responses import BINARY, problems, reply
 from service.gateway.gateway import Gateway, Here, Tenant, in_thread
 from service.http.bodies import media_type

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from contracts.baselines import SetBaseline
-from contracts.jobs import JobRequest
-from contracts.models import ModelSpec
-from contracts.parameters.self_test import SelfTestParams
-from contracts.problems import FieldError
+from attribution_contracts.baselines import SetBaseline
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.models import ModelSpec
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import Classifier, closest
 from service.http.pointers import to_pointer

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from contracts.base import Sha256
-from contracts.jobs import JobRequest
-from contracts.parameters.decomposition import DecompositionParams
-from contracts.problems import FieldError
+from attribution_contracts.base import Sha256
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import Classifier
 from storage.artifacts.owned import owned_among

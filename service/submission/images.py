@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
-from contracts.images import ImageRef
-from contracts.jobs import JobRequest
-from contracts.parameters.self_test import SelfTestParams
-from contracts.problems import ErrorCode, FieldError
+from attribution_contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
+from attribution_contracts.images import ImageRef
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import ErrorCode, FieldError
 from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
 from storage.artifacts.store import ArtifactStore

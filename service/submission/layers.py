@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from contracts.jobs import JobRequest
-from contracts.models import LayerInfo
-from contracts.parameters.layer_shapley import LayerShapleyParams
-from contracts.problems import FieldError
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.models import LayerInfo
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import Classifier, closest
 
 INPUT = "input"

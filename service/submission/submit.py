@@ -4,12 +4,12 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from contracts.comparisons import Cell, Comparison
-from contracts.digests import canonical_digest
-from contracts.jobs import JobRequest
-from contracts.parameters.self_test import SelfTestParams
-from contracts.problems import ErrorCode, FieldError
-from contracts.states import JobKind
+from attribution_contracts.comparisons import Cell, Comparison
+from attribution_contracts.digests import canonical_digest
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import Classifier
 from service.http.bodies import Body, parse

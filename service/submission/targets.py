@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from contracts.jobs import JobRequest
-from contracts.methods import Explanation
-from contracts.parameters.layer_shapley import LayerShapleyParams
-from contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
-from contracts.parameters.self_test import SelfTestParams
-from contracts.problems import FieldError
-from contracts.targets import Target, TargetClasses, TargetTopK
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import Explanation
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import FieldError
+from attribution_contracts.targets import Target, TargetClasses, TargetTopK
 from service.gateway.ready_models import Classifier, closest
 from service.http.pointers import to_pointer
 from service.submission.layers import chosen_layers

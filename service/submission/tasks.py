@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from math import ceil
 
-from contracts.datasets import DatasetVersion
-from contracts.digests import canonical_digest
-from contracts.jobs import JobRequest
-from contracts.problems import ErrorCode, FieldError
-from contracts.states import JobKind, ModelState
-from contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
+from attribution_contracts.datasets import DatasetVersion
+from attribution_contracts.digests import canonical_digest
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.states import JobKind, ModelState
+from attribution_contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import Classifier, closest
 from service.http.problems import ProblemError, wrong_fields

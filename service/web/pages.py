@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
-from contracts.problems import TITLES, ErrorCode
-from contracts.version import VERSION
+from attribution_contracts.problems import TITLES, ErrorCode
+from attribution_contracts.version import VERSION
 from service.description.problem_texts import EXPLANATIONS
 from service.http.problems import STATUS
 

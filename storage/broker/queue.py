@@ -6,7 +6,7 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 
-from contracts.queue import KEY_PREFIX, QUEUE, RUN_JOBS
+from attribution_contracts.queue import KEY_PREFIX, QUEUE, RUN_JOBS
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
-from contracts.problems import Problem
-from contracts.states import JobStatus
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import JobStatus
 from storage.database import reading
 from storage.ledger.records import Claim
 from storage.tables import jobs, results

@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from contracts.jobs import Progress
-from contracts.problems import Problem
-from contracts.states import JobStatus
+from attribution_contracts.jobs import Progress
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import JobStatus
 from storage.database import writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of

@@ -25,8 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from contracts.jobs import Job
-from contracts.states import TERMINAL, JobStatus
+from attribution_contracts.jobs import Job
+from attribution_contracts.states import TERMINAL, JobStatus
 from storage.database import reading, writing
 from storage.ledger.records import JOB_COLUMNS, NewJob, job_of
 from storage.ledger.statements import ENDED, enter_artifacts, hold_parents, settle

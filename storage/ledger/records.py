@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from contracts.identity import ModelIdentity
-from contracts.jobs import Children, Job, JobLinks, Progress
-from contracts.problems import Problem
-from contracts.states import JobKind, JobStatus, Priority
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.jobs import Children, Job, JobLinks, Progress
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import JobKind, JobStatus, Priority
 from storage.tables import DEFAULT_TENANT, jobs
 
 JOB_COLUMNS = [c for c in jobs.c if c.name not in {"request", "resolved", "trace_context", "idempotency_digest"}]

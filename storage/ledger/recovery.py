@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, update
 from sqlalchemy.sql.dml import Update
 
-from contracts.problems import ErrorCode, Problem, problem
-from contracts.states import JobStatus
+from attribution_contracts.problems import ErrorCode, Problem, problem
+from attribution_contracts.states import JobStatus
 from storage.database import reading, writing
 from storage.ledger.statements import ENDED, settle
 from storage.tables import jobs

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, Table,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
-from contracts.problems import ErrorCode, problem
-from contracts.states import JobKind, JobStatus, ModelState
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.states import JobKind, JobStatus, ModelState
 from storage.ledger.records import StoredArtifact
 from storage.tables import artifacts, datasets, job_artifacts, jobs, models
 

@@ -2,11 +2,11 @@
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, delete, select
 
-from contracts.base import Sha256
-from contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
-from contracts.digests import canonical_digest
-from contracts.problems import Problem
-from contracts.states import TERMINAL, ModelState
+from attribution_contracts.base import Sha256
+from attribution_contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
+from attribution_contracts.digests import canonical_digest
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import TERMINAL, ModelState
 from storage.database import reading, writing
 from storage.ledger.records import NewJob, instant
 from storage.registry.versions import Registry, VersionExistsError

@@ -2,10 +2,10 @@
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, select
 
-from contracts.identity import ModelIdentity
-from contracts.models import ModelReport, ModelSpec, ModelVersion
-from contracts.problems import Problem
-from contracts.states import ModelState
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.models import ModelReport, ModelSpec, ModelVersion
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import ModelState
 from storage.database import reading
 from storage.ledger.records import NewJob, instant
 from storage.registry.versions import ByReference, Registry, VersionExistsError

@@ -18,9 +18,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from contracts.base import Wire
-from contracts.problems import Problem
-from contracts.states import ModelState
+from attribution_contracts.base import Wire
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import ModelState
 from storage.database import reading, writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import NewJob

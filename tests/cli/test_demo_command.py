@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from attribution.architectures import mnist_cnn
+from attribution_contracts.results import Result
+from attribution_contracts.version import VERSION
 from cli.demo.engines import ENGINES
 from cli.demo.training import save
-from contracts.results import Result
-from contracts.version import VERSION
 
 COMMAND = [sys.executable, "-c", "from cli.demo.command import demo; demo()"]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from attribution_contracts.digests import model_digest
 from cli.demo import digits, planted
 from cli.demo.pictures import png
 from cli.demo.training import Examples, Recipe, accuracy, save, trained
-from contracts.digests import model_digest
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 from workers.models.loading import check, load

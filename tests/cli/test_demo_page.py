@@ -10,20 +10,20 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import METHODS
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.render import RenderOptions
+from attribution_contracts.results import ArtifactRef, ClassScore, Completeness, ImageResult, TargetScore
+from attribution_contracts.states import JobStatus
 from cli.demo.engines import ENGINES, RENDER
 from cli.demo.exhibits import Exhibit, Picture, planted_exhibit
 from cli.demo.page import write_page
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore, evidence_score
 from cli.demo.table import percent, table
-from contracts.identity import ModelIdentity
-from contracts.jobs import JobRequest
-from contracts.methods import METHODS
-from contracts.problems import ErrorCode, problem
-from contracts.render import RenderOptions
-from contracts.results import ArtifactRef, ClassScore, Completeness, ImageResult, TargetScore
-from contracts.states import JobStatus
-from tests.client.tiny_service import job_in, result_with
+from tests.attribution_client.tiny_service import job_in, result_with
 from workers.drawing.rendering import limits, render
 
 VOID = {"img", "meta", "br", "link"}

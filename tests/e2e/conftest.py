@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from attribution_client import Client
 from cli.demo import digits
 from cli.demo.training import Examples, Recipe, save, trained
-from client import Client
 from tests.e2e.served import Served
 
 

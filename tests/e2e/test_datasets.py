@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.datasets import DatasetIndex
-from contracts.results import Result
+from attribution_contracts.datasets import DatasetIndex
+from attribution_contracts.results import Result
 from tests.workers.sources import flowers, folder, npz, pixels, tarred
 
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 import attribution
+from attribution_client import Client
+from attribution_contracts.models import ModelSpec
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobStatus
 from cli.demo import digits
 from cli.demo.pictures import png
-from client import Client
-from contracts.models import ModelSpec
-from contracts.problems import ErrorCode
-from contracts.states import JobStatus
 from tests.shared_data import shared_data
 from workers.images.preprocessing import preprocess
 from workers.models.loading import load

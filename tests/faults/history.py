@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, RowMapping, select
 
-from contracts.states import TERMINAL
+from attribution_contracts.states import TERMINAL
 from storage.database import reading
 from storage.tables import jobs, results
 

@@ -16,10 +16,10 @@ import psutil
 from pydantic import SecretStr
 from sqlalchemy import RowMapping, func, select
 
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.states import TERMINAL, JobKind
 from cli.tree import child_environment
-from contracts.jobs import JobRequest
-from contracts.parameters.self_test import SelfTestParams
-from contracts.states import TERMINAL, JobKind
 from service.background.reconciler import Reconciler
 from storage.broker.child import dying_with_parent
 from storage.broker.private import PrivateBroker

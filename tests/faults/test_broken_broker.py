@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from contracts.queue import KEY_PREFIX, QUEUE
+from attribution_contracts.queue import KEY_PREFIX, QUEUE
 from tests.faults.house import House
 
 

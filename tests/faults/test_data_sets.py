@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 
 from attribution import Influential
 from attribution.architectures import mnist_cnn
-from client import Client
+from attribution_client import Client
 from storage.database import open_database, reading
 from storage.settings import Settings
 from storage.tables import jobs

@@ -8,7 +8,7 @@ import re
 import pytest
 
 import attribution
-from contracts.methods import METHODS
+from attribution_contracts.methods import METHODS
 from tests.house.tree import ROOT
 from workers.methods.table import METHODS as TABLE
 

@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from contracts import queue as tasks
-from contracts.version import VERSION
+from attribution_contracts import queue as tasks
+from attribution_contracts.version import VERSION
 from tests.house.tree import PACKAGES, ROOT, files, modules, texts
 
 # Written in pieces, so that this file passes its own tests.

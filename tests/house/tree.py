@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("attribution", "contracts", "storage", "workers", "service", "client", "cli")
+PACKAGES = ("attribution", "attribution_contracts", "storage", "workers", "service", "attribution_client", "cli")
 
 
 def files() -> list[Path]:

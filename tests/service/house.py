@@ -13,12 +13,12 @@ import httpx
 from PIL import Image
 from sqlalchemy import Engine, func, select
 
-from contracts.digests import model_digest
-from contracts.jobs import Job
-from contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
-from contracts.problems import Problem
-from contracts.results import ArtifactRef, Counts, ImageResult, Provenance, Result
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.jobs import Job
+from attribution_contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
+from attribution_contracts.problems import Problem
+from attribution_contracts.results import ArtifactRef, Counts, ImageResult, Provenance, Result
+from attribution_contracts.states import JobKind
 from service.app import create_app
 from service.server import GatewayServer
 from storage.artifacts.store import ArtifactStore

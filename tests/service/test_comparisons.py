@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from contracts.comparisons import Comparison
-from contracts.jobs import JobRequest
-from contracts.states import JobKind
+from attribution_contracts.comparisons import Comparison
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.states import JobKind
 from tests.service.house import IG, LABELS, SELF_TEST, House, picture, refused, sent
 
 IMAGE = sent(picture())

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.datasets import DatasetReport, DatasetSpec
-from contracts.models import MethodApplies
-from contracts.problems import ErrorCode, problem
-from contracts.states import JobKind
-from contracts.tasks import DataJob
+from attribution_contracts.datasets import DatasetReport, DatasetSpec
+from attribution_contracts.models import MethodApplies
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.states import JobKind
+from attribution_contracts.tasks import DataJob
 from service.submission import tasks as data_jobs
 from storage.artifacts.owned import own
 from storage.ledger import claims, jobs

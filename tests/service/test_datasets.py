@@ -14,10 +14,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from client import Client, ProblemError
-from client import pieces as client_pieces
-from contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
-from contracts.states import JobKind
+from attribution_client import Client, ProblemError
+from attribution_client import pieces as client_pieces
+from attribution_contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
+from attribution_contracts.states import JobKind
 from storage.artifacts.store import ArtifactStore
 from storage.ledger import claims, jobs
 from storage.ledger.records import NewJob, StoredArtifact

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from contracts.jobs import Progress
-from contracts.states import JobKind
+from attribution_contracts.jobs import Progress
+from attribution_contracts.states import JobKind
 from service.following import events
 from service.gateway.watcher import Watcher
 from storage.artifacts.store import ArtifactStore

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from contracts.methods import METHODS
-from contracts.problems import ErrorCode
-from contracts.version import VERSION
+from attribution_contracts.methods import METHODS
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.version import VERSION
 from service.http.problems import OF_JOBS, STATUS
 from storage.migrate import newest_revision
 from tests.service.house import House, refused

@@ -16,7 +16,7 @@ class Absent(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Absent())
 count = 0
-for package in ("contracts", "storage", "service", "client"):
+for package in ("attribution_contracts", "storage", "service", "attribution_client"):
     root = importlib.import_module(package)
     for found in pkgutil.walk_packages(root.__path__, f"{package}."):
         if ".migrations" not in found.name:

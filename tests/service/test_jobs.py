@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from contracts.problems import ErrorCode, problem
+from attribution_contracts.problems import ErrorCode, problem
 from storage.ledger.claims import Cancelled, Failed
 from tests.service.house import IG, SELF_TEST, House, picture, refused, sent
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 import attribution
 from attribution.networks.selection import selected_layers
+from attribution_contracts.models import LayerInfo, ModelSpec
 from cli.main import command as attribution_command
-from contracts.models import LayerInfo, ModelSpec
 from service.submission.layers import chosen_layers
 from tests.attribution.tiny_models import SHAPE, tiny_model
 from tests.service.house import House, model_spec, picture, refused, sent

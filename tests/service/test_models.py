@@ -12,10 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from contracts.digests import model_digest
-from contracts.models import MethodApplies, ModelSpec, ModelVersion
-from contracts.problems import ErrorCode, problem
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.models import MethodApplies, ModelSpec, ModelVersion
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.states import JobKind
 from storage.artifacts.store import ArtifactStore
 from storage.ledger import claims
 from storage.registry import models

@@ -11,10 +11,10 @@ from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from contracts.datasets import DatasetSpec
-from contracts.jobs import JobRequest
-from contracts.models import ModelSpec
-from contracts.problems import ErrorCode
+from attribution_contracts.datasets import DatasetSpec
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.models import ModelSpec
+from attribution_contracts.problems import ErrorCode
 from service import openapi_file
 from service.description.examples import DATASET_SPECS, JOB_REQUESTS, MODEL_SPECS
 from service.description.problem_texts import EXPLANATIONS, page

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.jobs import JobRequest
-from contracts.states import Priority
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.states import Priority
 from storage.broker.queue import Queue, celery_app
 from tests.service.house import IG, SELF_TEST, House, picture, sent
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Engine, RowMapping, select, update
 
-from contracts.identity import ModelIdentity
-from contracts.problems import ErrorCode, Problem, problem
-from contracts.states import JobKind
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.problems import ErrorCode, Problem, problem
+from attribution_contracts.states import JobKind
 from storage.database import reading, writing
 from storage.ledger import claims, jobs
 from storage.ledger.claims import Claim

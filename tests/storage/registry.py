@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from contracts.digests import model_digest
-from contracts.models import ModelReport, ModelSpec
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.models import ModelReport, ModelSpec
+from attribution_contracts.states import JobKind
 from storage.ledger.records import NewJob
 from tests.storage.helpers import digest
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from sqlalchemy import Engine, func, select
 
-from contracts.jobs import Job
+from attribution_contracts.jobs import Job
 from storage.database import reading
 from storage.ledger import claims, jobs, recovery
 from storage.tables import job_artifacts, job_labels, results

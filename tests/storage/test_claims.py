@@ -5,8 +5,8 @@ import time
 import pytest
 from sqlalchemy import Engine, select, text
 
-from contracts.jobs import Progress
-from contracts.states import Priority
+from attribution_contracts.jobs import Progress
+from attribution_contracts.states import Priority
 from storage.artifacts.owned import owned
 from storage.database import reading
 from storage.ledger import claims, jobs, recovery

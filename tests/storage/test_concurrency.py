@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from sqlalchemy import Engine, func, insert, select
 
-from contracts.states import JobStatus
+from attribution_contracts.states import JobStatus
 from storage.database import reading, writing
 from storage.tables import jobs, results
 from tests.storage import in_processes

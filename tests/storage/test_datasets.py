@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine
 
-from contracts.datasets import DatasetReport, DatasetSpec, RefusedFile
-from contracts.problems import ErrorCode, problem
-from contracts.states import JobKind
+from attribution_contracts.datasets import DatasetReport, DatasetSpec, RefusedFile
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.states import JobKind
 from storage.ledger import claims, jobs
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry import datasets

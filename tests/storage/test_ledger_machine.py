@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, select, update
 
-from contracts.jobs import Progress
-from contracts.states import TERMINAL, Priority
+from attribution_contracts.jobs import Progress
+from attribution_contracts.states import TERMINAL, Priority
 from storage.database import reading, writing
 from storage.ledger import claims, jobs, recovery
 from storage.ledger.claims import Claim

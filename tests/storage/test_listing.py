@@ -5,7 +5,7 @@ import base64
 import pytest
 from sqlalchemy import Engine, update
 
-from contracts.states import JobStatus
+from attribution_contracts.states import JobStatus
 from storage.database import writing
 from storage.ledger import claims, jobs
 from storage.ledger.jobs import Filters

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine
 
-from contracts.problems import ErrorCode, problem
-from contracts.states import JobKind, JobStatus
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.states import JobKind, JobStatus
 from storage.ledger import claims, jobs, recovery
 from storage.registry import models
 from tests.storage import in_processes

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from contracts.queue import KEY_PREFIX, QUEUE, RUN_JOBS
+from attribution_contracts.queue import KEY_PREFIX, QUEUE, RUN_JOBS
 from storage.broker.private import PrivateBroker
 from storage.broker.queue import Queue, celery_app, normalised
 from storage.settings import Settings

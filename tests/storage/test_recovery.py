@@ -8,8 +8,8 @@ from operator import add
 import pytest
 from sqlalchemy import Engine
 
-from contracts.problems import ErrorCode
-from contracts.states import TERMINAL
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import TERMINAL
 from storage.ledger import claims, jobs, recovery
 from storage.ledger.recovery import Recovered
 from tests.storage import in_processes

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, text
 
-from contracts.jobs import Children, Progress
+from attribution_contracts.jobs import Children, Progress
 from storage.database import open_database
 from storage.ledger import claims, jobs, recovery
 from storage.ledger.children import children_of, is_doomed

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine, func, select
 
-from contracts.states import JobKind, JobStatus, Priority
+from attribution_contracts.states import JobKind, JobStatus, Priority
 from storage.artifacts.owned import owned
 from storage.database import reading
 from storage.ledger import claims, jobs

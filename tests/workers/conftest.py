@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 
 import attribution
 from attribution.architectures import cifar_resnet
-from contracts.digests import model_digest
-from contracts.identity import ModelIdentity
-from contracts.jobs import Job, JobRequest
-from contracts.models import ModelSpec, Preprocessing, Weights
-from contracts.results import Result
-from contracts.states import JobKind
+from attribution_contracts.digests import model_digest
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.jobs import Job, JobRequest
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobKind
 from storage.artifacts.store import ArtifactStore
 from storage.broker.queue import Queue, celery_app
 from storage.ledger.claims import claim

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from contracts.jobs import Job
-from contracts.results import Result
-from contracts.states import JobKind
-from contracts.tasks import DataJob, PinnedDataset
+from attribution_contracts.jobs import Job
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobKind
+from attribution_contracts.tasks import DataJob, PinnedDataset
 from storage.ledger.claims import claim
 from storage.ledger.jobs import find, result_of, submit
 from storage.ledger.records import Claim, NewJob

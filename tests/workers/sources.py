@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from contracts.datasets import DatasetSpec
-from contracts.states import JobKind
+from attribution_contracts.datasets import DatasetSpec
+from attribution_contracts.states import JobKind
 from storage.ledger.claims import claim
 from storage.ledger.records import NewJob
 from storage.registry import datasets

@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from attribution.architectures import cifar_resnet, convolutional_features, mnist_cnn, two_class_head
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from workers.models.architectures import build
 from workers.problems import InvalidModel
 

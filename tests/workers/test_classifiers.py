@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from attribution.architectures import mnist_cnn
 from attribution.errors import NetworkError
-from contracts.models import ModelSpec, Preprocessing, Weights
-from contracts.problems import ErrorCode
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.problems import ErrorCode
 from tests.shared_data import shared_data
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess

@@ -8,13 +8,13 @@ from PIL import Image
 from safetensors.torch import save
 
 from attribution.architectures import cifar_resnet
-from contracts.comparisons import Cell, Comparison
-from contracts.digests import model_digest
-from contracts.identity import ModelIdentity
-from contracts.jobs import JobRequest
-from contracts.problems import ErrorCode
-from contracts.results import Result
-from contracts.states import JobKind, JobStatus
+from attribution_contracts.comparisons import Cell, Comparison
+from attribution_contracts.digests import model_digest
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobKind, JobStatus
 from storage.ledger.claims import claim
 from storage.ledger.jobs import cancel, find, result_of, submit
 from storage.ledger.records import NewJob

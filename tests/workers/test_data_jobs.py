@@ -8,8 +8,8 @@ from safetensors.torch import load
 
 import attribution
 from attribution import Influential
-from contracts.problems import ErrorCode
-from contracts.states import JobStatus
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobStatus
 from storage.ledger.claims import finish
 from storage.ledger.jobs import cancel
 from storage.ledger.recovery import recover

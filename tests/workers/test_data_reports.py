@@ -14,11 +14,11 @@ import attribution
 from attribution import Influential
 from attribution.decomposition import retraining
 from attribution.final_layer import last_maps as feature_maps
-from contracts.digests import model_digest
-from contracts.identity import ModelIdentity
-from contracts.problems import ErrorCode
-from contracts.results import Result
-from contracts.states import JobKind, JobStatus
+from attribution_contracts.digests import model_digest
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobKind, JobStatus
 from storage.artifacts.owned import owned
 from storage.ledger.jobs import cancel, result_of
 from storage.ledger.records import NewJob

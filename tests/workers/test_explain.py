@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import attribution
-from contracts.problems import ErrorCode
-from contracts.states import JobStatus
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobStatus
 from tests.workers.pictures import SIDE, png, raw
 from workers.images.preprocessing import preprocess
 from workers.jobs.tracking import JobCancelled

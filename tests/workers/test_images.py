@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode
 from workers.images.decoding import decode
 from workers.problems import InvalidImage
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 import attribution
 from attribution.quality.occlusion import occlusion_curves
-from contracts.problems import ErrorCode
-from contracts.states import JobStatus
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobStatus
 from workers.images.preprocessing import preprocess
 
 IMPORTANCE = {"method": "multiclass_importance"}

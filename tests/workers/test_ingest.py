@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from contracts.datasets import DatasetIndex
-from contracts.problems import ErrorCode
-from contracts.states import JobStatus
+from attribution_contracts.datasets import DatasetIndex
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobStatus
 from storage.ledger import jobs
 from storage.registry import datasets
 from storage.tables import DEFAULT_TENANT

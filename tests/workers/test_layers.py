@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import attribution
-from contracts.digests import canonical_digest, model_digest
-from contracts.identity import ModelIdentity
-from contracts.problems import ErrorCode
-from contracts.states import JobKind, JobStatus
+from attribution_contracts.digests import canonical_digest, model_digest
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobKind, JobStatus
 from storage.ledger.claims import claim
 from storage.ledger.records import NewJob
 from storage.registry.models import register

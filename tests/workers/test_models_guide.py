@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.models import ModelSpec
+from attribution_contracts.models import ModelSpec
 from storage.operator_config import load_config
 from workers.models.architectures import OURS
 

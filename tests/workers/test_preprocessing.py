@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.models import ResNet18_Weights
 
-from contracts.models import Preprocessing
+from attribution_contracts.models import Preprocessing
 from workers.images.preprocessing import preprocess
 from workers.problems import InvalidImage
 

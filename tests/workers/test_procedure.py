@@ -5,8 +5,8 @@ import time
 
 from sqlalchemy import update
 
-from contracts.problems import ErrorCode
-from contracts.states import JobKind, JobStatus
+from attribution_contracts.problems import ErrorCode
+from attribution_contracts.states import JobKind, JobStatus
 from storage.database import writing
 from storage.ledger.claims import Succeeded, claim, finish
 from storage.ledger.jobs import cancel, result_of

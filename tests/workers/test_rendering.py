@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contracts.render import RenderOptions
+from attribution_contracts.render import RenderOptions
 from workers.drawing.rendering import COLORMAPS, RENDERERS, RenderedFile, colors, limits, render
 
 SMALL = RenderOptions(min_side=1, clip_percentile=100)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from workers.models.loading import load
 from workers.problems import InvalidModel
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from contracts.datasets import SHOWN_REFUSALS, RefusedFile
+from attribution_contracts.datasets import SHOWN_REFUSALS, RefusedFile
 from workers.datasets.entries import plain, shown
 from workers.problems import InvalidDataset
 

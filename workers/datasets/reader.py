@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from contracts.base import Sha256
-from contracts.datasets import DatasetIndex
-from contracts.models import ModelSpec
+from attribution_contracts.base import Sha256
+from attribution_contracts.datasets import DatasetIndex
+from attribution_contracts.models import ModelSpec
 from storage.artifacts.owned import owned
 from storage.artifacts.store import ArtifactStore
 from workers.context import WorkerContext

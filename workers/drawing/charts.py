@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from contracts.results import LayerResult, OcclusionCurve
+from attribution_contracts.results import LayerResult, OcclusionCurve
 from workers.drawing.rendering import RenderedFile
 
 if TYPE_CHECKING:

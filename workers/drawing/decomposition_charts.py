@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from attribution import Influential, overlap
-from contracts.results import DecompositionResult
-from contracts.tasks import SweepReport
+from attribution_contracts.results import DecompositionResult
+from attribution_contracts.tasks import SweepReport
 from workers.drawing.charts import figure_of, png
 from workers.drawing.rendering import RenderedFile
 

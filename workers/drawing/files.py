@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.render import RenderOptions
-from contracts.results import ArtifactRef
+from attribution_contracts.render import RenderOptions
+from attribution_contracts.results import ArtifactRef
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
 from workers.drawing.rendering import RenderedFile, limits, render

@@ -5,7 +5,7 @@ import json
 
 from PIL import Image
 
-from contracts.results import LayerResult
+from attribution_contracts.results import LayerResult
 from workers.drawing.charts import depth_chart
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contracts.render import MagnitudeColormap, RenderOptions, SignedColormap
+from attribution_contracts.render import MagnitudeColormap, RenderOptions, SignedColormap
 
 Kind = Literal["signed", "magnitude", "per_layer", "values"]
 Map = NDArray[np.float32]

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from contracts.jobs import InputImage, JobRequest
-from contracts.results import CellResult
+from attribution_contracts.jobs import InputImage, JobRequest
+from attribution_contracts.results import CellResult
 from workers.context import WorkerContext
 from workers.drawing.files import Subject
 from workers.drawing.rendering import RenderedFile

@@ -7,7 +7,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
-from contracts.models import Preprocessing
+from attribution_contracts.models import Preprocessing
 from workers.images.decoding import MAX_PIXELS
 from workers.problems import InvalidImage
 

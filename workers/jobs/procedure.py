@@ -8,8 +8,8 @@ from typing import cast
 
 from sqlalchemy import Connection
 
-from contracts.problems import Problem
-from contracts.states import DATA_KINDS, JobKind
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import DATA_KINDS, JobKind
 from storage.database import LedgerUnavailableError
 from storage.ledger.claims import Cancelled, Failed, Finish, Outcome, finish
 from storage.ledger.records import Claim

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from contracts.results import Provenance
+from attribution_contracts.results import Provenance
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Engine
 
-from contracts.jobs import Progress
+from attribution_contracts.jobs import Progress
 from storage.database import LedgerUnavailableError
 from storage.ledger.claims import Renewal, renew
 from storage.ledger.records import Claim

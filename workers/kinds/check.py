@@ -5,8 +5,8 @@ import time
 
 from sqlalchemy import Connection
 
-from contracts.models import ModelReport, ModelSpec
-from contracts.results import Counts, Result
+from attribution_contracts.models import ModelReport, ModelSpec
+from attribution_contracts.results import Counts, Result
 from storage.ledger.claims import Outcome, Succeeded
 from storage.ledger.records import Claim
 from storage.registry import models

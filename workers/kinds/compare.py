@@ -1,10 +1,10 @@
 """The procedure of a comparison: a child for each model and explanation, and their results side by side."""
 
-from contracts.comparisons import Cell, Comparison
-from contracts.jobs import JobRequest
-from contracts.problems import ErrorCode, problem
-from contracts.results import CellResult, Counts, Result
-from contracts.states import JobKind, Priority
+from attribution_contracts.comparisons import Cell, Comparison
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.results import CellResult, Counts, Result
+from attribution_contracts.states import JobKind, Priority
 from storage.ledger.children import EndedChild, children_of
 from storage.ledger.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob, StoredArtifact

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from attribution.errors import AttributionError, OutOfMemory
-from contracts.baselines import SetBaseline
-from contracts.digests import canonical_digest
-from contracts.jobs import JobRequest
-from contracts.methods import Explanation as MethodParams
-from contracts.problems import ErrorCode, Problem, problem
-from contracts.results import ClassScore, Counts, ImageResult, OcclusionCurve, Quality, Result, TargetScore
-from contracts.targets import Output
+from attribution_contracts.baselines import SetBaseline
+from attribution_contracts.digests import canonical_digest
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import Explanation as MethodParams
+from attribution_contracts.problems import ErrorCode, Problem, problem
+from attribution_contracts.results import ClassScore, Counts, ImageResult, OcclusionCurve, Quality, Result, TargetScore
+from attribution_contracts.targets import Output
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext

@@ -10,8 +10,8 @@ from typing import IO, NamedTuple, cast
 
 from sqlalchemy import Connection
 
-from contracts.datasets import DatasetIndex, DatasetReport, DatasetSource, DatasetSpec
-from contracts.results import Counts, Result
+from attribution_contracts.datasets import DatasetIndex, DatasetReport, DatasetSource, DatasetSpec
+from attribution_contracts.results import Counts, Result
 from storage.artifacts.store import StoreUnavailableError
 from storage.ledger.claims import Outcome, Succeeded
 from storage.ledger.records import Claim, StoredArtifact

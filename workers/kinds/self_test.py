@@ -4,11 +4,11 @@ import os
 import signal
 import time
 
-from contracts.jobs import JobRequest
-from contracts.parameters.self_test import SelfTestParams
-from contracts.problems import ErrorCode, problem
-from contracts.results import Counts, Provenance, Result
-from contracts.states import JobKind
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.results import Counts, Provenance, Result
+from attribution_contracts.states import JobKind
 from storage.ledger.children import children_of
 from storage.ledger.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob

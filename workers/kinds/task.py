@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from contracts.problems import ErrorCode, problem
-from contracts.results import Counts, Result
-from contracts.states import Priority
-from contracts.tasks import DataJob, Shard
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.results import Counts, Result
+from attribution_contracts.states import Priority
+from attribution_contracts.tasks import DataJob, Shard
 from storage.ledger.children import EndedChild, children_of, is_doomed
 from storage.ledger.claims import Cancelled, Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from attribution import baselines
-from contracts.baselines import (
+from attribution_contracts.baselines import (
     BackgroundBaseline,
     Baseline,
     BlackBaseline,
@@ -20,10 +20,10 @@ from contracts.baselines import (
     WhiteBaseline,
     ZeroBaseline,
 )
-from contracts.images import ImageRef
-from contracts.jobs import InputImage
-from contracts.models import Preprocessing
-from contracts.targets import Target
+from attribution_contracts.images import ImageRef
+from attribution_contracts.jobs import InputImage
+from attribution_contracts.models import Preprocessing
+from attribution_contracts.targets import Target
 
 
 class Row(NamedTuple):

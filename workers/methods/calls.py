@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
-from contracts.results import ClassVariation, Completeness, DecompositionResult, LayerResult
+from attribution_contracts.results import ClassVariation, Completeness, DecompositionResult, LayerResult
 from workers.methods.baselines import Row
 
 OutputKind = Literal["signed", "magnitude", "per_layer", "values"]

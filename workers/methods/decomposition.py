@@ -4,8 +4,8 @@ import torch
 
 import attribution
 from attribution import Influential
-from contracts.parameters.decomposition import DecompositionParams
-from contracts.results import DecompositionResult, FeatureContribution
+from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.results import DecompositionResult, FeatureContribution
 from workers.methods.calls import Call, Explained, Figures, Output
 
 

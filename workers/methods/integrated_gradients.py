@@ -7,8 +7,8 @@ from torch import Tensor
 
 import attribution
 from attribution.errors import InvalidOption, NetworkError
-from contracts.parameters.integrated_gradients import IntegratedGradientsParams
-from contracts.results import Completeness
+from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from attribution_contracts.results import Completeness
 from workers.methods.baselines import baselines_of, pixel_range
 from workers.methods.calls import Call, Explained, Figures, Output
 

@@ -11,8 +11,8 @@ from attribution.errors import NetworkError
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
 from attribution.shapley.players import Cells, Groups
-from contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
-from contracts.results import Completeness, FeatureMapScore, LayerResult
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
+from attribution_contracts.results import Completeness, FeatureMapScore, LayerResult
 from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures, LayerScores, Output
 

@@ -9,10 +9,10 @@ from torch import Tensor
 import attribution
 from attribution.class_sets import Classes
 from attribution.errors import NetworkError
-from contracts.baselines import BlackBaseline
-from contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
-from contracts.results import ClassVariation, PixelFigures
-from contracts.targets import TargetClasses, TargetMinProbability, TargetTopK
+from attribution_contracts.baselines import BlackBaseline
+from attribution_contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
+from attribution_contracts.results import ClassVariation, PixelFigures
+from attribution_contracts.targets import TargetClasses, TargetMinProbability, TargetTopK
 from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures, Output
 

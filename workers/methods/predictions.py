@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from contracts.results import ClassScore, TargetScore
-from contracts.targets import Target, TargetClasses, TargetTopK
+from attribution_contracts.results import ClassScore, TargetScore
+from attribution_contracts.targets import Target, TargetClasses, TargetTopK
 
 TOP = 5
 

@@ -1,9 +1,9 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
-from contracts.parameters.decomposition import DecompositionParams
-from contracts.parameters.integrated_gradients import IntegratedGradientsParams
-from contracts.parameters.layer_shapley import LayerShapleyParams
-from contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from workers.methods.calls import Method
 from workers.methods.decomposition import decomposition
 from workers.methods.integrated_gradients import integrated_gradients

@@ -14,7 +14,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
-from contracts.models import ModelSpec, Preprocessing
+from attribution_contracts.models import ModelSpec, Preprocessing
 from workers.problems import InvalidModel
 
 Factories = Mapping[str, str]

@@ -8,11 +8,11 @@ from PIL import Image
 from torch import Tensor
 
 from attribution import Network
-from contracts.identity import ModelIdentity
-from contracts.images import ImageRef
-from contracts.jobs import InputImage, JobRequest
-from contracts.models import ModelSpec
-from contracts.problems import Problem
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.images import ImageRef
+from attribution_contracts.jobs import InputImage, JobRequest
+from attribution_contracts.models import ModelSpec
+from attribution_contracts.problems import Problem
 from storage.ledger.records import Claim
 from storage.registry.models import spec_by_digest
 from workers.context import WorkerContext

@@ -8,7 +8,7 @@ from torch import nn
 from attribution.decomposition.classifiers import decomposed_like, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
 from attribution.networks.network import Network
-from contracts.models import ModelReport, ModelSpec
+from attribution_contracts.models import ModelReport, ModelSpec
 from workers.models.architectures import MAX_PARAMETERS, Factories, build
 from workers.models.report import report_on
 from workers.models.torchvision_weights import with_own_weights

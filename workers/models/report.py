@@ -5,7 +5,7 @@ from PIL import Image
 
 from attribution.final_layer.layer import FinalLayer
 from attribution.networks.network import Network
-from contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
+from attribution_contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
 from workers.images.preprocessing import preprocess
 from workers.problems import InvalidModel
 

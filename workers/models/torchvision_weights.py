@@ -7,7 +7,7 @@ import torchvision
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from contracts.models import ModelSpec
+from attribution_contracts.models import ModelSpec
 from workers.models.architectures import torchvision_builder
 from workers.problems import InvalidModel
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from contracts.base import Sha256
+from attribution_contracts.base import Sha256
 from workers.problems import InvalidModel
 
 MAX_BYTES = 4 * 1024**3

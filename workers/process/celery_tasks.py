@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from contracts.queue import RUN_JOBS
+from attribution_contracts.queue import RUN_JOBS
 from storage.ledger.claims import claim
 from workers.jobs.procedure import run_jobs
 from workers.process.process import current_context

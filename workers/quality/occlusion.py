@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from attribution.class_sets import Classes
 from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
-from contracts.quality import OcclusionOptions
-from contracts.results import OcclusionCurve
+from attribution_contracts.quality import OcclusionOptions
+from attribution_contracts.results import OcclusionCurve
 from workers.methods.baselines import tensors_of
 from workers.methods.calls import Call, Output
 

@@ -8,7 +8,7 @@ import torch
 from attribution import Evaluation, ablate, evaluate
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
-from contracts.tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
+from attribution_contracts.tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
 from workers.tasks.work import Ended, Part, Whole, Work
 
 

@@ -17,7 +17,7 @@ from attribution import (
 )
 from attribution.checks import require_count
 from attribution.final_layer.layer import FinalLayer
-from contracts.tasks import FitReport, FitTask, Shard
+from attribution_contracts.tasks import FitReport, FitTask, Shard
 from workers.drawing.decomposition_charts import histogram_chart, overlap_chart
 from workers.drawing.rendering import RenderedFile
 from workers.tasks.work import BINARY, Ended, Part, Whole, Work

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attribution import decompose, decomposed_bytes, decomposed_from_bytes, retrain
 from attribution.decomposition.classifiers import head_of
 from attribution.errors import InvalidInput
-from contracts.tasks import RetrainReport, RetrainTask, Shard
+from attribution_contracts.tasks import RetrainReport, RetrainTask, Shard
 from workers.jobs.checkpoints import Checkpoints
 from workers.jobs.tracking import JobCancelled
 from workers.problems import InvalidModel

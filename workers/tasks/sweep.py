@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from attribution import FeatureHistogram, Sweep
 from attribution.decomposition.sweep import Trial
 from attribution.final_layer.layer import FinalLayer
-from contracts.tasks import Shard, SweepReport, SweepTask
+from attribution_contracts.tasks import Shard, SweepReport, SweepTask
 from workers.drawing.decomposition_charts import sweep_chart
 from workers.tasks.fit import finite, merged_histogram, require_widths
 from workers.tasks.work import Ended, Part, Whole, Work

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from attribution import Influential
-from contracts.base import Wire
-from contracts.results import ArtifactRef, Result
-from contracts.tasks import DataJob, PinnedDataset, Shard
+from attribution_contracts.base import Wire
+from attribution_contracts.results import ArtifactRef, Result
+from attribution_contracts.tasks import DataJob, PinnedDataset, Shard
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import Claim
 from workers.context import WorkerContext

@@ -1,0 +1,38 @@
+"""How a request names an image."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from attribution_contracts.base import Sha256, Wire
+
+Base64 = Annotated[str, StringConstraints(min_length=4, pattern=r"^[A-Za-z0-9+/\s]+={0,2}\s*$")]
+
+
+class ImageRef(Wire):
+    """An image: exactly one of its bytes, the digest of an upload, or a part of the multipart body."""
+
+    data: Base64 | None = None
+    """The file's bytes (JPEG, PNG or WebP) in base64."""
+    image: Sha256 | None = None
+    """The digest of an image uploaded before."""
+    part: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The name of the part of the multipart body that holds the file."""
+
+    @model_validator(mode="after")
+    def _require_one_source(self) -> "ImageRef":
+        given = [name for name in ("data", "image", "part") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of data, image, part; given: {', '.join(given) or 'none'}")
+        return self
+
+
+class UploadedImage(Wire):
+    """What an upload returns: the digest to name the image by, and what its header says."""
+
+    sha256: Sha256
+    media_type: str
+    width: int
+    height: int
+    size: int
+    """Bytes of the file."""

@@ -1,0 +1,202 @@
+"""The request for a job and the job as a client sees it."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from attribution_contracts.base import LabelKey, LabelValue, ModelRef, Wire
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.images import ImageRef
+from attribution_contracts.methods import Explanation
+from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import Problem
+from attribution_contracts.quality import QualityOptions
+from attribution_contracts.render import RenderOptions
+from attribution_contracts.states import JobKind, JobStatus, Priority
+from attribution_contracts.targets import Target
+from attribution_contracts.tasks import DatasetRef, Task
+
+MAX_CELLS = 16
+"""Results that one job may show side by side."""
+
+
+class InputImage(ImageRef):
+    """One image to explain."""
+
+    target: Target | None = None
+    """The classes to explain of this image, instead of `explanation.target`."""
+    baseline: ImageRef | None = None
+    """A baseline for this image alone, instead of `explanation.baselines`."""
+    custom_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The client's own name for the image, returned with its result."""
+
+
+class JobRequest(Wire):
+    """What to explain, and how: one model and one explanation, or several of them side by side."""
+
+    model: ModelRef | None = None
+    """The classifier, as `name` or `name@version`."""
+    models: Annotated[list[ModelRef], Field(min_length=1, max_length=8)] | None = None
+    """Several classifiers instead, each of which explains every image."""
+    inputs: Annotated[list[InputImage], Field(max_length=256)] = []
+    """The images, each of which succeeds or fails by itself."""
+    explanation: Explanation | None = None
+    """The method and its parameters."""
+    explanations: Annotated[list[Explanation], Field(min_length=1, max_length=8)] | None = None
+    """Several explanations instead, each of every image by every model."""
+    dataset: DatasetRef | None = None
+    """A data set in place of inputs, as `name` or `name@version`."""
+    task: Task | None = None
+    """What is done with the data set, in place of an explanation."""
+    quality: QualityOptions = QualityOptions()
+    """Figures about the maps that are to be taken."""
+    render: RenderOptions = RenderOptions()
+    """How the heatmaps are drawn."""
+    priority: Priority = Priority.NORMAL
+    """Urgent jobs are taken first."""
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    """The client's own labels, to find jobs by."""
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400, strict=True)] | None = None
+    """A job that has not started this many seconds after it was accepted ends as `expired`."""
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
+    """The seed of everything random, together with each image's digest."""
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether several results are asked for side by side."""
+        return self.models is not None or self.explanations is not None
+
+    def asked_models(self) -> dict[str, ModelRef]:
+        """Every model that is named, by the JSON pointer to it."""
+        if self.models is not None:
+            return {f"/models/{index}": ref for index, ref in enumerate(self.models)}
+        return {} if self.model is None else {"/model": self.model}
+
+    def asked_explanations(self) -> dict[str, Explanation]:
+        """Every explanation that is asked for, by the JSON pointer to it."""
+        if self.explanations is not None:
+            return {f"/explanations/{index}": found for index, found in enumerate(self.explanations)}
+        return {} if self.explanation is None else {"/explanation": self.explanation}
+
+    def separated(self) -> list["JobRequest"]:
+        """The same request with each of its explanations alone."""
+        return [
+            self.model_copy(update={"explanation": found, "explanations": None})
+            for found in self.asked_explanations().values()
+        ]
+
+    @model_validator(mode="after")
+    def _require_one_of_each(self) -> "JobRequest":
+        if [self.explanation, self.explanations, self.task].count(None) != 2:
+            raise ValueError("expected exactly one of explanation, explanations and task")
+        if self.model is not None and self.models is not None:
+            raise ValueError("expected one of model and models, given both")
+        if (cells := len(self.models or [0]) * len(self.explanations or [0])) > MAX_CELLS:
+            raise ValueError(f"models times explanations make {cells} results, at most {MAX_CELLS} are accepted")
+        for field in ("models", "explanations"):
+            given = getattr(self, field) or []
+            twice = [item for index, item in enumerate(given) if item in given[:index]]
+            if twice:
+                raise ValueError(f"{field}: {twice[0]!r} is given twice: name it once")
+        return self
+
+    @model_validator(mode="after")
+    def _require_what_the_task_needs(self) -> "JobRequest":
+        if (self.task is None) != (self.dataset is None):
+            raise ValueError("dataset and task belong together: a data set is fitted, evaluated, ... as a whole")
+        if self.task is not None and (self.model is None or self.inputs):
+            raise ValueError("a task takes one model and a data set, no inputs")
+        return self
+
+    @model_validator(mode="after")
+    def _require_what_the_method_needs(self) -> "JobRequest":
+        if self.task is not None:
+            return self
+        found = list(self.asked_explanations().values())
+        if any(isinstance(explanation, SelfTestParams) for explanation in found):
+            if self.asked_models() or self.inputs or len(found) > 1:
+                raise ValueError("self_test takes neither model nor inputs and stands alone: leave both out")
+            return self
+        given = {"model": self.asked_models(), "inputs": self.inputs}
+        missing = [name for name, values in given.items() if not values]
+        if missing:
+            methods = " and ".join(dict.fromkeys(explanation.method for explanation in found))
+            raise ValueError(f"{methods} needs a model and at least one input; missing: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_quantity(self) -> "JobRequest":
+        occlusion = self.quality.occlusion
+        if occlusion is None or occlusion.quantity is None:
+            return self
+        for explanation in self.asked_explanations().values():
+            if occlusion.quantity not in explanation.quantities:
+                raise ValueError(
+                    f"quality.occlusion.quantity is {occlusion.quantity!r}; {explanation.method} as asked for gives "
+                    f"{', '.join(explanation.quantities) or 'no maps'}"
+                )
+        return self
+
+
+class Progress(Wire):
+    """How far a running job is."""
+
+    done: int
+    total: int
+    stage: str
+
+
+class Children(Wire):
+    """The children of a job that was split."""
+
+    total: int
+    done: int
+    failed: int
+
+
+class JobLinks(Wire):
+    """Where to go from here."""
+
+    self: str
+    events: str
+    result: str
+    cancel: str
+
+
+class Job(Wire):
+    """A job as it stands now."""
+
+    id: str
+    kind: JobKind
+    status: JobStatus
+    method: str | None
+    model: ModelIdentity | None
+    priority: Priority
+    labels: dict[str, str]
+    progress: Progress
+    attempt: int
+    """How many times a worker has started it."""
+    max_attempts: int
+    cancel_requested: bool
+    cached: bool
+    """Whether the result was already known and nothing had to run."""
+    children: Children | None
+    created_at: datetime
+    queued_at: datetime
+    """When it was last put into the queue."""
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    error: Problem | None
+    version: int
+    """Grows with every change; the id of the server-sent event that shows it."""
+    links: JobLinks
+
+
+class JobList(Wire):
+    """One page of jobs, the newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+    """Give this as `cursor` for the next page; null on the last one."""

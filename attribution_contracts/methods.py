@@ -1,0 +1,56 @@
+"""Every method, discriminated by `method`, and what the catalogue says of it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from attribution_contracts.base import Wire
+from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.self_test import SelfTestParams
+
+Explanation = Annotated[
+    DecompositionParams | IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
+    Field(discriminator="method"),
+]
+
+METHODS: dict[
+    str,
+    type[
+        DecompositionParams
+        | IntegratedGradientsParams
+        | LayerShapleyParams
+        | MulticlassImportanceParams
+        | SelfTestParams
+    ],
+] = {
+    "decomposition": DecompositionParams,
+    "integrated_gradients": IntegratedGradientsParams,
+    "layer_shapley": LayerShapleyParams,
+    "multiclass_importance": MulticlassImportanceParams,
+    "self_test": SelfTestParams,
+}
+"""Every method of this version by its id on the wire."""
+
+
+class MethodInfo(Wire):
+    """One row of the catalogue."""
+
+    id: str
+    version: int
+    """Grows when the same parameters give other numbers; answers of an older version are not reused."""
+    summary: str
+    guarantee: str
+    """Exact, unbiased with a standard error, or heuristic."""
+    cost_class: str
+    """What a job costs, in passes through the network."""
+    parameters: dict[str, object]
+    """JSON schema of the parameters."""
+
+
+class MethodList(Wire):
+    """Every method of this version."""
+
+    methods: list[MethodInfo]

@@ -1,0 +1,164 @@
+"""Models: what a client registers and what a worker reports of it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StringConstraints, model_validator
+
+from attribution_contracts.base import ClassName, Name, Sha256, Wire
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import ModelState
+
+Architecture = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
+    ),
+]
+Scalar = StrictBool | StrictInt | StrictFloat | Annotated[str, StringConstraints(max_length=200)]
+
+
+class Preprocessing(Wire):
+    """How an image becomes the network's input."""
+
+    color: Literal["rgb", "grey"] = "rgb"
+    """Three channels or one."""
+    size: Annotated[tuple[StrictInt, StrictInt], Field(examples=[[224, 224]])]
+    """Height and width of the network's input."""
+    resize: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    """Shorter side before the centre crop to `size`; without it the image is resized to `size` directly."""
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    """How the image is resized."""
+    mean: list[StrictFloat] = [0.0]
+    """Subtracted from values in [0, 1], one a channel or one for all."""
+    std: list[Annotated[float, Field(gt=0, strict=True)]] = [1.0]
+    """Divides what is left, one a channel or one for all."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return 3 if self.color == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _require_consistent(self) -> "Preprocessing":
+        if not all(1 <= side <= 4096 for side in self.size):
+            raise ValueError(f"size must be two numbers from 1 to 4096, given {list(self.size)}")
+        if self.resize is not None and self.resize < max(self.size):
+            raise ValueError(f"resize ({self.resize}) must be at least the larger side of size ({max(self.size)})")
+        for name in ("mean", "std"):
+            given = len(getattr(self, name))
+            if given not in {1, self.channels}:
+                raise ValueError(f"{name} must have 1 or {self.channels} numbers for color={self.color}, given {given}")
+        return self
+
+
+class Weights(Wire):
+    """Where the parameters come from: exactly one of the three."""
+
+    sha256: Sha256 | None = None
+    """Digest of a safetensors file uploaded before."""
+    part: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The part of the multipart body that holds the safetensors file."""
+    torchvision: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")] | None = None
+    """torchvision's own weights by name, for example `IMAGENET1K_V1`, where the workers' network reaches them."""
+
+    @model_validator(mode="after")
+    def _require_one_source(self) -> "Weights":
+        given = [name for name in ("sha256", "part", "torchvision") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected exactly one of sha256, part, torchvision; given: {', '.join(given) or 'none'}")
+        return self
+
+
+class ModelSpec(Wire):
+    """A classifier to register."""
+
+    name: Name
+    """What jobs call the model."""
+    version: Name = "1"
+    """A version never changes once registered."""
+    architecture: Architecture
+    """`torchvision:<name>`, one of ours, or `factory:<name>` from the operator's configuration."""
+    options: Annotated[dict[str, Scalar], Field(max_length=32)] = {}
+    """Keywords of the builder: numbers, strings and booleans; never `weights`."""
+    weights: Weights
+    """The parameters of the network."""
+    preprocessing: Preprocessing
+    """How an image becomes its input."""
+    labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
+    """Names of the classes in the order of the outputs; empty: classes have no names."""
+    decomposed: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    """Features a class of a decomposed final layer, whose weights a fit or a retraining returned."""
+    backgrounds: Annotated[
+        dict[Name, Annotated[list[Sha256], Field(min_length=1, max_length=64)]], Field(max_length=16)
+    ] = {}
+    """Named sets of images, uploaded before, that methods may compare with as `{"kind": "set", "name": ...}`."""
+
+    @model_validator(mode="after")
+    def _refuse_reserved_options(self) -> "ModelSpec":
+        reserved = sorted({"weights", "weights_backbone", "pretrained", "progress"} & set(self.options))
+        if reserved:
+            raise ValueError(f"options may not set {', '.join(reserved)}: weights are given in `weights`")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must differ from each other, for classes are also chosen by name")
+        return self
+
+
+class LayerInfo(Wire):
+    """One call in the forward pass."""
+
+    name: str
+    kind: str
+    shape: list[int] | None
+    cuts: bool
+    """Whether every path through the network runs through it."""
+
+
+class MethodApplies(Wire):
+    """Whether a method applies to a model."""
+
+    applies: bool
+    reason: str | None = None
+
+
+class ModelReport(Wire):
+    """What a worker found when it built the network."""
+
+    classes: int
+    input_shape: list[int]
+    parameters: int
+    traced: bool
+    linear_head: str | None
+    features: int | None = None
+    """That the final layer computes its scores from; null where there is none to decompose."""
+    layers: list[LayerInfo]
+    methods: dict[str, MethodApplies]
+    warnings: list[str] = []
+
+
+class ModelVersion(Wire):
+    """A registered version of a model."""
+
+    name: str
+    version: str
+    state: ModelState
+    sha256: Sha256
+    """Digest of architecture, options, form of the final layer, preprocessing, labels, backgrounds and weights."""
+    architecture: str
+    preprocessing: Preprocessing
+    labels: list[str]
+    backgrounds: dict[str, list[Sha256]] = {}
+    decomposed: int | None = None
+    """Features a class of a decomposed final layer."""
+    classes: int | None
+    created_at: datetime
+    error: Problem | None
+    """Why it was refused."""
+    check_job: str | None
+    """The job that checks it."""
+
+
+class ModelList(Wire):
+    """All registered versions."""
+
+    models: list[ModelVersion]

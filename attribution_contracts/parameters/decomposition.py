@@ -1,0 +1,27 @@
+"""Parameters of the decomposition of the final layer."""
+
+from typing import ClassVar, Literal
+
+from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.targets import Target
+
+
+class DecompositionParams(Wire):
+    """Decomposition of the final layer: what the few features that decide a class see, and what each of them adds."""
+
+    version: ClassVar[int] = 1
+    guarantee: ClassVar[str] = (
+        "exact: contributions and bias add up to the decomposed logit; that the maps show where is a heuristic"
+    )
+    cost_class: ClassVar[str] = "one forward pass, whatever the number of classes; fitted beforehand on a data set"
+
+    method: Literal["decomposition"]
+    fit: Sha256
+    """The fitted decomposition of the model, as the result of a job with the task `fit` names it."""
+    target: Target = "predicted"
+    """The classes to explain."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The maps of each image and class."""
+        return ("influential", "others", "everything")

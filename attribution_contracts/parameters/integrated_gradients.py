@@ -1,0 +1,57 @@
+"""Parameters of integrated gradients."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from attribution_contracts.base import Wire
+from attribution_contracts.baselines import Baseline, BlackBaseline
+from attribution_contracts.targets import Output, Target
+
+
+class SmoothGrad(Wire):
+    """Average the map over noisy copies of the input; the completeness error is that of the copies, averaged."""
+
+    n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
+    """How many noisy copies."""
+    noise: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.1
+    """Standard deviation of the noise as a share of the range from black to white."""
+
+
+class IntegratedGradientsParams(Wire):
+    """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
+
+    version: ClassVar[int] = 1
+    guarantee: ClassVar[str] = "exact up to the reported completeness gap of each map"
+    cost_class: ClassVar[str] = "n_steps forward and backward passes for each image and baseline"
+
+    method: Literal["integrated_gradients"]
+    target: Target = "predicted"
+    """The classes to explain."""
+    output: Output = "logit"
+    """What is explained: the raw logit (default), the probability or its logarithm."""
+    baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
+    """Where the path starts; several are averaged."""
+    n_steps: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+    """Points of the quadrature; 50 where neither this nor `tolerance` is given."""
+    quadrature: Literal["gauss_legendre", "trapezoid", "midpoint", "right"] | None = None
+    """The rule; Gauss-Legendre where neither this nor `tolerance` is given."""
+    tolerance: Annotated[float, Field(ge=1e-6, lt=1, strict=True)] | None = None
+    """Instead of steps and rule: split intervals until the completeness gap is at most this share of the difference."""
+    max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
+    """The most points that `tolerance` may use for each image and baseline."""
+    smoothgrad: SmoothGrad | None = None
+    """Average over noisy copies of the input."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The maps of each image and class."""
+        return ("attributions",)
+
+    @model_validator(mode="after")
+    def _require_one_accuracy(self) -> "IntegratedGradientsParams":
+        if self.tolerance is not None and (self.n_steps is not None or self.quadrature is not None):
+            raise ValueError("tolerance chooses its own points: give either tolerance, or n_steps and quadrature")
+        if self.quadrature == "trapezoid" and self.n_steps == 1:
+            raise ValueError("trapezoid needs at least 2 steps: it evaluates both ends")
+        return self

@@ -1,0 +1,138 @@
+"""Parameters of layer Shapley."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints, Tag, model_validator
+
+from attribution_contracts.base import Wire, form_of
+from attribution_contracts.baselines import Baseline, BlackBaseline
+from attribution_contracts.targets import Output, Target
+
+FeatureMap = Annotated[int, Field(ge=0, strict=True)]
+LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+_TAKERS = {
+    "n_steps": ("path", "layer_path"),
+    "tolerance": ("path", "feature_maps"),
+    "max_steps": ("path",),
+    "n_samples": ("expected_gradients", "feature_maps"),
+    "players": ("feature_maps",),
+    "sampler": ("feature_maps",),
+    "excluded": ("feature_maps",),
+}
+"""Which estimators take which option."""
+
+
+class PlayerGroups(Wire):
+    """Groups of feature maps that take part together; each feature map is in one of them."""
+
+    groups: Annotated[list[Annotated[list[FeatureMap], Field(min_length=1)]], Field(min_length=1, max_length=4096)]
+    """Indices of feature maps."""
+
+    @model_validator(mode="after")
+    def _require_each_once(self) -> "PlayerGroups":
+        indices = [index for group in self.groups for index in group]
+        if len(set(indices)) != len(indices):
+            twice = next(index for index in indices if indices.count(index) > 1)
+            raise ValueError(f"feature map {twice} is named twice: expected each feature map in one group, once")
+        return self
+
+
+class PlayerCells(Wire):
+    """Cells of a grid over the layer's space, each with all its feature maps."""
+
+    rows: Annotated[int, Field(ge=1, le=64, strict=True)]
+    """Cells from top to bottom."""
+    columns: Annotated[int, Field(ge=1, le=64, strict=True)]
+    """Cells from left to right."""
+
+
+Players = Annotated[
+    Annotated[Literal["feature_maps"], Tag("word")]
+    | Annotated[PlayerGroups, Tag("PlayerGroups")]
+    | Annotated[PlayerCells, Tag("PlayerCells")],
+    form_of(
+        ("feature_maps",),
+        {"groups": PlayerGroups, "rows": PlayerCells, "columns": PlayerCells},
+        'expected "feature_maps", an object with groups, or one with rows and columns',
+    ),
+]
+Layers = Annotated[
+    Annotated[Literal["all"], Tag("word")]
+    | Annotated[list[LayerChoice], Field(min_length=1, max_length=1000), Tag("list")],
+    form_of(("all",), {}, 'expected "all" or a list of names, kinds and patterns of layers'),
+]
+
+
+class LayerShapleyParams(Wire):
+    """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
+
+    version: ClassVar[int] = 1
+    guarantee: ClassVar[str] = (
+        "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "
+        "standard error"
+    )
+    cost_class: ClassVar[str] = (
+        "n_steps forward and backward passes for each image and background image, for all layers together; the "
+        "estimators layer_path and feature_maps work layer by layer"
+    )
+
+    method: Literal["layer_shapley"]
+    target: Target = "predicted"
+    """The classes to explain."""
+    output: Output = "logit"
+    """What is explained: the raw logit (default), the probability or its logarithm."""
+    layers: Layers = "all"
+    """All layers, or some by name, kind (`conv`) or pattern (`features.*`); `input` is the image itself."""
+    estimator: Literal["path", "expected_gradients", "layer_path", "deeplift", "feature_maps"] = "path"
+    """How; all but `feature_maps` and `layer_path` find all layers in one pass."""
+    baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
+    """The background: images that all layers are compared with, averaged."""
+    n_steps: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+    """Nodes on each path; 32 where neither this nor `tolerance` is given."""
+    tolerance: Annotated[float, Field(ge=1e-6, lt=1e6, strict=True)] | None = None
+    """Of `path`: largest gap of the worst layer, relative; of `feature_maps`: standard error at which to stop."""
+    max_steps: Annotated[int, Field(ge=17, le=2000, strict=True)] | None = None
+    """With `tolerance`: the most points a path, 257 unless told."""
+    n_samples: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    """Samples of `expected_gradients`, 32 unless told; evaluations of the layer's tail for `feature_maps`."""
+    players: Players | None = None
+    """Who takes part: the layer's feature maps, groups of them, or cells of its space."""
+    sampler: Literal["linear", "exact", "permutations", "regression"] | None = None
+    """How coalitions are chosen; the first possible of linear, exact and regression unless told."""
+    excluded: Literal["mean", "average"] | None = None
+    """What stands for players that take no part: their mean over the background, or each of its images in turn."""
+    raw: Annotated[list[LayerChoice], Field(max_length=20)] = []
+    """Layers whose values are also returned whole, with all their feature maps."""
+    top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
+    """How many feature maps of each layer are listed, the largest scores first whatever their sign."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The maps of each image, class and layer."""
+        return ("layer_map",)
+
+    @model_validator(mode="after")
+    def _require_options_of_the_estimator(self) -> "LayerShapleyParams":
+        for name, takers in _TAKERS.items():
+            if getattr(self, name) is not None and self.estimator not in takers:
+                raise ValueError(f"{name} belongs to {' and '.join(takers)}, estimator is {self.estimator}")
+        if self.estimator == "path" and self.tolerance is not None and self.n_steps is not None:
+            raise ValueError("tolerance chooses its own points: give either tolerance or n_steps")
+        if self.max_steps is not None and self.tolerance is None:
+            raise ValueError("max_steps belongs to tolerance: give it as well, or n_steps instead")
+        if self.estimator == "path" and self.n_steps == 1:
+            raise ValueError("path needs at least 2 steps: it evaluates both ends")
+        return self
+
+    @model_validator(mode="after")
+    def _require_what_the_estimator_gives(self) -> "LayerShapleyParams":
+        if self.estimator == "deeplift" and self.output != "logit":
+            raise ValueError(f"deeplift explains logits: output is {self.output}, use logit or another estimator")
+        if self.sampler in {"exact", "linear"} and self.n_samples is not None:
+            raise ValueError(
+                f"n_samples belongs to the samplers permutations and regression, sampler is {self.sampler}"
+            )
+        if self.estimator == "feature_maps" and self.raw:
+            raise ValueError("raw: feature_maps has one value a player and none inside it")
+        return self

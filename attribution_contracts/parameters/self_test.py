@@ -1,0 +1,30 @@
+"""Parameters of the self-test."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from attribution_contracts.base import Wire
+
+
+class SelfTestParams(Wire):
+    """A job that needs no model and does as it is told: for doctors and fault tests."""
+
+    version: ClassVar[int] = 1
+    guarantee: ClassVar[str] = "does what `action` says"
+    cost_class: ClassVar[str] = "none"
+
+    method: Literal["self_test"]
+    action: Literal["nothing", "sleep", "fail", "exit", "segfault", "out_of_memory", "hang", "fan_out"] = "nothing"
+    """What the worker does."""
+    seconds: Annotated[float, Field(ge=0, le=3600, strict=True)] = 0.0
+    """How long `sleep` sleeps, in steps of 0.05 s between which it can be cancelled."""
+    children: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
+    """How many children `fan_out` makes; each does nothing, and the merge counts them."""
+    times: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
+    """`fail`, `exit`, `segfault`, `out_of_memory` and `hang` only strike on this many first attempts."""
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """None: there is nothing to explain."""
+        return ()

@@ -1,0 +1,31 @@
+"""How heatmaps are drawn."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from attribution_contracts.base import Wire
+
+SignedColormap = Literal["red_blue", "purple_green", "brown_teal"]
+MagnitudeColormap = Literal["viridis", "inferno", "grey"]
+
+
+class RenderOptions(Wire):
+    """Colours, clipping and overlay of the PNGs; the raw maps stay as they are."""
+
+    polarity: Literal["both", "positive", "negative"] = "both"
+    """Which sign of a signed map is drawn."""
+    signed_colormap: SignedColormap = "red_blue"
+    """Diverging map, centred on zero, of signed values."""
+    magnitude_colormap: MagnitudeColormap = "viridis"
+    """Sequential map of magnitudes, and of a signed map drawn with one polarity."""
+    clip_percentile: Annotated[float, Field(gt=50, le=100, strict=True)] = 98.0
+    """Values beyond this percentile of the absolute values are drawn at the end of the scale."""
+    overlay: Literal["none", "original", "grey", "mask"] = "grey"
+    """A second PNG: over the original, over its grey version, or the image shown only where the map is strong."""
+    opacity: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.9
+    """How opaque the heatmap lies over the image at the end of its scale; it fades to nothing at zero."""
+    scale: Literal["job", "image"] = "job"
+    """One scale for every map of the job, so that they can be compared, or one for each."""
+    min_side: Annotated[int, Field(ge=1, le=2048, strict=True)] = 224
+    """Maps smaller than this are enlarged by a whole factor, each pixel a square."""

@@ -1,0 +1,131 @@
+"""Artefacts and models: bytes that are what they claim to be."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from attribution_client import Client, CorruptArtifact, ProblemError
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.results import Result
+from attribution_contracts.states import JobStatus, ModelState
+from tests.attribution_client.tiny_service import refusal
+
+SPEC = ModelSpec(
+    name="digits",
+    version="2",
+    architecture="mnist_cnn",
+    weights=Weights(part="parameters"),
+    preprocessing=Preprocessing(color="grey", size=(28, 28)),
+)
+
+
+def npy(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def test_files_are_checked_against_their_digest(service, client):
+    reference = service.add_file("a.png", b"right")
+    assert client.artifact(reference) == b"right"
+    service.files[reference.sha256] = b"wrong"
+    with pytest.raises(CorruptArtifact, match=r"a\.png"):
+        client.artifact(reference)
+
+
+def test_a_map_is_an_array(service, client):
+    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(client.map(service.add_file("a.npy", npy(values))), values)
+
+
+def test_a_map_never_executes_what_it_holds(service, client):
+    trap = npy(np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        client.map(service.add_file("a.npy", trap))
+
+
+def test_a_result_is_written_with_its_files(service, client, tmp_path):
+    job_id = service.add_job(JobStatus.SUCCEEDED)
+    result = service.add_result(job_id, {"a.png": b"one", "b.npy": b"two"})
+    assert client.result(job_id) == result
+    written = client.download(result, tmp_path / "new" / "folder")
+    assert {path.name: path.read_bytes() for path in written} == {"a.png": b"one", "b.npy": b"two"}
+    assert Result.model_validate_json((tmp_path / "new/folder/result.json").read_text()) == result
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/b.png", "..", ""])
+def test_file_names_stay_inside_the_folder(service, client, tmp_path, name):
+    result = service.add_result(service.add_job(JobStatus.SUCCEEDED), {name: b"x"})
+    with pytest.raises(CorruptArtifact, match="plain file name"):
+        client.download(result, tmp_path / "folder")
+    assert {path.name for path in tmp_path.rglob("*")} <= {"folder"}, "nothing was written"
+
+
+def test_weights_are_sent_with_progress(service, client, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(bytes(200_000))
+    told: list[tuple[int, int]] = []
+    version = client.register_model(SPEC, weights=path, progress=lambda sent, size: told.append((sent, size)))
+    assert version.state is ModelState.CHECKING
+    assert service.bodies[-1]["parameters"] == bytes(200_000)
+    assert ModelSpec.model_validate_json(service.bodies[-1]["request"]) == SPEC
+    assert told[-1] == (200_000, 200_000)
+    assert len(told) > 2
+    assert [sent for sent, _ in told] == sorted(sent for sent, _ in told)
+
+
+def test_weights_may_be_bytes_or_stay_away(service, client):
+    client.register_model(SPEC, weights=b"bytes")
+    assert service.bodies[-1]["parameters"] == b"bytes"
+    elsewhere = SPEC.model_copy(update={"weights": Weights(sha256="a" * 64)})
+    client.register_model(elsewhere.model_dump(mode="json", exclude_none=True))
+    assert set(service.bodies[-1]) == {"request"}
+    assert ModelSpec.model_validate_json(service.bodies[-1]["request"]) == elsewhere
+
+
+def test_weights_are_sent_whole_again_when_the_service_was_busy(service, client, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"w" * 100_000)
+    service.answers.append(refusal(ErrorCode.LEDGER_UNAVAILABLE, 503, "locked", retry_after="0.01"))
+    client.register_model(SPEC, weights=path)
+    assert service.bodies[-1]["parameters"] == b"w" * 100_000
+
+
+def test_a_model_is_waited_for(service, client):
+    client.register_model(SPEC, weights=b"bytes")
+    version = client.wait_for_model("digits@2", timeout=10)
+    assert (version.state, version.classes) == (ModelState.READY, 10)
+    assert client.models() == [client.model("digits")] == [version]
+    assert client.model_report("digits").linear_head == "2"
+    assert client.model_report("digits@7").linear_head == "7"
+
+
+def test_a_model_that_nobody_checks_ends_the_wait(service, client):
+    client.register_model(SPEC, weights=b"bytes")
+    service.models["digits@2"] = service.models["digits@2"][:1]
+    with pytest.raises(TimeoutError, match=r"digits@2 is still being checked after 0\.3 s"):
+        client.wait_for_model("digits@2", timeout=0.3)
+
+
+def test_a_refused_specification_is_a_problem(service, client):
+    wrong = FieldError(pointer="/options", detail="weights is reserved")
+    service.answers.append(refusal(ErrorCode.INVALID_REQUEST, 422, "not valid", wrong))
+    with pytest.raises(ProblemError, match="/options: weights is reserved"):
+        client.register_model(SPEC, weights=b"bytes")
+
+
+def test_the_client_needs_no_numpy_no_torch_and_no_server():
+    code = (
+        "import sys; forbidden = ['numpy', 'torch', 'fastapi', 'sqlalchemy', 'celery', 'PIL'];"
+        "sys.modules.update(dict.fromkeys(forbidden)); import client; client.Client().close()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_default_address_is_the_one_that_serve_listens_on():
+    with Client(patience=0) as client:
+        assert str(client._session._http.base_url) == "http://127.0.0.1:8000"
