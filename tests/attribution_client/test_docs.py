@@ -10,7 +10,7 @@ import attribution_client as package
 from attribution_client import Client
 from attribution_contracts.states import JobStatus
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "attribution_client.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "client.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.S)
 
 

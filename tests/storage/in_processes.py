@@ -9,7 +9,7 @@ from storage.ledger import claims, jobs, recovery
 from storage.migrate import migrate
 from storage.registry import models
 from tests.storage.helpers import new, succeed
-from tests.storage.registry import check_of, spec_of
+from tests.storage.registry.specs import check_of, spec_of
 
 
 def migrated(url: str) -> str:

@@ -7,7 +7,7 @@ import attribution
 from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
 from attribution.errors import InvalidOption, NetworkError
 from attribution.final_layer.layer import FinalLayer, obstacle
-from tests.attribution.final_layer.support import SHAPE, D, K, data, features, module, spatial_module
+from tests.attribution.decomposition.support import SHAPE, D, K, data, features, module, spatial_module
 from tests.attribution.tiny_models import tiny_model
 
 MODELS = torchvision.models

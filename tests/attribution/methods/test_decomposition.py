@@ -6,7 +6,17 @@ from torch import nn
 import attribution
 from attribution import decompose, decomposition, influential_features
 from attribution.errors import Cancelled, InvalidInput, InvalidTarget, NetworkError
-from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
+from tests.attribution.decomposition.support import (
+    SHAPE,
+    D,
+    K,
+    batches,
+    data,
+    features,
+    module,
+    network,
+    spatial_module,
+)
 from tests.attribution.tiny_models import tiny_model
 
 EVERY_CLASS = torch.arange(K).expand(3, -1)

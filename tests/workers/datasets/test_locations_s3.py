@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.storage.test_artifacts_s3 import at, bucket, endpoint, store  # noqa: F401 - fixtures
+from tests.storage.artifacts.test_store_s3 import at, bucket, endpoint, store  # noqa: F401 - fixtures
 from tests.workers.sources import flowers, zipped
 from workers.datasets.archives import archive_entries
 from workers.datasets.entries import Limits

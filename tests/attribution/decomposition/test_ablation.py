@@ -7,7 +7,17 @@ import attribution
 from attribution import ablate, influential_features
 from attribution.decomposition.ablation import image_noise
 from attribution.errors import InvalidOption
-from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
+from tests.attribution.decomposition.support import (
+    SHAPE,
+    D,
+    K,
+    batches,
+    data,
+    features,
+    module,
+    network,
+    spatial_module,
+)
 
 
 def noise_of(image, seed):

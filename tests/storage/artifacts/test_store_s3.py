@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage.artifacts.store import ArtifactStore, StoreUnavailableError
-from tests.storage.test_artifacts import LARGE, sha256
+from tests.storage.artifacts.test_store import LARGE, sha256
 
 s3fs = pytest.importorskip("s3fs", reason="the extra `s3` is not installed")
 boto3 = pytest.importorskip("boto3", reason="moto is not installed")

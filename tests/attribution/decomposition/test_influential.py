@@ -5,7 +5,17 @@ import attribution
 from attribution import FeatureHistogram, Influential, chosen_features, feature_histogram, influential_features
 from attribution.decomposition.influential import membership, require_indices
 from attribution.errors import Cancelled, InvalidInput, InvalidOption, InvalidTarget
-from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
+from tests.attribution.decomposition.support import (
+    SHAPE,
+    D,
+    K,
+    batches,
+    data,
+    features,
+    module,
+    network,
+    spatial_module,
+)
 from tests.attribution.methods import slow_decomposition as slow
 
 

@@ -10,7 +10,17 @@ from attribution import DecomposedHead, decompose, decomposed_bytes, decomposed_
 from attribution.decomposition.classifiers import head_of, masked_weight, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.layer import FinalLayer
-from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, features, module, network, spatial_module
+from tests.attribution.decomposition.support import (
+    SHAPE,
+    D,
+    K,
+    batches,
+    data,
+    features,
+    module,
+    network,
+    spatial_module,
+)
 from tests.attribution.methods import slow_decomposition as slow
 
 

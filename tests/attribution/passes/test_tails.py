@@ -6,7 +6,7 @@ from torch import nn
 from attribution.errors import InvalidOption, NetworkError
 from attribution.networks.network import Network
 from attribution.passes.tails import Tail
-from tests.attribution.slow_shapley import layer_output, replaced_output
+from tests.attribution.shapley.slow_shapley import layer_output, replaced_output
 from tests.attribution.tiny_models import MODELS, N_CLASSES, SHAPE, images, tiny_model
 
 TRACED = [name for name, model in MODELS.items() if model.traced]

@@ -3,7 +3,7 @@ import torch
 
 from attribution.shapley.coalitions import antithetic_ranks, coalition_pairs, image_generators, prefixes
 from attribution.shapley.enumeration import shapley_weights
-from tests.attribution.slow_shapley import shapley_values
+from tests.attribution.shapley.slow_shapley import shapley_values
 
 
 def seeded(*seeds):

@@ -1,7 +1,7 @@
 import torch
 
 from attribution import chosen_features, influential_features, overlap
-from tests.attribution.final_layer.support import D, K, batches, network
+from tests.attribution.decomposition.support import D, K, batches, network
 
 
 def test_it_equals_sets():

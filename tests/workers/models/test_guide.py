@@ -10,7 +10,7 @@ from attribution_contracts.models import ModelSpec
 from storage.operator_config import load_config
 from workers.models.architectures import OURS
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 def block(language):

@@ -10,7 +10,7 @@ import attribution
 from attribution import decompose, decomposed_bytes, decomposed_from_bytes, evaluate, influential_features, retrain
 from attribution.decomposition.classifiers import head_of
 from attribution.errors import Cancelled, InvalidInput, InvalidOption, InvalidTarget, NetworkError
-from tests.attribution.final_layer.support import SHAPE, K, batches, data, network
+from tests.attribution.decomposition.support import SHAPE, K, batches, data, network
 
 
 def decomposed():

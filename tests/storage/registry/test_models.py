@@ -13,7 +13,7 @@ from storage.ledger import claims, jobs, recovery
 from storage.registry import models
 from tests.storage import in_processes
 from tests.storage.helpers import FINAL, TENANT, body, digest, expire_leases, fail, succeed, take, take_all
-from tests.storage.registry import check_of, report, spec_of
+from tests.storage.registry.specs import check_of, report, spec_of
 
 WRONG = problem(ErrorCode.INVALID_MODEL, "the head has 12 outputs, and there are 10 labels")
 

@@ -25,7 +25,7 @@ from storage.ledger.records import JOB_COLUMNS, NewJob, job_of
 from storage.tables import jobs as table
 from storage.tables import results
 from tests.storage.helpers import FINAL, RETRYABLE, TENANT, body, new
-from tests.storage.model import LIVE, ModelJob, ModelLedger
+from tests.storage.ledger.model import LIVE, ModelJob, ModelLedger
 
 EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "12"))
 

@@ -4,7 +4,7 @@ import torch
 import attribution
 from attribution import chosen_features, decompose, evaluate, feature_histogram, influential_features, sweep, swept
 from attribution.errors import InvalidInput, InvalidOption
-from tests.attribution.final_layer.support import SHAPE, D, K, batches, data, module, network, spatial_module
+from tests.attribution.decomposition.support import SHAPE, D, K, batches, data, module, network, spatial_module
 
 
 def right(logits, labels):

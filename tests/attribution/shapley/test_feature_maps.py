@@ -7,7 +7,7 @@ from attribution.networks.network import Network
 from attribution.passes.tails import Tail
 from attribution.shapley.feature_maps import feature_map_shapley
 from attribution.shapley.players import Cells, Groups
-from tests.attribution.slow_shapley import layer_worth, shapley_values
+from tests.attribution.shapley.slow_shapley import layer_worth, shapley_values
 from tests.attribution.tiny_models import MODELS, SHAPE, images, tiny_model
 
 BACKGROUND = images(3, seed=5)
