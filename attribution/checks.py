@@ -61,6 +61,22 @@ def require_classes(table: torch.Tensor, n_classes: int) -> None:
         raise InvalidTarget(f"target contains {int(table.max())}, the network has the classes 0 to {n_classes - 1}")
 
 
+def require_labels(labels: torch.Tensor, batch: int, n_classes: int) -> None:
+    """Accepts one class an image.
+
+    Raises:
+        InvalidTarget: Anything else.
+    """
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64 or labels.shape != (batch,):
+        given = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
+        raise InvalidTarget(f"labels is {given}, expected torch.int64 ({batch},): one class an image")
+    if batch and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise InvalidTarget(
+            f"labels go from {int(labels.min())} to {int(labels.max())}, the network has the classes 0 to"
+            f" {n_classes - 1}"
+        )
+
+
 def require_count(value: int, name: str, minimum: int = 1, maximum: int = MAX_STEPS) -> int:
     """Returns an integer between two bounds; ``True`` and ``3.0`` are none.
 

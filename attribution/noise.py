@@ -29,6 +29,21 @@ def row_noise(draw: Callable[..., torch.Tensor], inputs: torch.Tensor, generator
     return torch.stack([_drawn(draw, row, own) for row, own in zip(inputs, generator, strict=True)])
 
 
+def image_generators(generator: Generators | None, batch: int) -> list[torch.Generator]:
+    """Returns one generator an image; those of seed 0 unless told, so that an image never depends on its batch.
+
+    Raises:
+        InvalidInput: There are not as many generators as images.
+    """
+    if generator is None:
+        return [torch.Generator().manual_seed(0) for _ in range(batch)]
+    if isinstance(generator, torch.Generator):
+        return [generator] * batch
+    if len(generator) != batch:
+        raise InvalidInput(f"{len(generator)} generators for {batch} images, expected one for each or one")
+    return list(generator)
+
+
 def _drawn(draw: Callable[..., torch.Tensor], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     wide = torch.promote_types(like.dtype, torch.float32)
     return draw(like.shape, generator=generator, dtype=wide, device=generator.device).to(like)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from attribution.decomposition.histograms import require_labels
+from attribution.checks import require_labels
 from attribution.errors import InvalidInput
 from attribution.final_layer.layer import FinalLayer
-from attribution.memory import Chunks, Progress
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
 
 #: Pairs of normalised images ``(n, channels, height, width)`` and their classes, int64 ``(n,)``.

@@ -10,9 +10,9 @@ from attribution.data_sets.batches import Batches, over_batches
 from attribution.decomposition.evaluation import Evaluation, count, empty_evaluation
 from attribution.decomposition.influential import Influential, membership, require_indices
 from attribution.final_layer.layer import FinalLayer, Precision
-from attribution.memory import Progress
 from attribution.networks.network import Network
 from attribution.noise import row_noise
+from attribution.passes.chunks import Progress
 
 Replaced = Literal["influential", "others"]
 Noise = Literal["gaussian", "zero"]

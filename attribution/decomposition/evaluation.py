@@ -9,8 +9,8 @@ from attribution.data_sets.batches import Batches, over_batches
 from attribution.decomposition.classifiers import decomposed_head
 from attribution.decomposition.influential import Influential
 from attribution.final_layer.layer import FinalLayer, Precision
-from attribution.memory import Progress
 from attribution.networks.network import Network
+from attribution.passes.chunks import Progress
 
 
 class Evaluation(NamedTuple):

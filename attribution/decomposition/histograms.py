@@ -6,8 +6,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from attribution.checks import require_count
-from attribution.errors import InvalidInput, InvalidOption, InvalidTarget
+from attribution.checks import require_count, require_labels
+from attribution.errors import InvalidInput, InvalidOption
 
 
 class FeatureHistogram:
@@ -154,19 +154,3 @@ def loaded(stored: bytes) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise InvalidInput(f"{len(stored)} bytes are no safetensors file ({error})") from error
     return tensors
-
-
-def require_labels(labels: torch.Tensor, batch: int, n_classes: int) -> None:
-    """Accepts one class an image.
-
-    Raises:
-        InvalidTarget: Anything else.
-    """
-    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.int64 or labels.shape != (batch,):
-        given = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, torch.Tensor) else type(labels).__name__
-        raise InvalidTarget(f"labels is {given}, expected torch.int64 ({batch},): one class an image")
-    if batch and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
-        raise InvalidTarget(
-            f"labels go from {int(labels.min())} to {int(labels.max())}, the network has the classes 0 to"
-            f" {n_classes - 1}"
-        )

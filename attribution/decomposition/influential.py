@@ -11,8 +11,8 @@ from attribution.data_sets.batches import Batches, over_batches
 from attribution.decomposition.histograms import FeatureHistogram, loaded
 from attribution.errors import InvalidInput, InvalidOption
 from attribution.final_layer.layer import FinalLayer, Precision
-from attribution.memory import Progress
 from attribution.networks.network import Network
+from attribution.passes.chunks import Progress
 
 Aggregation = Literal["frequency", "coverage"]
 

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from attribution.checks import require_choice, require_count, require_number
+from attribution.checks import require_choice, require_count, require_labels, require_number
 from attribution.data_sets.batches import Batches
 from attribution.decomposition.checkpoints import checkpoint, resume
 from attribution.decomposition.classifiers import head_of
-from attribution.decomposition.histograms import require_labels
 from attribution.errors import InvalidInput, NetworkError
-from attribution.memory import Progress
+from attribution.passes.chunks import Progress
 
 Scope = Literal["head", "all"]
 Optimiser = Literal["sgd", "adam"]

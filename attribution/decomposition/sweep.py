@@ -12,8 +12,8 @@ from attribution.decomposition.histograms import FeatureHistogram
 from attribution.decomposition.influential import chosen_features, feature_histogram
 from attribution.errors import InvalidInput
 from attribution.final_layer.layer import FinalLayer, Precision
-from attribution.memory import Progress
 from attribution.networks.network import Network
+from attribution.passes.chunks import Progress
 
 
 class Sweep(NamedTuple):

@@ -6,9 +6,9 @@ import torch
 
 from attribution.layerwise.passes import GradientHooks, Receive, has_rows
 from attribution.layerwise.totals import LayerTotals, Piece
-from attribution.memory import Chunks
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
 from attribution.paths.straight import Paths
 from attribution.propagation.rescale import rescaled_values

@@ -11,7 +11,7 @@ from attribution.layerwise.layer_path import own_path_totals
 from attribution.layerwise.path import path_totals
 from attribution.layerwise.path_to_tolerance import Allowance, split_totals
 from attribution.layerwise.task import Estimate, Estimator, Task
-from attribution.memory import Chunks
+from attribution.passes.chunks import Chunks
 from attribution.paths.quadrature import quadrature_rule
 from attribution.paths.straight import end_values
 from attribution.propagation.rescale import require_rescale

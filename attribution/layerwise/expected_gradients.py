@@ -13,10 +13,10 @@ import torch
 
 from attribution.layerwise.passes import LayerPass, layer_gradients
 from attribution.layerwise.totals import LayerTotals, Piece
-from attribution.memory import Chunks
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
+from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
 from attribution.paths.straight import Paths
 

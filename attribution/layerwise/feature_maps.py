@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from attribution.layerwise.task import TAKERS, Estimate, Task
-from attribution.memory import Progress
+from attribution.passes.chunks import Progress
 from attribution.shapley.feature_maps import feature_map_shapley
 from attribution.shapley.players import Cells
 

@@ -14,9 +14,9 @@ import torch
 from attribution.errors import NetworkError
 from attribution.layerwise.passes import has_rows
 from attribution.layerwise.totals import LayerTotals
-from attribution.memory import Chunks
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.passes.tails import Cached, Tail
 from attribution.paths.quadrature import Rule
 from attribution.paths.straight import Paths

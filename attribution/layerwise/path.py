@@ -12,9 +12,9 @@ import torch
 
 from attribution.layerwise.passes import layer_gradients
 from attribution.layerwise.totals import LayerTotals, Piece
-from attribution.memory import Chunks
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.paths.straight import Paths
 
 

@@ -15,9 +15,9 @@ import torch
 from attribution.layerwise.passes import layer_gradients
 from attribution.layerwise.path import End, interval_sum
 from attribution.layerwise.totals import LayerTotals, Piece
-from attribution.memory import Chunks
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.paths.straight import Paths, end_values
 
 #: Intervals of a path to begin with.

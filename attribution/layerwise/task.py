@@ -9,10 +9,10 @@ from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidOption
 from attribution.layerwise.path_to_tolerance import FIRST_INTERVALS
 from attribution.layerwise.totals import LayerTotals, completeness
-from attribution.memory import Chunks, Progress
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 from attribution.noise import Generators
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.straight import Paths
 from attribution.shapley.feature_maps import Sampler

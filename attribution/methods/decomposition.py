@@ -9,8 +9,8 @@ from attribution.decomposition.classifiers import decomposed_head
 from attribution.decomposition.influential import Influential, membership
 from attribution.final_layer.last_maps import FeatureMaps, mean_maps
 from attribution.final_layer.layer import FinalLayer
-from attribution.memory import Chunks, Progress
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
 
 

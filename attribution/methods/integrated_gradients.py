@@ -13,9 +13,9 @@ from attribution.checks import (
     target_table,
 )
 from attribution.errors import InvalidOption
-from attribution.memory import Chunks, Progress
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.means import RunningMean
 from attribution.paths.by_rule import fixed_sums, has_both_ends

@@ -9,12 +9,12 @@ from attribution.checks import require_classes, target_table
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
 from attribution.layerwise.estimators import ESTIMATES
 from attribution.layerwise.task import Estimate, Estimator, LayerOptions, Task, require_options
-from attribution.memory import Progress
+from attribution.memory import peak_bytes, restart_peak
 from attribution.networks.network import Network
 from attribution.networks.selection import selected_layers
 from attribution.noise import Generators
+from attribution.passes.chunks import Progress
 from attribution.paths.straight import Paths, stacked_baselines
-from attribution.peaks import peak_bytes, restart_peak
 from attribution.shapley.feature_maps import Sampler
 from attribution.shapley.game import Excluded
 from attribution.shapley.players import Players

@@ -8,7 +8,6 @@ import torch
 from attribution.checks import require_choice, require_count, require_number
 from attribution.class_sets import Classes, largest_set, require_class_sets
 from attribution.errors import InvalidOption
-from attribution.memory import Chunks, Progress
 from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
 from attribution.multiclass.contrasts import head_weight
 from attribution.multiclass.directions import kept_directions, random_signs
@@ -17,6 +16,7 @@ from attribution.multiclass.matrices import Rows
 from attribution.multiclass.silhouettes import silhouette
 from attribution.networks.network import Network
 from attribution.noise import Generators
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.quadrature import Quadrature
 

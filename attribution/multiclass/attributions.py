@@ -8,11 +8,12 @@ import torch
 from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidOption
 from attribution.multiclass.baseline_matrices import BaselineRows, Step, Steps, path_steps
-from attribution.multiclass.matrices import GradientRows, Rows
+from attribution.multiclass.contrasts import Head
+from attribution.multiclass.matrices import GradientRows, Rows, output_head
 from attribution.networks.network import Network
 from attribution.paths.quadrature import QUADRATURES, Quadrature, quadrature_rule
 from attribution.paths.straight import stacked_baselines
-from attribution.propagation.relevance import RelevanceRows, require_relevance
+from attribution.propagation.relevance import kept_share, relevance_pass, require_relevance
 from attribution.propagation.rescale import require_rescale, rescaled
 
 #: ``saliency`` is the absolute gradient, as its paper has it, and the only one that is not linear in the output;
@@ -39,6 +40,23 @@ class AttributionOptions(NamedTuple):
     n_steps: int | None = None
     quadrature: Quadrature | None = None
     epsilon: float | None = None
+
+
+class RelevanceRows(GradientRows):
+    """Relevances of the inputs: ``u^T A`` is what comes of the relevance ``u * f``."""
+
+    def __init__(self, network: Network, inputs: torch.Tensor, epsilon: float) -> None:
+        """Binds the matrices to a batch."""
+        super().__init__(network, inputs, times_input=True, function=relevance_pass(network, epsilon))
+        self._epsilon = epsilon
+
+    def head(self, outputs: torch.Tensor) -> Head | None:
+        """Returns the last weight, each class's row shrunk by what its own bias and epsilon keep."""
+        head = output_head(self.network, outputs)
+        if head is None or not head.spans:
+            return head
+        share = kept_share(outputs.double(), self._epsilon)
+        return head._replace(weight=share.unsqueeze(2) * head.weight)
 
 
 def attribution_rows(

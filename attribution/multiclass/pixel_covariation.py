@@ -7,10 +7,10 @@ import torch
 
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidOption
-from attribution.memory import Chunks, Progress
 from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
 from attribution.multiclass.matrices import Rows
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.quadrature import Quadrature
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from attribution.memory import Chunks
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import target_gradients
 from attribution.paths.quadrature import Rule
 from attribution.paths.straight import Paths, PathSums, end_values

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 
 from attribution.errors import InvalidInput
-from attribution.memory import Chunks
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
 
 

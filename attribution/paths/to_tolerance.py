@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.memory import Chunks
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import target_gradients
 from attribution.paths.splitting import FIRST_INTERVALS, Place, Splitting, StopRule
 from attribution.paths.straight import Paths, PathSums

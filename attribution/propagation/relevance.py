@@ -14,8 +14,6 @@ Methods", proposition 1, for the form as a gradient.
 import torch
 from torch import fx
 
-from attribution.multiclass.contrasts import Head
-from attribution.multiclass.matrices import GradientRows, output_head
 from attribution.networks.network import Network
 from attribution.networks.operations import Kind
 from attribution.passes.tangents import Function
@@ -51,23 +49,6 @@ def relevance_pass(network: Network, epsilon: float) -> Function:
         return found
 
     return outputs
-
-
-class RelevanceRows(GradientRows):
-    """Relevances of the inputs: ``u^T A`` is what comes of the relevance ``u * f``."""
-
-    def __init__(self, network: Network, inputs: torch.Tensor, epsilon: float) -> None:
-        """Binds the matrices to a batch."""
-        super().__init__(network, inputs, times_input=True, function=relevance_pass(network, epsilon))
-        self._epsilon = epsilon
-
-    def head(self, outputs: torch.Tensor) -> Head | None:
-        """Returns the last weight, each class's row shrunk by what its own bias and epsilon keep."""
-        head = output_head(self.network, outputs)
-        if head is None or not head.spans:
-            return head
-        share = kept_share(outputs.double(), self._epsilon)
-        return head._replace(weight=share.unsqueeze(2) * head.weight)
 
 
 def kept_share(outputs: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -7,9 +7,9 @@ import torch
 from attribution.checks import require_classes, require_count, require_images, require_number, target_table
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidInput, InvalidTarget
-from attribution.memory import Chunks, Progress
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out, target_gradients
 from attribution.paths.straight import stacked_baselines
 

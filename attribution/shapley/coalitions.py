@@ -4,24 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from attribution.errors import InvalidInput
-from attribution.noise import Generators
-
-
-def image_generators(generator: Generators | None, batch: int) -> list[torch.Generator]:
-    """Returns one generator an image; those of seed 0 unless told, so that an image never depends on its batch.
-
-    Raises:
-        InvalidInput: There are not as many generators as images.
-    """
-    if generator is None:
-        return [torch.Generator().manual_seed(0) for _ in range(batch)]
-    if isinstance(generator, torch.Generator):
-        return [generator] * batch
-    if len(generator) != batch:
-        raise InvalidInput(f"{len(generator)} generators for {batch} images, expected one for each or one")
-    return list(generator)
-
 
 def antithetic_ranks(generators: Sequence[torch.Generator], n_pairs: int, n_players: int) -> torch.Tensor:
     """Returns the place of each player in random orders and their reversals, ``(images, n_pairs, 2, n_players)``."""

@@ -6,13 +6,12 @@ import torch
 
 from attribution.checks import require_choice, require_classes, require_count, require_number, target_table
 from attribution.errors import InvalidOption
-from attribution.memory import Chunks, Progress
 from attribution.networks.network import Network
-from attribution.noise import Generators
+from attribution.noise import Generators, image_generators
+from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.tails import Tail
 from attribution.paths.straight import stacked_baselines
-from attribution.shapley.coalitions import image_generators
 from attribution.shapley.enumeration import MOST_PLAYERS, additive_values, enumerated_values
 from attribution.shapley.game import Ends, Estimate, Excluded, Game
 from attribution.shapley.permutations import permutation_values

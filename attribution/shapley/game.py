@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from attribution.memory import Chunks
+from attribution.passes.chunks import Chunks
 from attribution.passes.tails import Cached, Tail
 from attribution.shapley.players import Owners
 

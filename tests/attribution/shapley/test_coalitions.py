@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from attribution.shapley.coalitions import antithetic_ranks, coalition_pairs, image_generators, prefixes
+from attribution.noise import image_generators
+from attribution.shapley.coalitions import antithetic_ranks, coalition_pairs, prefixes
 from attribution.shapley.enumeration import shapley_weights
 from tests.attribution.shapley.slow_shapley import shapley_values
 

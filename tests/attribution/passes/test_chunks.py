@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from attribution.errors import InvalidOption, OutOfMemory
-from attribution.memory import Chunks, fitted_chunk, is_out_of_memory
+from attribution.memory import fitted_chunk, is_out_of_memory
+from attribution.passes.chunks import Chunks
 
 
 def test_covers_everything_once_and_tells_the_progress():
