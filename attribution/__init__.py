@@ -1,6 +1,7 @@
 """Explanations of image classifiers: PyTorch in, tensors out."""
 
 from attribution import baselines, errors
+from attribution.applicability import applicable_methods
 from attribution.class_sets import MinProbability, TopK
 from attribution.decomposition.ablation import ablate
 from attribution.decomposition.classifiers import decompose, decomposed_bytes, decomposed_from_bytes
@@ -40,6 +41,7 @@ __all__ = [
     "Sweep",
     "TopK",
     "ablate",
+    "applicable_methods",
     "baselines",
     "chosen_features",
     "decompose",

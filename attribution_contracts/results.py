@@ -3,6 +3,11 @@
 from typing import Any, Literal
 
 from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.figures.completeness import CompletenessFigures
+from attribution_contracts.figures.decomposition import DecompositionFigures
+from attribution_contracts.figures.layer_shapley import LayerFigures
+from attribution_contracts.figures.multiclass_importance import MulticlassFigures
+from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import Problem
 
@@ -25,142 +30,6 @@ class TargetScore(Wire):
     """The explained output of the image: logit, probability or log-probability."""
     sum: float
     """The sum of the map; it differs from output minus baseline output by the completeness error."""
-
-
-class Completeness(Wire):
-    """How far a map is from adding up."""
-
-    target: int
-    convergence_delta: float
-    """Sum of the map minus the difference of the outputs that it explains."""
-    relative: float | None
-    """The same as a share of that difference; null where the difference is zero."""
-    absolute_gap: float | None
-    """Sum of the absolute gaps of all intervals, as a share of the difference, where the method knows them."""
-    n_steps: int
-    """Points evaluated for the image, over all its baselines."""
-
-
-class PixelFigures(Wire):
-    """A chosen pixel and its co-variation with all others."""
-
-    channel: int
-    row: int
-    column: int
-    importance: float
-    """Of the pixel: the sum of its co-variations, its individual effect included."""
-    five_numbers: list[float]
-    """Minimum, quartiles and maximum of its co-variation with the others."""
-
-
-class ClassVariation(Wire):
-    """What multi-class importance says of one image beside its maps."""
-
-    classes: list[int]
-    """The classes that were compared."""
-    class_variation: float
-    """`V[C]`: the squared deviations of their outputs from the mean, added up."""
-    attributed_variation: float
-    """The same of the sums of their attributions: what the importance adds up to."""
-    completeness_delta: float
-    """Sum of the importance minus what it would be for a complete attribution."""
-    n_rows: int
-    """Backward passes that the individual effects took."""
-    relative_error: float | None = None
-    """Of a sketch: estimated distance of `std` from the exact map, as a share of its norm."""
-    correlation: float | None = None
-    """Of a sketch: estimated Pearson correlation of `std` with the exact map."""
-    pixels: list[PixelFigures] = []
-
-
-class OcclusionCurve(Wire):
-    """What becomes of the network's outputs as pixels go, or come back."""
-
-    target: int
-    """The class whose probability is followed."""
-    order: Literal["map", "random", "input_x_gradient"]
-    """What says which pixels go first."""
-    quantity: str
-    """The map that is judged."""
-    direction: Literal["deletion", "insertion"]
-    shares: list[float]
-    """Of all pixels, replaced (or back) at each step."""
-    n_pixels: list[int]
-    """Pixels replaced (or back) at each step."""
-    prediction: list[float]
-    """Probability of the target."""
-    entropy: list[float]
-    """Of the probabilities of the compared classes, in nats."""
-    standard_deviation: list[float]
-    """Of the explained outputs over the compared classes."""
-    prediction_area: float
-    """Mean of the curve over the shares."""
-    entropy_area: float
-    standard_deviation_area: float
-
-
-class FeatureMapScore(Wire):
-    """What one feature map (or another player) of a layer contributes."""
-
-    index: int
-    score: float
-    standard_error: float | None = None
-
-
-class LayerResult(Wire):
-    """What one layer contributes to one class of one image, in units of the output."""
-
-    layer: str
-    kind: str
-    shape: list[int] | None
-    """Of its values, without the batch."""
-    cuts: bool
-    """Whether every path through the network runs through it, so that it must account for the whole difference."""
-    target: int
-    sum: float
-    """Of all its scores."""
-    positive: float
-    """Sum of its positive scores."""
-    negative: float
-    """Sum of its negative scores."""
-    absolute: float
-    """Sum of its scores whatever their sign."""
-    convergence_delta: float | None = None
-    """Sum of the layer minus what a complete attribution has; null inside a branch, which has no such number."""
-    relative: float | None = None
-    """The same as a share of the output's difference."""
-    top: list[FeatureMapScore] = []
-    """The feature maps with the largest scores, whatever their sign."""
-
-
-class FeatureContribution(Wire):
-    """What one influential feature adds to the logit of its class."""
-
-    index: int
-    contribution: float
-    """Its value times its weight."""
-    value: float
-    place: int
-    """In the class's histogram; 1 is the most frequent."""
-    frequency: float
-    """In what share of the class's images it was among the largest."""
-
-
-class DecompositionResult(Wire):
-    """One decision by the influential features of a class."""
-
-    target: int
-    logit: float
-    decomposed_logit: float
-    """By the influential features alone."""
-    bias: float
-    """Of the class: what the decomposed logit has besides the contributions."""
-    convergence_delta: float
-    """Contributions and bias minus the decomposed logit."""
-    features: list[FeatureContribution]
-    """In falling order of contribution."""
-    maps_missing: str | None = None
-    """Why there are no maps."""
 
 
 class ArtifactRef(Wire):
@@ -187,8 +56,8 @@ class ArtifactRef(Wire):
     """The values at both ends of the colour map."""
 
 
-class ImageResult(Wire):
-    """What is known of one image."""
+class ImageHead(Wire):
+    """What is known of every image."""
 
     index: int
     custom_id: str | None
@@ -198,15 +67,19 @@ class ImageResult(Wire):
     prediction: list[ClassScore] = []
     """The five most probable classes."""
     targets: list[TargetScore] = []
-    completeness: list[Completeness] = []
-    class_variation: ClassVariation | None = None
-    """Of multi-class importance."""
-    layers: list[LayerResult] = []
-    """Of layer Shapley: every layer in forward order, one entry a class."""
-    decomposition: list[DecompositionResult] = []
-    """Of the decomposition of the final layer: one entry a class."""
-    occlusion: list[OcclusionCurve] = []
-    """Where `quality.occlusion` asked for it."""
+
+
+class ImageResult(
+    # In the reverse of the order in which they come in a result.
+    OcclusionFigures,
+    DecompositionFigures,
+    LayerFigures,
+    MulticlassFigures,
+    CompletenessFigures,
+    ImageHead,
+):
+    """What is known of one image."""
+
     artifacts: list[ArtifactRef] = []
 
 

@@ -38,4 +38,4 @@ Target = Annotated[
         'expected "predicted", "all", an object with classes or an object with top_k',
     ),
 ]
-Output = Literal["logit", "probability", "log_probability"]
+ExplainedOutput = Literal["logit", "probability", "log_probability"]

@@ -1,5 +1,6 @@
 """`attribution explain`: images in, heatmaps out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,10 +107,30 @@ def _rows(name: str, image: "ImageResult") -> list[list[str]]:
         return [[name, f"[red]{image.error.detail}[/red]", "", "", "", ""]]
     best = image.prediction[0]
     seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
-    if (variation := image.class_variation) is not None:
-        return [[*seen, f"{len(variation.classes)} compared", _share(variation.relative_error), str(variation.n_rows)]]
-    gaps = [(_gap(gap.relative), str(gap.n_steps)) for gap in image.completeness] or [("-", "-")] * len(image.targets)
-    return [[*seen, target.name or str(target.index), *gap] for target, gap in zip(image.targets, gaps, strict=True)]
+    listed = next((rows for field, rows in _LISTED.items() if getattr(image, field)), _targets)
+    return [[*seen, *row] for row in listed(image)]
+
+
+def _targets(image: "ImageResult") -> list[list[str]]:
+    return [[target.name or str(target.index), "-", "-"] for target in image.targets]
+
+
+def _completeness(image: "ImageResult") -> list[list[str]]:
+    gaps = zip(image.targets, image.completeness, strict=True)
+    return [[target.name or str(target.index), _gap(gap.relative), str(gap.n_steps)] for target, gap in gaps]
+
+
+def _variation(image: "ImageResult") -> list[list[str]]:
+    found = image.class_variation
+    assert found is not None  # noqa: S101 - the table asks those that have one
+    return [[f"{len(found.classes)} compared", _share(found.relative_error), str(found.n_rows)]]
+
+
+_LISTED: dict[str, Callable[["ImageResult"], list[list[str]]]] = {
+    "class_variation": _variation,
+    "completeness": _completeness,
+}
+"""Figures of an image by field of the result -> class, error and steps of each row; the first that there is."""
 
 
 def _share(error: float | None) -> str:

@@ -5,7 +5,7 @@ WorkProblem
     InvalidModel    an architecture, option or weights file that makes no usable classifier
     InvalidDataset  a source that makes no usable data set
     MissingArtifact a fit, weights or the state of a part that is not in the store
-    OutOfMemory     too large for this machine
+    TooLittleMemory     too large for this machine
 """
 
 from typing import ClassVar
@@ -47,7 +47,7 @@ class MissingArtifact(WorkProblem):
     code = ErrorCode.STORE_UNAVAILABLE
 
 
-class OutOfMemory(WorkProblem):
+class TooLittleMemory(WorkProblem):
     """The machine has too little memory for what was asked."""
 
     code = ErrorCode.OUT_OF_MEMORY

@@ -10,14 +10,14 @@ from attribution.layerwise.feature_maps import game_values
 from attribution.layerwise.layer_path import own_path_totals
 from attribution.layerwise.path import path_totals
 from attribution.layerwise.path_to_tolerance import Allowance, split_totals
-from attribution.layerwise.task import Estimate, Estimator, Task
+from attribution.layerwise.task import Estimate, Estimator, LayerTask
 from attribution.passes.chunks import Chunks
 from attribution.paths.quadrature import quadrature_rule
 from attribution.paths.straight import end_values
 from attribution.propagation.rescale import require_rescale
 
 
-def _path(task: Task) -> Estimate:
+def _path(task: LayerTask) -> Estimate:
     paths, totals, options = task.paths, task.totals(), task.options
     if options.tolerance is not None:
         allowance = Allowance(options.tolerance, 1e-4, options.max_steps or 257)
@@ -31,7 +31,7 @@ def _path(task: Task) -> Estimate:
     return task.estimate(totals, task.cutting_delta(totals, change), count * paths.n_baselines, chunks.size)
 
 
-def _expected_gradients(task: Task) -> Estimate:
+def _expected_gradients(task: LayerTask) -> Estimate:
     paths, totals = task.paths, task.totals()
     count = task.options.n_samples or 32
     draws = random_draws(paths.inputs, count, paths.n_baselines, task.options.generator)
@@ -42,7 +42,7 @@ def _expected_gradients(task: Task) -> Estimate:
     return task.estimate(totals, delta, count, chunks.size, sample_errors(totals, count))
 
 
-def _layer_path(task: Task) -> Estimate:
+def _layer_path(task: LayerTask) -> Estimate:
     paths, totals = task.paths, task.totals()
     rule = quadrature_rule("gauss_legendre", task.options.n_steps or 32)
     count = len(rule.nodes) * len(task.layers)
@@ -52,7 +52,7 @@ def _layer_path(task: Task) -> Estimate:
     return task.estimate(totals, delta, count * paths.n_baselines, chunks.size)
 
 
-def _deeplift(task: Task) -> Estimate:
+def _deeplift(task: LayerTask) -> Estimate:
     require_rescale(task.network)
     paths, totals = task.paths, task.totals()
     # The point, its baseline and what the rules hold of both.
@@ -61,13 +61,13 @@ def _deeplift(task: Task) -> Estimate:
     return task.estimate(totals, task.cutting_delta(totals, _change(task, chunks)), paths.n_baselines, chunks.size)
 
 
-def _change(task: Task, chunks: Chunks) -> torch.Tensor:
+def _change(task: LayerTask, chunks: Chunks) -> torch.Tensor:
     of_inputs, of_baselines = end_values(task.network, task.paths, chunks)
     return (of_inputs - of_baselines).double()
 
 
 #: Each adds up its own sums, and says what they should be.
-ESTIMATES: dict[Estimator, Callable[[Task], Estimate]] = {
+ESTIMATES: dict[Estimator, Callable[[LayerTask], Estimate]] = {
     "path": _path,
     "expected_gradients": _expected_gradients,
     "layer_path": _layer_path,

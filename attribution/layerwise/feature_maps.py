@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from attribution.layerwise.task import TAKERS, Estimate, Task
+from attribution.layerwise.task import TAKERS, Estimate, LayerTask
 from attribution.passes.chunks import Progress
 from attribution.shapley.feature_maps import feature_map_shapley
 from attribution.shapley.players import Cells
@@ -13,7 +13,7 @@ from attribution.shapley.players import Cells
 _OPTIONS = tuple(name for name, takers in TAKERS.items() if "feature_maps" in takers)
 
 
-def game_values(task: Task) -> Estimate:
+def game_values(task: LayerTask) -> Estimate:
     """Returns the values of each layer's own game.
 
     Cost:

@@ -18,12 +18,17 @@ from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
 from attribution.passes.tails import Cached, Tail
-from attribution.paths.quadrature import Rule
+from attribution.paths.quadrature import QuadratureRule
 from attribution.paths.straight import Paths
 
 
 def own_path_totals(
-    network: Network, paths: Paths, layers: Mapping[str, Layer], rule: Rule, chunks: Chunks, totals: LayerTotals
+    network: Network,
+    paths: Paths,
+    layers: Mapping[str, Layer],
+    rule: QuadratureRule,
+    chunks: Chunks,
+    totals: LayerTotals,
 ) -> dict[str, torch.Tensor]:
     """Adds the own-space path form of every layer to ``totals``, averaged over the baselines.
 
@@ -56,12 +61,12 @@ class _OwnPasses:
     """Sums up chunks of the items ``path * n_nodes + node`` at one layer."""
 
     def __init__(
-        self, network: Network, paths: Paths, name: str, layer: Layer, rule: Rule, totals: LayerTotals
+        self, network: Network, paths: Paths, name: str, layer: Layer, rule: QuadratureRule, totals: LayerTotals
     ) -> None:
         self._tail, self._paths, self._totals = Tail(network, name), paths, totals
         self._layer = layer._replace(name=name)
         device = paths.inputs.device
-        self._rule = Rule(rule.nodes.to(device), rule.weights.to(device))
+        self._rule = QuadratureRule(rule.nodes.to(device), rule.weights.to(device))
         self._ends: _Ends | None = None
         self.change = torch.zeros(paths.n_paths, paths.target.shape[1], dtype=torch.float64, device=device)
 

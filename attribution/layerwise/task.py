@@ -64,7 +64,7 @@ class Estimate(NamedTuple):
     chunk_size: int
 
 
-class Task(NamedTuple):
+class LayerTask(NamedTuple):
     """What to explain: the same for every estimator."""
 
     network: Network

@@ -19,7 +19,7 @@ from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.means import RunningMean
 from attribution.paths.by_rule import fixed_sums, has_both_ends
-from attribution.paths.quadrature import QUADRATURES, Quadrature, Rule, quadrature_rule
+from attribution.paths.quadrature import QUADRATURES, Quadrature, QuadratureRule, quadrature_rule
 from attribution.paths.splitting import FIRST_INTERVALS, StopRule
 from attribution.paths.straight import Paths, PathSums, stacked_baselines
 from attribution.paths.to_tolerance import tolerant_sums
@@ -129,7 +129,7 @@ def integrated_gradients(
     baselines = stacked_baselines(network, inputs, baseline, background)
     _require_noise(n_samples, noise, generator)
     if tolerance is None:
-        plan: Rule | StopRule = _rule(n_steps, quadrature)
+        plan: QuadratureRule | StopRule = _rule(n_steps, quadrature)
     elif n_steps is not None or quadrature is not None:
         raise InvalidOption("tolerance chooses its own points: give either it, or n_steps and quadrature")
     else:
@@ -147,7 +147,7 @@ def integrated_gradients(
     return result if target.dim() == 2 else _without_classes(result)
 
 
-def _rule(n_steps: int | None, quadrature: Quadrature | None) -> Rule:
+def _rule(n_steps: int | None, quadrature: Quadrature | None) -> QuadratureRule:
     name = "gauss_legendre" if quadrature is None else quadrature
     require_choice(name, "quadrature", QUADRATURES)
     return quadrature_rule(name, require_count(50 if n_steps is None else n_steps, "n_steps"))
@@ -176,7 +176,7 @@ def _noisy(inputs: torch.Tensor, n_samples: int, noise: float, generator: Genera
         yield inputs if generator is None else inputs + noise * row_noise(torch.randn, inputs, generator)
 
 
-def _points(plan: Rule | StopRule, batch: int, baselines: torch.Tensor) -> int:
+def _points(plan: QuadratureRule | StopRule, batch: int, baselines: torch.Tensor) -> int:
     """Returns the points evaluated for one noisy sample of the batch; with a stop rule, at most."""
     n_paths = batch * len(baselines)
     if isinstance(plan, StopRule):
@@ -185,7 +185,7 @@ def _points(plan: Rule | StopRule, batch: int, baselines: torch.Tensor) -> int:
     return n_paths * len(plan.nodes) + ends
 
 
-def _path_sums(network: Network, paths: Paths, plan: Rule | StopRule, chunks: Chunks) -> PathSums:
+def _path_sums(network: Network, paths: Paths, plan: QuadratureRule | StopRule, chunks: Chunks) -> PathSums:
     if isinstance(plan, StopRule):
         return tolerant_sums(network, paths, plan, chunks)
     return fixed_sums(network, paths, plan, chunks)

@@ -8,7 +8,7 @@ import torch
 from attribution.checks import require_classes, target_table
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
 from attribution.layerwise.estimators import ESTIMATES
-from attribution.layerwise.task import Estimate, Estimator, LayerOptions, Task, require_options
+from attribution.layerwise.task import Estimate, Estimator, LayerOptions, LayerTask, require_options
 from attribution.memory import peak_bytes, restart_peak
 from attribution.networks.network import Network
 from attribution.networks.selection import selected_layers
@@ -162,7 +162,7 @@ def layer_shapley(
         whole = _require_raw(network, raw, estimator, chosen.keys())
         restart_peak(inputs.device)
         paths = Paths(inputs, baselines, classes)
-        found = ESTIMATES[estimator](Task(network, paths, chosen, whole, options, chunk_size, progress))
+        found = ESTIMATES[estimator](LayerTask(network, paths, chosen, whole, options, chunk_size, progress))
     _require_found(found, layers, chosen)
     return _result(found, inputs, has_classes=target.dim() == 2)
 

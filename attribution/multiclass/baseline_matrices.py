@@ -10,7 +10,7 @@ from attribution.multiclass.matrices import Totals, output_head, vector_jacobian
 from attribution.networks.network import Network
 from attribution.passes.gradients import laid_out
 from attribution.passes.tangents import Function, tangents
-from attribution.paths.quadrature import Rule
+from attribution.paths.quadrature import QuadratureRule
 
 #: Directions whose sums over the steps are held at once.
 _HELD = 16
@@ -28,7 +28,7 @@ class Step(NamedTuple):
 Steps = Callable[[torch.Tensor, torch.Tensor], Iterator[Step]]
 
 
-def path_steps(network: Network, rule: Rule) -> Steps:
+def path_steps(network: Network, rule: QuadratureRule) -> Steps:
     """Returns integrated gradients: the nodes of a rule on the straight path."""
 
     def steps(starts: torch.Tensor, ends: torch.Tensor) -> Iterator[Step]:

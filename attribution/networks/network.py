@@ -124,7 +124,7 @@ class Network:
         return self._n_classes if self._n_classes is not None or head is None else head.out_features
 
     def report(self) -> reports.Report:
-        """Returns the pre-flight check: what was found, and which methods apply."""
+        """Returns the pre-flight check: what was found."""
         return reports.Report(
             traced=self._graph is not None,
             reason=self._reason,
@@ -134,7 +134,6 @@ class Network:
             linear_head=reports.head_of(self._graph, self._layers),
             n_classes=self.n_classes,
             layers=self.layers,
-            methods=reports.applicable_methods(self),
             warnings=reports.warnings_of(self._graph, self._n_hooks, self._reason),
         )
 

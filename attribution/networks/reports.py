@@ -1,33 +1,13 @@
 """What can be said about a network before anything is explained."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import fx
 
 from attribution.networks.graph import operation
 from attribution.networks.layers import Layer, LinearHead, linear_head
-
-if TYPE_CHECKING:
-    from attribution.networks.network import Network
-
-
-def _no_final_layer(network: "Network") -> str | None:
-    from attribution.final_layer.layer import obstacle  # it needs networks, and these need this module
-
-    return obstacle(network)
-
-
-#: Method id -> why it does not apply to a network, or nothing where it does.
-_OBSTACLES: dict[str, Callable[["Network"], str | None]] = {
-    "decomposition": _no_final_layer,
-    # It needs outputs and gradients only, and those every network has.
-    "integrated_gradients": lambda _: None,
-    # Its default does too; DeepLIFT and epsilon-LRP name the layer that they have no rule for.
-    "multiclass_importance": lambda _: None,
-    "layer_shapley": lambda network: None if network.graph is not None else "its layers are unknown without a graph",
-}
 
 
 class Report(NamedTuple):
@@ -35,7 +15,7 @@ class Report(NamedTuple):
 
     ``traced`` says whether there is a graph, ``reason`` why not. ``in_place``, ``reused`` and ``functional`` name the
     in-place operations that were rewritten, the layers called more than once, and the activations that are functions
-    instead of modules. ``methods`` maps a method id to nothing, or to the reason why it does not apply.
+    instead of modules.
     """
 
     traced: bool
@@ -46,7 +26,6 @@ class Report(NamedTuple):
     linear_head: LinearHead | None
     n_classes: int | None
     layers: tuple[Layer, ...]
-    methods: Mapping[str, str | None]
     warnings: tuple[str, ...]
 
 
@@ -61,11 +40,6 @@ def functional_activations(layers: Mapping[fx.Node, Layer]) -> tuple[str, ...]:
     return tuple(
         layer.name for node, layer in layers.items() if layer.kind == "activation" and node.op != "call_module"
     )
-
-
-def applicable_methods(network: "Network") -> dict[str, str | None]:
-    """Returns each method id with the reason why it does not apply, or nothing."""
-    return {method: obstacle(network) for method, obstacle in _OBSTACLES.items()}
 
 
 def head_of(graph_module: fx.GraphModule | None, layers: dict[fx.Node, Layer]) -> LinearHead | None:

@@ -7,11 +7,11 @@ import torch
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import target_gradients
-from attribution.paths.quadrature import Rule
+from attribution.paths.quadrature import QuadratureRule
 from attribution.paths.straight import Paths, PathSums, end_values
 
 
-def fixed_sums(network: Network, paths: Paths, rule: Rule, chunks: Chunks) -> PathSums:
+def fixed_sums(network: Network, paths: Paths, rule: QuadratureRule, chunks: Chunks) -> PathSums:
     """Returns ``(x - x')`` times the rule's sum of gradients, averaged over the baselines.
 
     Cost:
@@ -37,7 +37,7 @@ def fixed_sums(network: Network, paths: Paths, rule: Rule, chunks: Chunks) -> Pa
     )
 
 
-def has_both_ends(rule: Rule) -> bool:
+def has_both_ends(rule: QuadratureRule) -> bool:
     """Returns whether the rule evaluates the baseline and the input themselves."""
     return float(rule.nodes[0]) == 0.0 and float(rule.nodes[-1]) == 1.0
 
@@ -45,10 +45,10 @@ def has_both_ends(rule: Rule) -> bool:
 class _FixedPasses:
     """Sums up chunks of the items ``path * n_nodes + node``."""
 
-    def __init__(self, network: Network, paths: Paths, rule: Rule) -> None:
+    def __init__(self, network: Network, paths: Paths, rule: QuadratureRule) -> None:
         inputs = paths.inputs
         self._network, self._paths = network, paths
-        self._rule = Rule(rule.nodes.to(inputs.device), rule.weights.to(inputs.device))
+        self._rule = QuadratureRule(rule.nodes.to(inputs.device), rule.weights.to(inputs.device))
         self._wide = torch.promote_types(inputs.dtype, torch.float32)
         k = paths.target.shape[1]
         self.total = torch.zeros(len(inputs), k, *inputs.shape[1:], dtype=self._wide, device=inputs.device)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from attribution_contracts.base import Wire
 from attribution_contracts.baselines import Baseline, BlackBaseline
-from attribution_contracts.targets import Output, Target
+from attribution_contracts.targets import ExplainedOutput, Target
 
 
 class SmoothGrad(Wire):
@@ -28,7 +28,7 @@ class IntegratedGradientsParams(Wire):
     method: Literal["integrated_gradients"]
     target: Target = "predicted"
     """The classes to explain."""
-    output: Output = "logit"
+    output: ExplainedOutput = "logit"
     """What is explained: the raw logit (default), the probability or its logarithm."""
     baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
     """Where the path starts; several are averaged."""

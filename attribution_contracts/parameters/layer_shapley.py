@@ -6,7 +6,7 @@ from pydantic import Field, StringConstraints, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, BlackBaseline
-from attribution_contracts.targets import Output, Target
+from attribution_contracts.targets import ExplainedOutput, Target
 
 FeatureMap = Annotated[int, Field(ge=0, strict=True)]
 LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -80,7 +80,7 @@ class LayerShapleyParams(Wire):
     method: Literal["layer_shapley"]
     target: Target = "predicted"
     """The classes to explain."""
-    output: Output = "logit"
+    output: ExplainedOutput = "logit"
     """What is explained: the raw logit (default), the probability or its logarithm."""
     layers: Layers = "all"
     """All layers, or some by name, kind (`conv`) or pattern (`features.*`); `input` is the image itself."""

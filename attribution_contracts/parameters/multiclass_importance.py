@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline
-from attribution_contracts.targets import Output, TargetClasses, TargetMinProbability, TargetTopK
+from attribution_contracts.targets import ExplainedOutput, TargetClasses, TargetMinProbability, TargetTopK
 
 Compared = Annotated[
     Annotated[Literal["all"], Tag("word")]
@@ -67,7 +67,7 @@ class MulticlassImportanceParams(Wire):
     """What says how much a pixel speaks for a class; `gradient` is signed, `saliency` its absolute value."""
     classes: Compared = "all"
     """The classes that are compared, at least two."""
-    output: Output = "logit"
+    output: ExplainedOutput = "logit"
     """What varies between the classes: the raw logits (default), the probabilities or their logarithms."""
     mode: Literal["exact", "sketch", "importance"] = "exact"
     """All maps exactly; all maps from few directions, with their error; or the importance alone, in one pass."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rich.progress import Progress, TaskID
 
 from attribution_client import Client
+from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.jobs import Job
-from attribution_contracts.results import ArtifactRef, Completeness, ImageResult, Result
+from attribution_contracts.results import ArtifactRef, ImageResult, Result
 from cli.demo.engines import ENGINES, RENDER
 from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, planted_exhibit
 from cli.demo.scores import EvidenceScore, evidence_score

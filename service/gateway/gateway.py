@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from service.gateway.incoming import Intake
 from service.gateway.publisher import Publisher
-from service.gateway.ready_models import Classifiers
+from service.gateway.ready_models import ReadyModels
 from service.gateway.watcher import Watcher
 from storage.artifacts.store import ArtifactStore
 from storage.broker.queue import Queue
@@ -40,7 +40,7 @@ class Gateway:
     factories: frozenset[str]
     publisher: Publisher
     watcher: Watcher
-    classifiers: Classifiers
+    models: ReadyModels
     uploads: Intake
     reads: CapacityLimiter
 
@@ -55,7 +55,7 @@ class Gateway:
             factories=frozenset(load_config(settings.config_file).factories),
             publisher=Publisher(queue),
             watcher=Watcher(engine),
-            classifiers=Classifiers(engine),
+            models=ReadyModels(engine),
             uploads=Intake(UPLOAD_THREADS),
             reads=CapacityLimiter(READ_THREADS),
         )

@@ -17,7 +17,7 @@ _KEPT = 64
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ReadyModel:
     """A version that is ready: what the gateway checks a job against."""
 
     identity: ModelIdentity
@@ -33,14 +33,14 @@ class Classifier:
         return None if found is None or found.applies else f"{method} does not apply to {name}: {found.reason}"
 
 
-class Classifiers:
+class ReadyModels:
     """Versions that are ready never change, so each is read and parsed once."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
 
-    def ready(self, tenant: str, ref: str, pointer: str = "/model") -> Classifier:
+    def ready(self, tenant: str, ref: str, pointer: str = "/model") -> ReadyModel:
         """The version that a job means by `name` or `name@version`, which it names at the pointer.
 
         Raises:
@@ -54,13 +54,13 @@ class Classifiers:
             raise not_ready(state, identity, pointer)
         return self._parsed(tenant, identity.name, identity.version, identity.sha256)
 
-    def _parse(self, tenant: str, name: str, version: str, sha256: str) -> Classifier:
+    def _parse(self, tenant: str, name: str, version: str, sha256: str) -> ReadyModel:
         spec = spec_by_digest(self._engine, tenant, sha256)
         report = report_of(self._engine, tenant, name, version)
         if spec is None or report is None:
             raise LookupError(f"model {name}@{version} is ready but has no specification or no report")
         labels = {label: index for index, label in enumerate(spec.labels)}
-        return Classifier(
+        return ReadyModel(
             ModelIdentity(name=name, version=version, sha256=sha256), labels, report, frozenset(spec.backgrounds)
         )
 

@@ -8,16 +8,16 @@ from attribution_contracts.models import ModelSpec
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import Classifier, closest
+from service.gateway.ready_models import ReadyModel, closest
 from service.http.pointers import to_pointer
 from service.http.problems import wrong_fields
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import StoredArtifact
 
 
-def wrong_sets(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+def wrong_sets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Names that no set of the model has."""
-    known = sorted(classifier.backgrounds)
+    known = sorted(model.backgrounds)
     for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, SelfTestParams):
             continue

@@ -7,27 +7,25 @@ from attribution_contracts.jobs import JobRequest
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import Classifier
+from service.gateway.ready_models import ReadyModel
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import StoredArtifact
 
 
-def wrong_fits(gateway: Gateway, tenant: str, request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+def wrong_fits(gateway: Gateway, tenant: str, request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Explanations that refer to no fit of the model."""
     for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, DecompositionParams):
             stored = owned_among(gateway.engine, tenant, [explanation.fit])
-            yield from wrong_fit(f"{pointer}/fit", explanation.fit, stored, classifier)
+            yield from wrong_fit(f"{pointer}/fit", explanation.fit, stored, model)
 
 
-def wrong_fit(
-    pointer: str, fit: Sha256, stored: dict[str, StoredArtifact], classifier: Classifier
-) -> Iterator[FieldError]:
+def wrong_fit(pointer: str, fit: Sha256, stored: dict[str, StoredArtifact], model: ReadyModel) -> Iterator[FieldError]:
     """Why a digest is no fit of the model."""
     of = (stored[fit].details or {}).get("fit_of") if fit in stored else None
-    if of == classifier.identity.sha256:
+    if of == model.identity.sha256:
         return
-    name = f"{classifier.identity.name}@{classifier.identity.version}"
+    name = f"{model.identity.name}@{model.identity.version}"
     what = f"no fit {fit} is known" if of is None else f"the fit {fit} is of another model"
     detail = f"{what}: a job with the task fit makes one for {name}, and its report names it"
     yield FieldError(pointer=pointer, detail=detail)

@@ -7,7 +7,7 @@ from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import LayerInfo
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.problems import FieldError
-from service.gateway.ready_models import Classifier, closest
+from service.gateway.ready_models import ReadyModel, closest
 
 INPUT = "input"
 """The image itself, as a layer in front of all others."""
@@ -18,9 +18,9 @@ def chosen_layers(choice: str | Sequence[str], layers: Sequence[LayerInfo]) -> s
     return {name for one in ([choice] if isinstance(choice, str) else choice) for name in _meant(one, layers)}
 
 
-def wrong_layers(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Choices that mean no layer."""
-    layers = classifier.report.layers
+    layers = model.report.layers
     known = [INPUT, *(layer.name for layer in layers), *sorted({layer.kind for layer in layers})]
     for pointer, explanation in request.asked_explanations().items():
         if not isinstance(explanation, LayerShapleyParams):

@@ -11,7 +11,7 @@ from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import Classifier
+from service.gateway.ready_models import ReadyModel
 from service.http.bodies import Body, parse
 from service.http.pointers import at
 from service.http.problems import ProblemError, wrong_fields
@@ -45,13 +45,13 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
     staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
-    classifiers = _classifiers(gateway, tenant, request, staged)
-    for pointer, classifier in classifiers.items():
-        _check_against(classifier, pointer, request, staged, gateway.settings.max_maps)
-        for error in wrong_fits(gateway, tenant, request, classifier):
+    models = _named_models(gateway, tenant, request, staged)
+    for pointer, model in models.items():
+        _check_against(model, pointer, request, staged, gateway.settings.max_maps)
+        for error in wrong_fits(gateway, tenant, request, model):
             staged.blame(ErrorCode.INVALID_OPTION, error.pointer, error.detail)
     _require_nothing_wrong(staged)
-    new = _new_job(gateway, tenant, request, staged, list(classifiers.values()), key)
+    new = _new_job(gateway, tenant, request, staged, list(models.values()), key)
     staged.store(gateway.store)
     return _entered(gateway, new, use_cache=use_cache)
 
@@ -77,12 +77,12 @@ def _require_harmless(gateway: Gateway, request: JobRequest) -> None:
             raise wrong_fields([FieldError(pointer=f"{pointer}/action", detail=detail)])
 
 
-def _classifiers(gateway: Gateway, tenant: str, request: JobRequest, staged: Staged) -> dict[str, Classifier]:
+def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: Staged) -> dict[str, ReadyModel]:
     """The versions that the request names, by pointer."""
-    found: dict[str, Classifier] = {}
+    found: dict[str, ReadyModel] = {}
     for pointer, ref in request.asked_models().items():
         try:
-            found[pointer] = gateway.classifiers.ready(tenant, ref, pointer)
+            found[pointer] = gateway.models.ready(tenant, ref, pointer)
         except ProblemError as error:
             if not staged.wrong:
                 raise
@@ -90,21 +90,21 @@ def _classifiers(gateway: Gateway, tenant: str, request: JobRequest, staged: Sta
     return found
 
 
-def _check_against(classifier: Classifier, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
+def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
     name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
     for where, explanation in request.asked_explanations().items():
-        if (detail := classifier.obstacle(explanation.method, name)) is not None:
+        if (detail := model.obstacle(explanation.method, name)) is not None:
             staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
-        maps = count_maps(request, explanation, classifier)
+        maps = count_maps(request, explanation, model)
         if maps > max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
     wrong = {
-        ErrorCode.INVALID_TARGET: wrong_targets(request, classifier),
+        ErrorCode.INVALID_TARGET: wrong_targets(request, model),
         ErrorCode.INVALID_OPTION: [
-            *wrong_pixels(request, classifier),
-            *wrong_layers(request, classifier),
-            *wrong_sets(request, classifier),
+            *wrong_pixels(request, model),
+            *wrong_layers(request, model),
+            *wrong_sets(request, model),
         ],
     }
     for code, errors in wrong.items():
@@ -122,7 +122,7 @@ def _require_nothing_wrong(staged: Staged) -> None:
 
 
 def _new_job(
-    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, classifiers: list[Classifier], key: str | None
+    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, models: list[ReadyModel], key: str | None
 ) -> NewJob:
     accepted = request.model_dump(mode="json", exclude_unset=True)
     resolved = request.model_dump(mode="json", exclude_none=True)
@@ -131,7 +131,7 @@ def _new_job(
     asked = _comparison if request.is_comparison else _single
     methods = {explanation.method for explanation in request.asked_explanations().values()}
     job = replace(
-        asked(request, resolved, classifiers),
+        asked(request, resolved, models),
         method=methods.pop() if len(methods) == 1 else None,
         inputs=tuple(staged.artifacts.values()),
     )
@@ -156,27 +156,27 @@ def _asked_for(
     )
 
 
-def _single(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
-    if not classifiers:
+def _single(request: JobRequest, resolved: dict[str, Any], models: list[ReadyModel]) -> NewJob:
+    if not models:
         return NewJob(kind=JobKind.SELF_TEST, request={}, resolved=resolved)
-    [classifier] = classifiers
-    cell = Cell(request=_pinned(request, resolved, classifier), model=classifier.identity)
+    [model] = models
+    cell = Cell(request=_pinned(request, resolved, model), model=model.identity)
     return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
 
 
-def _comparison(request: JobRequest, resolved: dict[str, Any], classifiers: list[Classifier]) -> NewJob:
+def _comparison(request: JobRequest, resolved: dict[str, Any], models: list[ReadyModel]) -> NewJob:
     explanations = [at(resolved, pointer) for pointer in request.asked_explanations()]
     shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
     cells = [
         Cell(
-            request=_pinned(asked, copy.deepcopy(shared | {"explanation": explanations[index]}), classifier),
-            model=classifier.identity,
+            request=_pinned(asked, copy.deepcopy(shared | {"explanation": explanations[index]}), model),
+            model=model.identity,
             explanation=index,
         )
-        for classifier in classifiers
+        for model in models
         for index, asked in enumerate(request.separated())
     ]
-    identities = {classifier.identity.sha256: classifier.identity for classifier in classifiers}
+    identities = {model.identity.sha256: model.identity for model in models}
     return NewJob(
         kind=JobKind.COMPARE,
         request={},
@@ -194,11 +194,11 @@ def _name_by_digest(document: dict[str, Any], staged: Staged) -> None:
         reference["image"] = digest
 
 
-def _pinned(request: JobRequest, resolved: dict[str, Any], classifier: Classifier) -> dict[str, Any]:
+def _pinned(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) -> dict[str, Any]:
     """The request of one explanation with the model's version and with classes by index."""
-    resolved["model"] = f"{classifier.identity.name}@{classifier.identity.version}"
+    resolved["model"] = f"{model.identity.name}@{model.identity.version}"
     for pointer, target in targets_of(request):
         owner, _, name = pointer.rpartition("/")
-        indexed = with_indices(target, classifier)
+        indexed = with_indices(target, model)
         at(resolved, owner)[name] = indexed if isinstance(indexed, str) else indexed.model_dump(mode="json")
     return resolved

@@ -9,7 +9,7 @@ from attribution_contracts.parameters.multiclass_importance import Compared, Mul
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import FieldError
 from attribution_contracts.targets import Target, TargetClasses, TargetTopK
-from service.gateway.ready_models import Classifier, closest
+from service.gateway.ready_models import ReadyModel, closest
 from service.http.pointers import to_pointer
 from service.submission.layers import chosen_layers
 
@@ -27,48 +27,48 @@ def targets_of(request: JobRequest) -> Iterator[tuple[str, Target | Compared]]:
             yield to_pointer(("inputs", index, "target")), image.target
 
 
-def wrong_targets(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+def wrong_targets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """What is wrong with the classes."""
     for pointer, target in targets_of(request):
-        yield from _wrong(pointer, target, classifier)
+        yield from _wrong(pointer, target, model)
     explanations = request.asked_explanations()
     if all(isinstance(explanation, MulticlassImportanceParams) for explanation in explanations.values()):
         yield from _needless(request)
 
 
-def wrong_pixels(request: JobRequest, classifier: Classifier) -> Iterator[FieldError]:
+def wrong_pixels(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Pixels that the model's input does not have."""
     for pointer, explanation in request.asked_explanations().items():
         if isinstance(explanation, MulticlassImportanceParams):
-            yield from _outside(f"{pointer}/pixels", explanation, classifier)
+            yield from _outside(f"{pointer}/pixels", explanation, model)
 
 
-def with_indices(target: Target | Compared, classifier: Classifier) -> Target | Compared:
+def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compared:
     """The target with every name replaced by the index of its class."""
     if not isinstance(target, TargetClasses):
         return target
-    return TargetClasses(classes=[_index(given, classifier) for given in target.classes])
+    return TargetClasses(classes=[_index(given, model) for given in target.classes])
 
 
-def count_maps(request: JobRequest, explanation: Explanation, classifier: Classifier) -> int:
+def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
     """How many maps an explanation makes: each quantity for each target of each image."""
     if isinstance(explanation, SelfTestParams):
         return 0
     quantities = len(explanation.quantities)
     if isinstance(explanation, LayerShapleyParams):
-        quantities = len(chosen_layers(explanation.layers, classifier.report.layers)) + len(explanation.raw)
+        quantities = len(chosen_layers(explanation.layers, model.report.layers)) + len(explanation.raw)
     if isinstance(explanation, MulticlassImportanceParams):
         return len(request.inputs) * (quantities + len(explanation.pixels))
     targets = [explanation.target if image.target is None else image.target for image in request.inputs]
-    return quantities * sum(_size(target, classifier) for target in targets)
+    return quantities * sum(_size(target, model) for target in targets)
 
 
-def _size(target: Target, classifier: Classifier) -> int:
+def _size(target: Target, model: ReadyModel) -> int:
     if isinstance(target, TargetClasses):
         return len(target.classes)
     if isinstance(target, TargetTopK):
         return target.top_k
-    return classifier.report.classes if target == "all" else 1
+    return model.report.classes if target == "all" else 1
 
 
 def _needless(request: JobRequest) -> Iterator[FieldError]:
@@ -78,8 +78,8 @@ def _needless(request: JobRequest) -> Iterator[FieldError]:
             yield FieldError(pointer=to_pointer(("inputs", index, "target")), detail=detail)
 
 
-def _outside(pointer: str, explanation: MulticlassImportanceParams, classifier: Classifier) -> Iterator[FieldError]:
-    sides = dict(zip(("channel", "row", "column"), classifier.report.input_shape, strict=True))
+def _outside(pointer: str, explanation: MulticlassImportanceParams, model: ReadyModel) -> Iterator[FieldError]:
+    sides = dict(zip(("channel", "row", "column"), model.report.input_shape, strict=True))
     for index, pixel in enumerate(explanation.pixels):
         if not isinstance(pixel, PixelAt):
             continue
@@ -89,8 +89,8 @@ def _outside(pointer: str, explanation: MulticlassImportanceParams, classifier: 
                 yield FieldError(pointer=f"{pointer}/{index}/{name}", detail=detail)
 
 
-def _wrong(pointer: str, target: Target | Compared, classifier: Classifier) -> Iterator[FieldError]:
-    classes = classifier.report.classes
+def _wrong(pointer: str, target: Target | Compared, model: ReadyModel) -> Iterator[FieldError]:
+    classes = model.report.classes
     if isinstance(target, TargetTopK) and target.top_k > classes:
         yield FieldError(pointer=f"{pointer}/top_k", detail=f"the model has {classes} classes, given {target.top_k}")
     if not isinstance(target, TargetClasses):
@@ -98,23 +98,23 @@ def _wrong(pointer: str, target: Target | Compared, classifier: Classifier) -> I
     seen = dict[int, int | str]()
     for position, given in enumerate(target.classes):
         where = f"{pointer}/classes/{position}"
-        index = _index(given, classifier)
+        index = _index(given, model)
         if not 0 <= index < classes:
-            yield FieldError(pointer=where, detail=_unknown(given, classifier))
+            yield FieldError(pointer=where, detail=_unknown(given, model))
         elif index in seen:
             yield FieldError(pointer=where, detail=f"{given!r} is the same class as {seen[index]!r}: name it once")
         else:
             seen[index] = given
 
 
-def _index(given: int | str, classifier: Classifier) -> int:
-    return given if isinstance(given, int) else classifier.labels.get(given, -1)
+def _index(given: int | str, model: ReadyModel) -> int:
+    return given if isinstance(given, int) else model.labels.get(given, -1)
 
 
-def _unknown(given: int | str, classifier: Classifier) -> str:
+def _unknown(given: int | str, model: ReadyModel) -> str:
     if isinstance(given, int):
-        return f"the model has classes 0 to {classifier.report.classes - 1}, given {given}"
-    if not classifier.labels:
-        last = classifier.report.classes - 1
+        return f"the model has classes 0 to {model.report.classes - 1}, given {given}"
+    if not model.labels:
+        last = model.report.classes - 1
         return f"the model's classes have no names: choose by index, 0 to {last}; given {given!r}"
-    return f"the model has no class named {given!r}; {closest(given, list(classifier.labels))}"
+    return f"the model has no class named {given!r}; {closest(given, list(model.labels))}"

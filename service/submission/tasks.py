@@ -10,7 +10,7 @@ from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind, ModelState
 from attribution_contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import Classifier, closest
+from service.gateway.ready_models import ReadyModel, closest
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.fits import wrong_fit
 from storage.artifacts.owned import owned_among
@@ -29,29 +29,29 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     """
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
-    classifier = gateway.classifiers.ready(tenant, request.model)
-    detail = classifier.obstacle(METHOD, request.model)
+    model = gateway.models.ready(tenant, request.model)
+    detail = model.obstacle(METHOD, request.model)
     if detail is not None and (task.task != "evaluate" or task.fit is not None):
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
-    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", classifier)}
+    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model)}
     if (validation := getattr(task, "validation", None)) is not None:
-        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", classifier)
+        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", model)
     named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
     stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
     wrong = [
-        *_wrong_artifacts(request, classifier, stored),
-        *_wrong_sizes(task, classifier),
+        *_wrong_artifacts(request, model, stored),
+        *_wrong_sizes(task, model),
         *_wrong_shards(task, pinned),
     ]
     if wrong:
         raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
-    job = DataJob(model=classifier.identity, task=task, **pinned)
+    job = DataJob(model=model.identity, task=task, **pinned)
     return NewJob(
         kind=JobKind(task.task),
         method=METHOD,
         request={},
         resolved=job.model_dump(mode="json"),
-        model=classifier.identity,
+        model=model.identity,
         inputs=tuple(stored.values()),
         cache_key=canonical_digest([_answered_by(job), request.seed]),
     )
@@ -63,7 +63,7 @@ def _answered_by(job: DataJob) -> dict[str, object]:
     return job.model_dump(mode="json", exclude={"model": names, "dataset": names, "validation": names})
 
 
-def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, classifier: Classifier) -> PinnedDataset:
+def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, model: ReadyModel) -> PinnedDataset:
     found = find_dataset(gateway.engine, tenant, ref)
     if found is None:
         name = ref.partition("@")[0]
@@ -79,7 +79,7 @@ def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, classifier: C
         version=found.version,
         sha256=found.sha256,
         images=found.report.images,
-        classes=classes_of(found.report.labels, classifier, pointer),
+        classes=classes_of(found.report.labels, model, pointer),
     )
 
 
@@ -92,21 +92,21 @@ def _not_ready(found: DatasetVersion, pointer: str) -> ProblemError:
     return ProblemError(ErrorCode.DATASET_NOT_READY, detail, errors=errors, retryable=is_coming)
 
 
-def classes_of(labels: list[str], classifier: Classifier, pointer: str) -> list[int]:
+def classes_of(labels: list[str], model: ReadyModel, pointer: str) -> list[int]:
     """The model's class of each label: by name, by index, or in order where the model's classes have no names.
 
     Raises:
         ProblemError: Some labels are no classes.
     """
-    count = classifier.report.classes
-    if all(label in classifier.labels for label in labels):
-        return [classifier.labels[label] for label in labels]
+    count = model.report.classes
+    if all(label in model.labels for label in labels):
+        return [model.labels[label] for label in labels]
     if all(label.isdecimal() and int(label) < count for label in labels):
         return [int(label) for label in labels]
-    if not classifier.labels and len(labels) == count:
+    if not model.labels and len(labels) == count:
         return list(range(count))
-    unknown = [label for label in labels if label not in classifier.labels]
-    expected = closest(unknown[0], list(classifier.labels)) if classifier.labels else f"it has {count} without names"
+    unknown = [label for label in labels if label not in model.labels]
+    expected = closest(unknown[0], list(model.labels)) if model.labels else f"it has {count} without names"
     detail = (
         f"{len(unknown)} of the data set's {len(labels)} labels are no classes of the model, first {unknown[0]!r}: "
         f"{expected}"
@@ -114,19 +114,17 @@ def classes_of(labels: list[str], classifier: Classifier, pointer: str) -> list[
     raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.INVALID_OPTION)
 
 
-def _wrong_artifacts(
-    request: JobRequest, classifier: Classifier, stored: dict[str, StoredArtifact]
-) -> Iterator[FieldError]:
+def _wrong_artifacts(request: JobRequest, model: ReadyModel, stored: dict[str, StoredArtifact]) -> Iterator[FieldError]:
     fit, weights = (getattr(request.task, name, None) for name in ("fit", "weights"))
     if fit is not None:
-        yield from wrong_fit("/task/fit", fit, stored, classifier)
+        yield from wrong_fit("/task/fit", fit, stored, model)
     if weights is not None and weights not in stored:
         yield FieldError(pointer="/task/weights", detail=f"no weights {weights}: the result of a retraining names some")
 
 
-def _wrong_sizes(task: Task, classifier: Classifier) -> Iterator[FieldError]:
+def _wrong_sizes(task: Task, model: ReadyModel) -> Iterator[FieldError]:
     """Numbers of features that the model does not have; a report that is older than them does not say."""
-    if not isinstance(task, FitTask | SweepTask) or (width := classifier.report.features) is None:
+    if not isinstance(task, FitTask | SweepTask) or (width := model.report.features) is None:
         return
     for name in ("n_initial", "n_features"):
         given = getattr(task, name)

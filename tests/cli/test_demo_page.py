@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import METHODS
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.render import RenderOptions
-from attribution_contracts.results import ArtifactRef, ClassScore, Completeness, ImageResult, TargetScore
+from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, TargetScore
 from attribution_contracts.states import JobStatus
 from cli.demo.engines import ENGINES, RENDER
 from cli.demo.exhibits import Exhibit, Picture, planted_exhibit

@@ -4,7 +4,8 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from attribution_contracts.results import LayerResult, OcclusionCurve
+from attribution_contracts.figures.layer_shapley import LayerResult
+from attribution_contracts.figures.occlusion import OcclusionCurve
 from workers.drawing.rendering import RenderedFile
 
 if TYPE_CHECKING:

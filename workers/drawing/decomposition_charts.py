@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from attribution import Influential, overlap
-from attribution_contracts.results import DecompositionResult
+from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.tasks import SweepReport
 from workers.drawing.charts import figure_of, png
+from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
+from workers.methods.calls import Figures
 
 _CLASSES = 12
 """Panels of the histogram, of the classes with the most images."""
@@ -55,6 +57,13 @@ def overlap_chart(influential: Influential, labels: Sequence[str]) -> RenderedFi
         panel.set_yticks(range(len(names)), names, fontsize=8)
     figure.colorbar(shown, label="shared features (Jaccard index)")
     return png("overlap", figure)
+
+
+def keep_contributions(drawn: Drawn, position: int, figures: Figures, labels: Sequence[str]) -> None:
+    """Stores the chart of each class of an image."""
+    for found in figures.wire["decomposition"]:
+        chart = contributions_chart(found, class_name(labels, found.target))
+        drawn.keep(Subject(position, found.target), chart)
 
 
 def contributions_chart(found: DecompositionResult, name: str) -> RenderedFile:

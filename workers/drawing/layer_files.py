@@ -2,10 +2,11 @@
 
 import io
 import json
+from collections.abc import Sequence
 
 from PIL import Image
 
-from attribution_contracts.results import LayerResult
+from attribution_contracts.figures.layer_shapley import LayerResult
 from workers.drawing.charts import depth_chart
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
@@ -16,11 +17,13 @@ _COLUMNS = 7
 _SIDE = 160
 
 
-def keep_layers(drawn: Drawn, position: int, figures: Figures) -> None:
+def keep_layers(drawn: Drawn, position: int, figures: Figures, labels: Sequence[str]) -> None:
     """Stores them for each class of an image whose layers were explained."""
-    for target in dict.fromkeys(layer.target for layer in figures.layers):
+    del labels
+    explained: Sequence[LayerResult] = figures.wire["layers"]
+    for target in dict.fromkeys(layer.target for layer in explained):
         subject = Subject(position, target)
-        layers = [layer for layer in figures.layers if layer.target == target]
+        layers = [layer for layer in explained if layer.target == target]
         tiles = _tiles(drawn, subject, layers)
         if tiles:
             rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cmap
 import numpy as np
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attribution_contracts.render import MagnitudeColormap, RenderOptions, SignedColormap
+from workers.methods.calls import OutputKind
 
-Kind = Literal["signed", "magnitude", "per_layer", "values"]
-Map = NDArray[np.float32]
+MapValues = NDArray[np.float32]
 Plane = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
@@ -63,14 +63,14 @@ class _Drawing(NamedTuple):
     range: tuple[float, float]
 
 
-def limits(maps: Iterable[Map], kind: Kind, options: RenderOptions) -> list[float]:
+def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) -> list[float]:
     """The value at the end of each map's colour scale; with `scale="job"` the largest of them, for all."""
     own = [_limit(_plane(values, kind, options), options.clip_percentile) for values in maps]
     return [max(own)] * len(own) if own and options.scale == "job" else own
 
 
 def render(
-    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     """The files of one output of one image and target, `values` being (channels, height, width)."""
     return RENDERERS[kind](field, kind, values, image, limit, options)
@@ -83,7 +83,7 @@ def colors(colormap: Colormap, count: int) -> list[str]:
 
 
 def _render_map(
-    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     _require_same_size(values, image)
     drawing = _drawing(_plane(values, kind, options), limit, kind, options)
@@ -95,7 +95,7 @@ def _render_map(
 
 
 def _render_layer(
-    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     """A map of a layer at the layer's own resolution, and drawn smoothly over the image."""
     plane = _plane(values, kind, options)
@@ -111,13 +111,14 @@ def _render_layer(
 
 
 def _render_values(
-    field: str, kind: Kind, values: Map, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     del kind, image, limit, options
     return [_raw(field, values)]
 
 
-RENDERERS: dict[Kind, Callable[[str, Kind, Map, Image.Image, float, RenderOptions], list[RenderedFile]]] = {
+Renderer = Callable[[str, OutputKind, MapValues, Image.Image, float, RenderOptions], list[RenderedFile]]
+RENDERERS: dict[OutputKind, Renderer] = {
     "signed": _render_map,
     "magnitude": _render_map,
     "per_layer": _render_layer,
@@ -126,7 +127,7 @@ RENDERERS: dict[Kind, Callable[[str, Kind, Map, Image.Image, float, RenderOption
 """What draws each kind of output. A kind joins with the first method that yields it."""
 
 
-def _plane(values: Map, kind: Kind, options: RenderOptions) -> Plane:
+def _plane(values: MapValues, kind: OutputKind, options: RenderOptions) -> Plane:
     """What is drawn: the sum over channels, cut to one sign where only one is wanted."""
     plane: Plane = values.sum(axis=0, dtype=np.float64)
     if not np.isfinite(plane).all():
@@ -142,7 +143,7 @@ def _limit(plane: Plane, percentile: float) -> float:
     return float(np.percentile(strengths, percentile)) or float(strengths.max())
 
 
-def _drawing(plane: Plane, limit: float, kind: Kind, options: RenderOptions) -> _Drawing:
+def _drawing(plane: Plane, limit: float, kind: OutputKind, options: RenderOptions) -> _Drawing:
     scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
     strength = np.abs(scaled)
     name: Colormap
@@ -188,7 +189,7 @@ def _overlay(drawing: _Drawing, image: Image.Image, options: RenderOptions) -> P
     return np.rint(blended).astype(np.uint8)
 
 
-def _raw(field: str, values: Map) -> RenderedFile:
+def _raw(field: str, values: MapValues) -> RenderedFile:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(values, dtype="<f4"), allow_pickle=False)
     return RenderedFile(f"{field}.npy", field, "application/x-npy", buffer.getvalue(), list(values.shape))
@@ -220,7 +221,7 @@ def _enlarged(picture: Image.Image, min_side: int) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def _require_same_size(values: Map, image: Image.Image) -> None:
+def _require_same_size(values: MapValues, image: Image.Image) -> None:
     height, width = values.shape[-2:]
     if values.ndim != 3 or (image.height, image.width) != (height, width):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from workers.problems import InvalidImage, OutOfMemory
+from workers.problems import InvalidImage, TooLittleMemory
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -26,7 +26,7 @@ def decode(data: bytes, color: Literal["rgb", "grey"], *, max_pixels: int = MAX_
 
     Raises:
         InvalidImage: The bytes are not one JPEG, PNG or WebP image, are broken, or hold too many pixels.
-        OutOfMemory: The machine cannot hold the image.
+        TooLittleMemory: The machine cannot hold the image.
     """
     if not data:
         raise InvalidImage("the image is empty (0 bytes): send the bytes of a JPEG, PNG or WebP file")
@@ -36,7 +36,7 @@ def decode(data: bytes, color: Literal["rgb", "grey"], *, max_pixels: int = MAX_
         upright = ImageOps.exif_transpose(image)
         return _as_rgb(upright).convert("RGB" if color == "rgb" else "L")
     except MemoryError as error:
-        raise OutOfMemory(f"no memory for an image of {image.width} x {image.height} pixels") from error
+        raise TooLittleMemory(f"no memory for an image of {image.width} x {image.height} pixels") from error
     except BROKEN as error:
         raise InvalidImage(
             f"the {image.format} image of {image.width} x {image.height} pixels is truncated or broken ({error}): "

@@ -12,24 +12,23 @@ from torch import Tensor
 from attribution.errors import AttributionError, OutOfMemory
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
+from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.methods import Explanation as MethodParams
+from attribution_contracts.methods import Explanation
 from attribution_contracts.problems import ErrorCode, Problem, problem
-from attribution_contracts.results import ClassScore, Counts, ImageResult, OcclusionCurve, Quality, Result, TargetScore
-from attribution_contracts.targets import Output
+from attribution_contracts.results import ClassScore, Counts, ImageResult, Quality, Result, TargetScore
+from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.drawing.charts import occlusion_chart
-from workers.drawing.decomposition_charts import class_name, contributions_chart
+from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
-from workers.drawing.layer_files import keep_layers
 from workers.errors import problem_of
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.methods.baselines import Row
-from workers.methods.calls import Call, Explained, Figures, Method
-from workers.methods.calls import Output as MethodOutput
+from workers.methods.calls import Call, Explained, Figures, Method, MethodOutput
 from workers.methods.predictions import class_scores, explained_outputs, target_scores, targets_of
 from workers.methods.table import METHODS
 from workers.models.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
@@ -49,14 +48,14 @@ class Done(NamedTuple):
 
 
 @dataclass
-class Explanation:
+class Running:
     """One job's work as it goes on."""
 
     context: WorkerContext
     claimed: Claim
     tracker: Tracker
     request: JobRequest
-    params: MethodParams
+    params: Explanation
     loaded: Loaded
     clock: Stopwatch
     done: list[Done] = field(default_factory=list)
@@ -78,7 +77,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     with clock("model"):
         loaded = load_model(context, claimed)
     assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
-    job = Explanation(context, claimed, tracker, request, request.explanation, loaded, clock)
+    job = Running(context, claimed, tracker, request, request.explanation, loaded, clock)
     size = context.settings.batch_images
     for start in range(0, len(request.inputs), size):
         job.report(start, "decoding")
@@ -95,7 +94,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
 
 
-def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
+def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
     """Predicts a batch in one pass, then explains those together that take the same number of targets."""
     if not rows:
         return
@@ -111,7 +110,7 @@ def _explain_batch(job: Explanation, rows: Sequence[Row]) -> None:
         _explain_group(job, chosen, logits[positions], target)
 
 
-def _predicted(job: Explanation, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
+def _predicted(job: Running, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
     """The rows whose logits are finite, with those; the others are refused."""
     logits = job.loaded.network.logits(stacked(rows)).detach()
     finite = logits.isfinite().all(1).tolist()
@@ -122,7 +121,7 @@ def _predicted(job: Explanation, rows: Sequence[Row]) -> tuple[list[Row], Tensor
     return [row for row, is_finite in zip(rows, finite, strict=True) if is_finite], logits[finite]
 
 
-def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+def _explain_group(job: Running, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
     try:
         _explain_rows(job, rows, logits, target)
     except OutOfMemory:
@@ -136,9 +135,9 @@ def _explain_group(job: Explanation, rows: Sequence[Row], logits: Tensor, target
             _explain_group(job, [row], logits[position : position + 1], target[position : position + 1])
 
 
-def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
     method = METHODS[job.params.method]
-    output: Output = getattr(job.params, "output", "logit")
+    output: ExplainedOutput = getattr(job.params, "output", "logit")
     network = job.loaded.network.explaining(output)
     budget = job.context.settings.kept_gradient_bytes
     progress = _progress(job, len(rows), "explaining")
@@ -164,7 +163,7 @@ def _explain_rows(job: Explanation, rows: Sequence[Row], logits: Tensor, target:
         )
 
 
-def _occlusion(job: Explanation, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
+def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
     options = job.request.quality.occlusion
     if options is None:
         return [[] for _ in call.rows]
@@ -187,7 +186,7 @@ def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) 
             yield Map(row, subject, given.field, method.outputs[given.field], values.numpy())
 
 
-def _progress(job: Explanation, images: int, stage: str) -> Callable[[int, int], None]:
+def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
     before = len(job.done) + len(job.refused)
 
     def progress(done: int, total: int) -> None:
@@ -196,24 +195,22 @@ def _progress(job: Explanation, images: int, stage: str) -> Callable[[int, int],
     return progress
 
 
-def _drawn(job: Explanation) -> Drawn:
+def _drawn(job: Running) -> Drawn:
     drawn = Drawn(job.context.store)
     draw(drawn, [item for done in job.done for item in done.maps], job.request.render)
     for done in job.done:
         for target in dict.fromkeys(curve.target for curve in done.occlusion):
             curves = [curve for curve in done.occlusion if curve.target == target]
             drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
-        keep_layers(drawn, done.row.position, done.figures)
-        for found in done.figures.decomposition:
-            chart = contributions_chart(found, class_name(job.loaded.spec.labels, found.target))
-            drawn.keep(Subject(done.row.position, found.target), chart)
+        draw_figures(drawn, done.row.position, done.figures, job.loaded.spec.labels)
     return drawn
 
 
-def _result(job: Explanation, drawn: Drawn) -> Result:
+def _result(job: Running, drawn: Drawn) -> Result:
     images = [_failed_image(refused) for refused in job.refused] + [_image(done, drawn) for done in job.done]
     params = job.params
-    gaps = [item.relative for done in job.done for item in done.figures.completeness if item.relative is not None]
+    told = [item.relative for done in job.done for item in done.figures.wire.get("completeness", [])]
+    gaps = [relative for relative in told if relative is not None]
     return Result(
         job=job.claimed.job_id,
         kind="explain",
@@ -244,16 +241,13 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         sha256=done.row.sha256,
         prediction=done.prediction,
         targets=done.targets,
-        completeness=list(done.figures.completeness),
-        class_variation=done.figures.class_variation,
-        layers=list(done.figures.layers),
-        decomposition=list(done.figures.decomposition),
+        **done.figures.wire,
         occlusion=done.occlusion,
         artifacts=drawn.of_image(done.row.position),
     )
 
 
-def _backgrounds(job: Explanation) -> dict[str, str]:
+def _backgrounds(job: Running) -> dict[str, str]:
     """The digests of the sets that the method compared with."""
     named = [given.name for given in getattr(job.params, "baselines", None) or [] if isinstance(given, SetBaseline)]
     return {name: canonical_digest(job.loaded.spec.backgrounds[name]) for name in named}

@@ -1,13 +1,13 @@
 """What a method is called with, and what it returns to the job."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
-from attribution_contracts.results import ClassVariation, Completeness, DecompositionResult, LayerResult
 from workers.methods.baselines import Row
 
 OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
@@ -33,7 +33,7 @@ class Call(NamedTuple):
     """Fetches an artefact that the parameters name, by its digest."""
 
 
-class Output(NamedTuple):
+class MethodOutput(NamedTuple):
     """One map of every image."""
 
     field: str
@@ -61,17 +61,16 @@ class Figures(NamedTuple):
 
     sums: Sequence[float] = ()
     """Of the map of each explained class; of several, of the first layer's."""
-    completeness: Sequence[Completeness] = ()
-    class_variation: ClassVariation | None = None
-    layers: Sequence[LayerResult] = ()
+    wire: Mapping[str, Any] = MappingProxyType({})
+    """By field of the image's result: see `attribution_contracts.figures`."""
     scores: Sequence[LayerScores] = ()
-    decomposition: Sequence[DecompositionResult] = ()
+    """What is stored beside them as a file."""
 
 
 class Explained(NamedTuple):
     """What a method returns."""
 
-    outputs: list[Output]
+    outputs: list[MethodOutput]
     figures: list[Figures]
     """One an image."""
     chunk_size: int

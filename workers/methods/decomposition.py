@@ -4,9 +4,10 @@ import torch
 
 import attribution
 from attribution import Influential
+from attribution_contracts.figures.decomposition import DecompositionResult, FeatureContribution
 from attribution_contracts.parameters.decomposition import DecompositionParams
-from attribution_contracts.results import DecompositionResult, FeatureContribution
-from workers.methods.calls import Call, Explained, Figures, Output
+from workers.methods.adapters import one_output_a_class
+from workers.methods.calls import Call, Explained, Figures
 
 
 def decomposition(call: Call) -> Explained:
@@ -14,23 +15,21 @@ def decomposition(call: Call) -> Explained:
     params: DecompositionParams = call.params
     influential = Influential.from_bytes(call.artifact(params.fit))
     found = attribution.decomposition(call.network, call.inputs, call.target, influential, progress=call.progress)
-    targets = call.target.unbind(1)
+    maps = {"influential": found.influential, "others": found.others, "everything": found.everything}
     outputs = [
-        Output(field, maps[:, column].unsqueeze(1), targets=target.tolist())
-        for field, maps in (
-            ("influential", found.influential),
-            ("others", found.others),
-            ("everything", found.everything),
-        )
-        if maps is not None
-        for column, target in enumerate(targets)
+        output
+        for field, values in maps.items()
+        if values is not None
+        for output in one_output_a_class(field, values.unsqueeze(2), call.target)
     ]
     figures = [
         Figures(
             sums=found.contributions[row].nansum(1, dtype=torch.float64).tolist(),
-            decomposition=[
-                _result(found, row, column, target) for column, target in enumerate(call.target[row].tolist())
-            ],
+            wire={
+                "decomposition": [
+                    _result(found, row, column, target) for column, target in enumerate(call.target[row].tolist())
+                ]
+            },
         )
         for row in range(len(call.rows))
     ]

@@ -1,16 +1,14 @@
 """Integrated gradients for a job."""
 
-import math
-
 import torch
 from torch import Tensor
 
 import attribution
-from attribution.errors import InvalidOption, NetworkError
+from attribution.errors import InvalidOption
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
-from attribution_contracts.results import Completeness
+from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of, summed
 from workers.methods.baselines import baselines_of, pixel_range
-from workers.methods.calls import Call, Explained, Figures, Output
+from workers.methods.calls import Call, Explained, Figures
 
 
 def integrated_gradients(call: Call) -> Explained:
@@ -31,38 +29,28 @@ def integrated_gradients(call: Call) -> Explained:
             f"gradients, the operator allows {call.kept_bytes >> 20}: lower max_steps, take fewer baselines, or "
             "give n_steps"
         )
-    first, second = _halves(call)
-    return _joined(integrated_gradients(first), integrated_gradients(second), by_class=classes > 1)
+    if classes == 1:
+        return joined_rows([integrated_gradients(rows_of(call, *ends)) for ends in ((0, rows // 2), (rows // 2, rows))])
+    return _joined_classes(*(integrated_gradients(half) for half in _halves_of_classes(call)))
 
 
-def _halves(call: Call) -> list[Call]:
-    """The call split by classes, or by images where there is one class, each with its share of the progress."""
-    rows, classes = call.target.shape
-    progress = call.progress
-    first = call._replace(progress=lambda done, total: progress(done, 2 * total))
-    second = call._replace(progress=lambda done, total: progress(total + done, 2 * total))
-    if classes > 1:
-        targets = call.target.tensor_split(2, dim=1)
-        return [half._replace(target=target) for half, target in zip((first, second), targets, strict=True)]
-    parts = (slice(0, rows // 2), slice(rows // 2, rows))
-    return [
-        half._replace(rows=call.rows[part], inputs=call.inputs[part], target=call.target[part])
-        for half, part in zip((first, second), parts, strict=True)
-    ]
+def _halves_of_classes(call: Call) -> tuple[Call, Call]:
+    """The call split by classes, each half with its share of the progress."""
+    progress, (first, second) = call.progress, call.target.tensor_split(2, dim=1)
+    return (
+        call._replace(target=first, progress=lambda done, total: progress(done, 2 * total)),
+        call._replace(target=second, progress=lambda done, total: progress(total + done, 2 * total)),
+    )
 
 
-def _joined(first: Explained, second: Explained, *, by_class: bool) -> Explained:
-    chunk_size = min(first.chunk_size, second.chunk_size)
-    if not by_class:
-        [ours], [theirs] = first.outputs, second.outputs
-        assert ours.targets is not None and theirs.targets is not None  # noqa: S101, PT018 - classes were asked for
-        values, targets = torch.cat([ours.values, theirs.values]), [*ours.targets, *theirs.targets]
-        return Explained([Output(ours.field, values, targets)], [*first.figures, *second.figures], chunk_size)
+def _joined_classes(first: Explained, second: Explained) -> Explained:
     figures = [
-        Figures([*ours.sums, *theirs.sums], [*ours.completeness, *theirs.completeness])
+        Figures(
+            [*ours.sums, *theirs.sums], {"completeness": [*ours.wire["completeness"], *theirs.wire["completeness"]]}
+        )
         for ours, theirs in zip(first.figures, second.figures, strict=True)
     ]
-    return Explained([*first.outputs, *second.outputs], figures, chunk_size)
+    return Explained([*first.outputs, *second.outputs], figures, min(first.chunk_size, second.chunk_size))
 
 
 def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts: list[Tensor]) -> Explained:
@@ -81,38 +69,8 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
         generator=[row.generator("smoothgrad") for row in call.rows] if smooth else None,
         progress=call.progress,
     )
-    if not (found.attributions.isfinite().all() and found.convergence_delta.isfinite().all()):
-        raise NetworkError(
-            "the network's values or gradients between baseline and image are not finite: there is no map"
-        )
+    what = "the network's values or gradients between baseline and image"
+    require_finite(what, found.attributions, found.convergence_delta)
     sums = found.attributions.flatten(2).sum(2, dtype=torch.float64)
-    differences = sums - found.convergence_delta
-    by_class = call.target.unbind(1)
-    return Explained(
-        [
-            Output("attributions", found.attributions[:, column], targets=target.tolist())
-            for column, target in enumerate(by_class)
-        ],
-        [
-            Figures(
-                sums[row].tolist(),
-                [_completeness(found, differences, row, column, label) for column, label in enumerate(labels)],
-            )
-            for row, labels in enumerate(call.target.tolist())
-        ],
-        found.chunk_size,
-    )
-
-
-def _completeness(
-    found: attribution.IntegratedGradients, differences: Tensor, row: int, column: int, target: int
-) -> Completeness:
-    delta, gap = float(found.convergence_delta[row, column]), float(found.absolute_gap[row, column])
-    difference = abs(float(differences[row, column]))
-    return Completeness(
-        target=target,
-        convergence_delta=delta,
-        relative=abs(delta) / difference if difference else None,
-        absolute_gap=gap / difference if difference and math.isfinite(gap) else None,
-        n_steps=int(found.n_steps[row]),
-    )
+    outputs = one_output_a_class("attributions", found.attributions, call.target)
+    return Explained(outputs, summed(found, call, sums), found.chunk_size)

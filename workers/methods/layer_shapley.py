@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 import attribution
-from attribution.errors import NetworkError
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
 from attribution.shapley.players import Cells, Groups
+from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
-from attribution_contracts.results import Completeness, FeatureMapScore, LayerResult
+from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of
 from workers.methods.baselines import baselines_of
-from workers.methods.calls import Call, Explained, Figures, LayerScores, Output
+from workers.methods.calls import Call, Explained, Figures, LayerScores
 
 
 def layer_shapley(call: Call) -> Explained:
@@ -23,37 +24,13 @@ def layer_shapley(call: Call) -> Explained:
     starts = baselines_of(call.rows, params.baselines)
     if all(len(start) == 1 for start in starts):
         return _layer_shapley(call, params, torch.cat(starts))
-    count = len(call.rows)
-    return _joined(
+    return joined_rows(
         [
-            _layer_shapley(_alone(call, row), params, torch.cat([start[row % len(start)][None] for start in starts]))
-            for row in range(count)
+            _layer_shapley(
+                rows_of(call, row, row + 1), params, torch.cat([start[row % len(start)][None] for start in starts])
+            )
+            for row in range(len(call.rows))
         ]
-    )
-
-
-def _alone(call: Call, row: int) -> Call:
-    progress, count = call.progress, len(call.rows)
-    return call._replace(
-        rows=[call.rows[row]],
-        inputs=call.inputs[row : row + 1],
-        target=call.target[row : row + 1],
-        progress=lambda done, total: progress(row * total + done, count * total),
-    )
-
-
-def _joined(parts: list[Explained]) -> Explained:
-    outputs = [
-        same[0]._replace(
-            values=torch.cat([output.values for output in same]),
-            targets=[target for output in same for target in output.targets or []],
-        )
-        for same in zip(*(part.outputs for part in parts), strict=True)
-    ]
-    return parts[0]._replace(
-        outputs=outputs,
-        figures=[figures for part in parts for figures in part.figures],
-        chunk_size=min(part.chunk_size for part in parts),
     )
 
 
@@ -69,13 +46,11 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
         progress=call.progress,
         **_options(call, params),
     )
-    if not all(scores.isfinite().all() for scores in found.scores.values()):
-        raise NetworkError("the values or gradients of a layer between background and image are not finite")
-    targets = call.target.unbind(1)
+    require_finite("the values or gradients of a layer between background and image", *found.scores.values())
     outputs = [
-        Output(field, maps[:, column], targets=target.tolist(), layer=name)
+        output
         for field, name, maps in _maps(found)
-        for column, target in enumerate(targets)
+        for output in one_output_a_class(field, maps, call.target, layer=name)
     ]
     layers = known_layers(call.network)
     figures = [_figures(found, layers, params, row, call.target[row].tolist()) for row in range(len(call.rows))]
@@ -118,8 +93,12 @@ def _figures(
     first = found.scores[next(iter(found.scores))]
     return Figures(
         sums=first[row].sum(1, dtype=torch.float64).tolist(),
-        completeness=[_worst([one for one in results if one.target == target], target, n_steps) for target in targets],
-        layers=results,
+        wire={
+            "completeness": [
+                _worst([one for one in results if one.target == target], target, n_steps) for target in targets
+            ],
+            "layers": results,
+        },
         scores=[
             LayerScores(
                 target,

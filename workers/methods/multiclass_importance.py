@@ -8,13 +8,13 @@ from torch import Tensor
 
 import attribution
 from attribution.class_sets import Classes
-from attribution.errors import NetworkError
 from attribution_contracts.baselines import BlackBaseline
+from attribution_contracts.figures.multiclass_importance import ClassVariation, PixelFigures
 from attribution_contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
-from attribution_contracts.results import ClassVariation, PixelFigures
 from attribution_contracts.targets import TargetClasses, TargetMinProbability, TargetTopK
+from workers.methods.adapters import require_finite
 from workers.methods.baselines import baselines_of
-from workers.methods.calls import Call, Explained, Figures, Output
+from workers.methods.calls import Call, Explained, Figures, MethodOutput
 
 _ALONE = 0.9
 """Share of the progress that the maps take where pixels follow."""
@@ -40,11 +40,10 @@ def multiclass_importance(call: Call) -> Explained:
         progress=_part_of(call.progress, 0.0, _ALONE if params.pixels else 1.0),
         **shared,
     )
-    if not found.importance.isfinite().all():
-        raise NetworkError("the network's gradients at the image are not finite: there is no map")
+    require_finite("the network's gradients at the image", found.importance)
     fields = (*params.quantities, "standard_error")
     maps = {field: getattr(found, field) for field in fields}
-    outputs = [Output(field, values) for field, values in maps.items() if values is not None]
+    outputs = [MethodOutput(field, values) for field, values in maps.items() if values is not None]
     figures = [_figures(found, row) for row in range(len(call.rows))]
     if not params.pixels:
         return _explained(outputs, figures, found.chunk_size, shared["classes"])
@@ -56,15 +55,17 @@ def multiclass_importance(call: Call) -> Explained:
         **shared,
     )
     outputs += [
-        Output("pixel_covariation", rows, part=f"pixel-{number}")
+        MethodOutput("pixel_covariation", rows, part=f"pixel-{number}")
         for number, rows in enumerate(pixels.covariation.unbind(1))
     ]
     figures = [given.model_copy(update={"pixels": _pixel_figures(pixels, row)}) for row, given in enumerate(figures)]
     return _explained(outputs, figures, min(found.chunk_size, pixels.chunk_size), shared["classes"])
 
 
-def _explained(outputs: list[Output], figures: list[ClassVariation], chunk_size: int, classes: Classes) -> Explained:
-    return Explained(outputs, [Figures(class_variation=given) for given in figures], chunk_size, classes)
+def _explained(
+    outputs: list[MethodOutput], found: list[ClassVariation], chunk_size: int, classes: Classes
+) -> Explained:
+    return Explained(outputs, [Figures(wire={"class_variation": one}) for one in found], chunk_size, classes)
 
 
 def _options(call: Call, params: MulticlassImportanceParams) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import torch
 from PIL import Image
 
+from attribution import applicable_methods
 from attribution.final_layer.layer import FinalLayer
 from attribution.networks.network import Network
 from attribution_contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
@@ -18,21 +19,21 @@ def report_on(network: Network, spec: ModelSpec) -> ModelReport:
     """
     inputs = _grey_image(spec)
     classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
-    found = network.report()
+    found, methods = network.report(), applicable_methods(network)
     return ModelReport(
         classes=classes,
         input_shape=list(inputs.shape[1:]),
         parameters=sum(parameter.numel() for parameter in network.module.parameters()),
         traced=found.traced,
         linear_head=found.linear_head.name if found.linear_head else None,
-        features=FinalLayer(network).n_features if found.methods["decomposition"] is None else None,
+        features=FinalLayer(network).n_features if methods["decomposition"] is None else None,
         layers=[
             LayerInfo(
                 name=layer.name, kind=layer.kind, shape=list(layer.shape) if layer.shape else None, cuts=layer.cuts
             )
             for layer in found.layers
         ],
-        methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in found.methods.items()},
+        methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in methods.items()},
         warnings=list(found.warnings),
     )
 

@@ -9,17 +9,17 @@ from torch.nn import functional
 
 from attribution.class_sets import Classes
 from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
+from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.quality import OcclusionOptions
-from attribution_contracts.results import OcclusionCurve
 from workers.methods.baselines import tensors_of
-from workers.methods.calls import Call, Output
+from workers.methods.calls import Call, MethodOutput
 
 Order = Literal["map", "input_x_gradient", "random"]
 Direction = Literal["deletion", "insertion"]
 
 
 def occlusion_of(
-    call: Call, outputs: list[Output], predicted: Tensor, classes: Classes, options: OcclusionOptions
+    call: Call, outputs: list[MethodOutput], predicted: Tensor, classes: Classes, options: OcclusionOptions
 ) -> list[list[OcclusionCurve]]:
     """The curves of each image for one quantity, of every class that its maps are of.
 
@@ -54,7 +54,9 @@ def occlusion_of(
     return found
 
 
-def _orders(call: Call, output: Output, target: Tensor, options: OcclusionOptions) -> Iterator[tuple[Order, Tensor]]:
+def _orders(
+    call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions
+) -> Iterator[tuple[Order, Tensor]]:
     yield "map", _at_input(output.values, call.inputs)
     if options.references:
         yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target)

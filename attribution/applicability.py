@@ -1,0 +1,26 @@
+"""Which methods apply to a network."""
+
+import pkgutil
+from collections.abc import Callable
+
+from attribution import methods
+from attribution.final_layer.layer import obstacle
+from attribution.networks.network import Network
+
+#: Why a method needs more than outputs and gradients, which every network has; those that do not are not here.
+#: Multi-class importance is not either: of its attributions two need rules, and name the layer that has none.
+_OBSTACLES: dict[str, Callable[[Network], str | None]] = {
+    "decomposition": obstacle,
+    "layer_shapley": lambda network: None if network.graph is not None else "its layers are unknown without a graph",
+}
+
+
+def applicable_methods(network: Network) -> dict[str, str | None]:
+    """Returns the id of each method with the reason why it does not apply, or nothing.
+
+    >>> import torch
+    >>> sorted(applicable_methods(Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))).items())[:2]
+    [('decomposition', None), ('integrated_gradients', None)]
+    """
+    known = (module.name for module in pkgutil.iter_modules(methods.__path__))
+    return {method: _OBSTACLES[method](network) if method in _OBSTACLES else None for method in known}

@@ -1,0 +1,44 @@
+"""What layer Shapley says of an image."""
+
+from attribution_contracts.base import Wire
+
+
+class FeatureMapScore(Wire):
+    """What one feature map (or another player) of a layer contributes."""
+
+    index: int
+    score: float
+    standard_error: float | None = None
+
+
+class LayerResult(Wire):
+    """What one layer contributes to one class of one image, in units of the output."""
+
+    layer: str
+    kind: str
+    shape: list[int] | None
+    """Of its values, without the batch."""
+    cuts: bool
+    """Whether every path through the network runs through it, so that it must account for the whole difference."""
+    target: int
+    sum: float
+    """Of all its scores."""
+    positive: float
+    """Sum of its positive scores."""
+    negative: float
+    """Sum of its negative scores."""
+    absolute: float
+    """Sum of its scores whatever their sign."""
+    convergence_delta: float | None = None
+    """Sum of the layer minus what a complete attribution has; null inside a branch, which has no such number."""
+    relative: float | None = None
+    """The same as a share of the output's difference."""
+    top: list[FeatureMapScore] = []
+    """The feature maps with the largest scores, whatever their sign."""
+
+
+class LayerFigures(Wire):
+    """What an image's result says of the network's layers."""
+
+    layers: list[LayerResult] = []
+    """Of layer Shapley: every layer in forward order, one entry a class."""

@@ -1,0 +1,38 @@
+"""What becomes of predictions as pixels go."""
+
+from typing import Literal
+
+from attribution_contracts.base import Wire
+
+
+class OcclusionCurve(Wire):
+    """What becomes of the network's outputs as pixels go, or come back."""
+
+    target: int
+    """The class whose probability is followed."""
+    order: Literal["map", "random", "input_x_gradient"]
+    """What says which pixels go first."""
+    quantity: str
+    """The map that is judged."""
+    direction: Literal["deletion", "insertion"]
+    shares: list[float]
+    """Of all pixels, replaced (or back) at each step."""
+    n_pixels: list[int]
+    """Pixels replaced (or back) at each step."""
+    prediction: list[float]
+    """Probability of the target."""
+    entropy: list[float]
+    """Of the probabilities of the compared classes, in nats."""
+    standard_deviation: list[float]
+    """Of the explained outputs over the compared classes."""
+    prediction_area: float
+    """Mean of the curve over the shares."""
+    entropy_area: float
+    standard_deviation_area: float
+
+
+class OcclusionFigures(Wire):
+    """What an image's result says of its maps' worth."""
+
+    occlusion: list[OcclusionCurve] = []
+    """Where `quality.occlusion` asked for it."""
