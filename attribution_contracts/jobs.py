@@ -9,7 +9,7 @@ from attribution_contracts.base import LabelKey, LabelValue, ModelRef, Wire
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.images import ImageRef
 from attribution_contracts.methods import Explanation
-from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.parameters.base import Takes
 from attribution_contracts.problems import Problem
 from attribution_contracts.quality import QualityOptions
 from attribution_contracts.render import RenderOptions
@@ -114,15 +114,27 @@ class JobRequest(Wire):
         if self.task is not None:
             return self
         found = list(self.asked_explanations().values())
-        if any(isinstance(explanation, SelfTestParams) for explanation in found):
+        if not all(explanation.takes_model for explanation in found):
             if self.asked_models() or self.inputs or len(found) > 1:
                 raise ValueError("self_test takes neither model nor inputs and stands alone: leave both out")
             return self
-        given = {"model": self.asked_models(), "inputs": self.inputs}
-        missing = [name for name, values in given.items() if not values]
-        if missing:
-            methods = " and ".join(dict.fromkeys(explanation.method for explanation in found))
-            raise ValueError(f"{methods} needs a model and at least one input; missing: {', '.join(missing)}")
+        for method in (explanation.method for explanation in found if explanation.takes == "data set"):
+            raise ValueError(f"{method} works over a data set as a whole: give dataset and task, no explanation")
+        return self._require_images({explanation.method: explanation.takes for explanation in found})
+
+    def _require_images(self, takes: dict[str, Takes]) -> "JobRequest":
+        methods = " and ".join(takes)
+        if set(takes.values()) == {"none"}:
+            if self.inputs:
+                raise ValueError(f"{methods} looks at the model alone: leave inputs out")
+            given: dict[str, object] = {"model": self.asked_models()}
+        else:
+            if "none" in takes.values():
+                raise ValueError(f"{methods} do not go together: one of them takes images, the other does not")
+            given = {"model": self.asked_models(), "inputs": self.inputs}
+        if missing := [name for name, values in given.items() if not values]:
+            what = "a model" if len(given) == 1 else "a model and at least one input"
+            raise ValueError(f"{methods} needs {what}; missing: {', '.join(missing)}")
         return self
 
     @model_validator(mode="after")

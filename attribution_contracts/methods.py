@@ -1,10 +1,11 @@
 """Every method, discriminated by `method`, and what the catalogue says of it."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
 from attribution_contracts.base import Wire
+from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
@@ -15,24 +16,12 @@ Explanation = Annotated[
     DecompositionParams | IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
     Field(discriminator="method"),
 ]
+"""Every method of this version."""
 
-METHODS: dict[
-    str,
-    type[
-        DecompositionParams
-        | IntegratedGradientsParams
-        | LayerShapleyParams
-        | MulticlassImportanceParams
-        | SelfTestParams
-    ],
-] = {
-    "decomposition": DecompositionParams,
-    "integrated_gradients": IntegratedGradientsParams,
-    "layer_shapley": LayerShapleyParams,
-    "multiclass_importance": MulticlassImportanceParams,
-    "self_test": SelfTestParams,
+METHODS: dict[str, type[MethodParams]] = {
+    get_args(params.model_fields["method"].annotation)[0]: params for params in get_args(get_args(Explanation)[0])
 }
-"""Every method of this version by its id on the wire."""
+"""The same by its id on the wire."""
 
 
 class MethodInfo(Wire):

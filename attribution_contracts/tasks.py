@@ -1,6 +1,6 @@
 """What a job does with a whole data set."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,9 @@ DatasetRef = ModelRef
 
 class DataTask(Wire):
     """What all tasks have."""
+
+    method: ClassVar[str] = "decomposition"
+    """The method that a task belongs to, and whose obstacles are its own."""
 
     shard_images: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 500
     """Images of one part of the job; smaller parts spread better over workers, larger ones cost less."""

@@ -6,7 +6,7 @@ import torch
 
 from attribution.checks import require_labels
 from attribution.errors import InvalidInput
-from attribution.final_layer.layer import FinalLayer
+from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
 
@@ -15,7 +15,7 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
 def over_batches(
-    final: FinalLayer,
+    network: Network,
     batches: Batches,
     work: Callable[[torch.Tensor, torch.Tensor], None],
     *,
@@ -33,19 +33,19 @@ def over_batches(
     """
     chunks: Chunks | None = None
     for inputs, labels in batches:
-        images, classes = _checked(final, inputs, labels)
+        images, classes = _checked(network, inputs, labels)
         if chunks is None:
-            size = default_chunk(final.network, images) if chunk_size is None else chunk_size
+            size = default_chunk(network, images) if chunk_size is None else chunk_size
             chunks = Chunks(size, n_images or 0, progress)
         chunks.run(len(images), _on_part(work, images, classes))
     if chunks is None:
         raise InvalidInput("batches is empty, expected pairs of images and labels; an iterator can be used only once")
 
 
-def _checked(final: FinalLayer, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    device = final.weight.device
-    images = final.network.require_images(inputs.to(device, non_blocking=True))
-    require_labels(labels, len(images), final.n_classes)
+def _checked(network: Network, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    device = network.device or inputs.device
+    images = network.require_images(inputs.to(device, non_blocking=True))
+    require_labels(labels, len(images), network.class_count(images))
     return images, labels.to(device, non_blocking=True)
 
 

@@ -76,7 +76,7 @@ def ablate(
         changed = torch.where(_spread(goes[labels], features), _spread(instead, features), features)
         count(counts, logits, final.logits(changed), labels)
 
-    over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
+    over_batches(network, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     return counts
 
 

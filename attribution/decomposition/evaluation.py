@@ -98,7 +98,7 @@ def evaluate(
         changed = final.logits(features, head) if other is None else _logits(other, inputs)
         count(counts, logits, changed, labels)
 
-    over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
+    over_batches(network, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     return counts
 
 

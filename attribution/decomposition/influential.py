@@ -151,7 +151,7 @@ def feature_histogram(
     def work(inputs: torch.Tensor, labels: torch.Tensor) -> None:
         histogram.update(final.pooled(final.run(inputs)[0]), labels)
 
-    over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
+    over_batches(network, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     return histogram
 
 

@@ -126,7 +126,7 @@ def sweep(
         histogram.update(final.pooled(features), labels)
         kept.append((features, logits.argmax(1), labels))
 
-    over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
+    over_batches(network, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     trial = Trial(final, histogram, n_features)
     for features, predicted, labels in kept:
         trial.add(features, predicted, labels)
@@ -156,7 +156,7 @@ def swept(
         features, logits = final.run(inputs)
         trial.add(features, logits.argmax(1), labels)
 
-    over_batches(final, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
+    over_batches(network, batches, work, n_images=n_images, chunk_size=chunk_size, progress=progress)
     return trial.result
 
 

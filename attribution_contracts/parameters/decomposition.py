@@ -1,19 +1,18 @@
 """Parameters of the decomposition of the final layer."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.base import Sha256
+from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.targets import Target
 
 
-class DecompositionParams(Wire):
+class DecompositionParams(MethodParams):
     """Decomposition of the final layer: what the few features that decide a class see, and what each of them adds."""
 
-    version: ClassVar[int] = 1
-    guarantee: ClassVar[str] = (
-        "exact: contributions and bias add up to the decomposed logit; that the maps show where is a heuristic"
-    )
-    cost_class: ClassVar[str] = "one forward pass, whatever the number of classes; fitted beforehand on a data set"
+    version = 1
+    guarantee = "exact: contributions and bias add up to the decomposed logit; that the maps show where is a heuristic"
+    cost_class = "one forward pass, whatever the number of classes; fitted beforehand on a data set"
 
     method: Literal["decomposition"]
     fit: Sha256

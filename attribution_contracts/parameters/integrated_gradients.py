@@ -1,11 +1,12 @@
 """Parameters of integrated gradients."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from attribution_contracts.base import Wire
 from attribution_contracts.baselines import Baseline, BlackBaseline
+from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.targets import ExplainedOutput, Target
 
 
@@ -18,12 +19,12 @@ class SmoothGrad(Wire):
     """Standard deviation of the noise as a share of the range from black to white."""
 
 
-class IntegratedGradientsParams(Wire):
+class IntegratedGradientsParams(MethodParams):
     """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
 
-    version: ClassVar[int] = 1
-    guarantee: ClassVar[str] = "exact up to the reported completeness gap of each map"
-    cost_class: ClassVar[str] = "n_steps forward and backward passes for each image and baseline"
+    version = 1
+    guarantee = "exact up to the reported completeness gap of each map"
+    cost_class = "n_steps forward and backward passes for each image and baseline"
 
     method: Literal["integrated_gradients"]
     target: Target = "predicted"

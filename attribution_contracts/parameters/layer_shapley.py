@@ -1,11 +1,12 @@
 """Parameters of layer Shapley."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, BlackBaseline
+from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.targets import ExplainedOutput, Target
 
 FeatureMap = Annotated[int, Field(ge=0, strict=True)]
@@ -64,15 +65,15 @@ Layers = Annotated[
 ]
 
 
-class LayerShapleyParams(Wire):
+class LayerShapleyParams(MethodParams):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
-    version: ClassVar[int] = 1
-    guarantee: ClassVar[str] = (
+    version = 1
+    guarantee = (
         "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "
         "standard error"
     )
-    cost_class: ClassVar[str] = (
+    cost_class = (
         "n_steps forward and backward passes for each image and background image, for all layers together; the "
         "estimators layer_path and feature_maps work layer by layer"
     )

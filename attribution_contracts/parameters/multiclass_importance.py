@@ -1,11 +1,12 @@
 """Parameters of multi-class importance."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline
+from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.targets import ExplainedOutput, TargetClasses, TargetMinProbability, TargetTopK
 
 Compared = Annotated[
@@ -50,12 +51,12 @@ ChosenPixel = Annotated[
 ]
 
 
-class MulticlassImportanceParams(Wire):
+class MulticlassImportanceParams(MethodParams):
     """Multi-class importance: which pixels tell the classes apart, all of them at the price of one."""
 
-    version: ClassVar[int] = 1
-    guarantee: ClassVar[str] = "exact; a sketch is unbiased with a standard error"
-    cost_class: ClassVar[str] = (
+    version = 1
+    guarantee = "exact; a sketch is unbiased with a standard error"
+    cost_class = (
         "importance: two passes for each image, whatever the number of classes; the other maps: a backward pass for "
         "each of at most `min(classes - 1, features of the last layer)` directions, or of those of the sketch"
     )

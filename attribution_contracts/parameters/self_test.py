@@ -1,18 +1,20 @@
 """Parameters of the self-test."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from attribution_contracts.base import Wire
+from attribution_contracts.parameters.base import MethodParams
 
 
-class SelfTestParams(Wire):
+class SelfTestParams(MethodParams):
     """A job that needs no model and does as it is told: for doctors and fault tests."""
 
-    version: ClassVar[int] = 1
-    guarantee: ClassVar[str] = "does what `action` says"
-    cost_class: ClassVar[str] = "none"
+    version = 1
+    guarantee = "does what `action` says"
+    cost_class = "none"
+    takes = "none"
+    takes_model = False
 
     method: Literal["self_test"]
     action: Literal["nothing", "sleep", "fail", "exit", "segfault", "out_of_memory", "hang", "fan_out"] = "nothing"
@@ -23,8 +25,3 @@ class SelfTestParams(Wire):
     """How many children `fan_out` makes; each does nothing, and the merge counts them."""
     times: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
     """`fail`, `exit`, `segfault`, `out_of_memory` and `hang` only strike on this many first attempts."""
-
-    @property
-    def quantities(self) -> tuple[str, ...]:
-        """None: there is nothing to explain."""
-        return ()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import ModelSpec
-from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel, closest
@@ -19,8 +18,6 @@ def wrong_sets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Names that no set of the model has."""
     known = sorted(model.backgrounds)
     for pointer, explanation in request.asked_explanations().items():
-        if isinstance(explanation, SelfTestParams):
-            continue
         for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
             if isinstance(baseline, SetBaseline) and baseline.name not in known:
                 detail = f"the model was registered with no set {baseline.name!r}; {closest(baseline.name, known)}"

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from attribution_contracts.base import Sha256
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
@@ -15,9 +14,8 @@ from storage.ledger.records import StoredArtifact
 def wrong_fits(gateway: Gateway, tenant: str, request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Explanations that refer to no fit of the model."""
     for pointer, explanation in request.asked_explanations().items():
-        if isinstance(explanation, DecompositionParams):
-            stored = owned_among(gateway.engine, tenant, [explanation.fit])
-            yield from wrong_fit(f"{pointer}/fit", explanation.fit, stored, model)
+        if (fit := getattr(explanation, "fit", None)) is not None:
+            yield from wrong_fit(f"{pointer}/fit", fit, owned_among(gateway.engine, tenant, [fit]), model)
 
 
 def wrong_fit(pointer: str, fit: Sha256, stored: dict[str, StoredArtifact], model: ReadyModel) -> Iterator[FieldError]:

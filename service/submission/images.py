@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import ErrorCode, FieldError
 from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
@@ -47,8 +46,6 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
     if request.quality.occlusion is not None:
         yield from _of_baseline("/quality/occlusion/baseline", request.quality.occlusion.baseline)
     for pointer, explanation in request.asked_explanations().items():
-        if isinstance(explanation, SelfTestParams):
-            continue
         for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
             yield from _of_baseline(f"{pointer}/baselines/{index}", baseline)
 

@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import LayerInfo
-from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import ReadyModel, closest
 
@@ -23,11 +22,9 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
     layers = model.report.layers
     known = [INPUT, *(layer.name for layer in layers), *sorted({layer.kind for layer in layers})]
     for pointer, explanation in request.asked_explanations().items():
-        if not isinstance(explanation, LayerShapleyParams):
-            continue
-        asked = {"layers": [] if explanation.layers == "all" else explanation.layers, "raw": explanation.raw}
-        for field, choices in asked.items():
-            for index, choice in enumerate(choices):
+        for field in ("layers", "raw"):
+            choices = getattr(explanation, field, "all")
+            for index, choice in enumerate([] if choices == "all" else choices):
                 if not _meant(choice, layers):
                     detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {closest(choice, known)}"
                     yield FieldError(pointer=f"{pointer}/{field}/{index}", detail=detail)

@@ -1,12 +1,10 @@
 """The classes and pixels that a job explains, checked against the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
-from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
-from attribution_contracts.parameters.multiclass_importance import Compared, MulticlassImportanceParams, PixelAt
-from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.parameters.multiclass_importance import ChosenPixel, Compared, PixelAt
 from attribution_contracts.problems import FieldError
 from attribution_contracts.targets import Target, TargetClasses, TargetTopK
 from service.gateway.ready_models import ReadyModel, closest
@@ -16,12 +14,9 @@ from service.submission.layers import chosen_layers
 
 def targets_of(request: JobRequest) -> Iterator[tuple[str, Target | Compared]]:
     """Every choice of classes that the request names, with its pointer."""
-    explanations = request.asked_explanations()
-    for pointer, explanation in explanations.items():
-        if isinstance(explanation, MulticlassImportanceParams):
-            yield f"{pointer}/classes", explanation.classes
-        elif not isinstance(explanation, SelfTestParams):
-            yield f"{pointer}/target", explanation.target
+    for pointer, explanation in request.asked_explanations().items():
+        if (field := explanation.class_field()) is not None:
+            yield f"{pointer}/{field}", getattr(explanation, field)
     for index, image in enumerate(request.inputs):
         if image.target is not None:
             yield to_pointer(("inputs", index, "target")), image.target
@@ -31,16 +26,15 @@ def wrong_targets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError
     """What is wrong with the classes."""
     for pointer, target in targets_of(request):
         yield from _wrong(pointer, target, model)
-    explanations = request.asked_explanations()
-    if all(isinstance(explanation, MulticlassImportanceParams) for explanation in explanations.values()):
-        yield from _needless(request)
+    explanations = request.asked_explanations().values()
+    if all(explanation.class_field() != "target" for explanation in explanations):
+        yield from _needless(request, {explanation.method: explanation.class_field() for explanation in explanations})
 
 
 def wrong_pixels(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Pixels that the model's input does not have."""
     for pointer, explanation in request.asked_explanations().items():
-        if isinstance(explanation, MulticlassImportanceParams):
-            yield from _outside(f"{pointer}/pixels", explanation, model)
+        yield from _outside(f"{pointer}/pixels", getattr(explanation, "pixels", []), model)
 
 
 def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compared:
@@ -51,19 +45,24 @@ def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compa
 
 
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
-    """How many maps an explanation makes: each quantity for each target of each image."""
-    if isinstance(explanation, SelfTestParams):
-        return 0
+    """How many maps an explanation makes: each quantity (of each layer) for each target of each image."""
     quantities = len(explanation.quantities)
-    if isinstance(explanation, LayerShapleyParams):
-        quantities = len(chosen_layers(explanation.layers, model.report.layers)) + len(explanation.raw)
-    if isinstance(explanation, MulticlassImportanceParams):
-        return len(request.inputs) * (quantities + len(explanation.pixels))
-    targets = [explanation.target if image.target is None else image.target for image in request.inputs]
-    return quantities * sum(_size(target, model) for target in targets)
+    if (layers := getattr(explanation, "layers", None)) is not None:
+        quantities *= len(chosen_layers(layers, model.report.layers))
+    quantities += len(getattr(explanation, "raw", [])) + len(getattr(explanation, "pixels", []))
+    if explanation.takes != "images":
+        return quantities
+    return quantities * sum(_size(target, model) for target in _explained(request, explanation))
 
 
-def _size(target: Target, model: ReadyModel) -> int:
+def _explained(request: JobRequest, explanation: Explanation) -> Iterator[Target | None]:
+    """The target of each image; nothing where the method has none."""
+    has_target = explanation.class_field() == "target"
+    for image in request.inputs:
+        yield (image.target or getattr(explanation, "target", None)) if has_target else None
+
+
+def _size(target: Target | None, model: ReadyModel) -> int:
     if isinstance(target, TargetClasses):
         return len(target.classes)
     if isinstance(target, TargetTopK):
@@ -71,16 +70,19 @@ def _size(target: Target, model: ReadyModel) -> int:
     return model.report.classes if target == "all" else 1
 
 
-def _needless(request: JobRequest) -> Iterator[FieldError]:
+def _needless(request: JobRequest, methods: dict[str, str | None]) -> Iterator[FieldError]:
+    names = " and ".join(methods)
+    compares = "classes" in methods.values()
     for index, image in enumerate(request.inputs):
         if image.target is not None:
-            detail = "multiclass_importance compares classes and has no target: leave it out, or see `classes`"
+            why = "compares classes and has no target: leave it out, or see `classes`"
+            detail = f"{names} {why if compares else 'has no target: leave it out'}"
             yield FieldError(pointer=to_pointer(("inputs", index, "target")), detail=detail)
 
 
-def _outside(pointer: str, explanation: MulticlassImportanceParams, model: ReadyModel) -> Iterator[FieldError]:
+def _outside(pointer: str, pixels: Sequence[ChosenPixel], model: ReadyModel) -> Iterator[FieldError]:
     sides = dict(zip(("channel", "row", "column"), model.report.input_shape, strict=True))
-    for index, pixel in enumerate(explanation.pixels):
+    for index, pixel in enumerate(pixels):
         if not isinstance(pixel, PixelAt):
             continue
         for name, side in sides.items():

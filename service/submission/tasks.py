@@ -18,7 +18,6 @@ from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.datasets import find_dataset, list_datasets
 
 MAX_SHARDS = 10_000
-METHOD = "decomposition"
 
 
 def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
@@ -30,7 +29,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
     model = gateway.models.ready(tenant, request.model)
-    detail = model.obstacle(METHOD, request.model)
+    detail = model.obstacle(task.method, request.model)
     if detail is not None and (task.task != "evaluate" or task.fit is not None):
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
     pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model)}
@@ -48,7 +47,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     job = DataJob(model=model.identity, task=task, **pinned)
     return NewJob(
         kind=JobKind(task.task),
-        method=METHOD,
+        method=task.method,
         request={},
         resolved=job.model_dump(mode="json"),
         model=model.identity,

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
 from workers.drawing.rendering import RenderedFile, limits, render
-from workers.methods.baselines import Row
 from workers.methods.calls import OutputKind
 
 _THREADS = 4
@@ -39,9 +39,10 @@ class Subject(NamedTuple):
 
 
 class Map(NamedTuple):
-    """One output of one image."""
+    """One output of one image, or of the model alone."""
 
-    row: Row
+    picture: Image.Image | None
+    """What the network saw, for overlays; nothing where there is none."""
     subject: Subject
     field: str
     kind: OutputKind
@@ -109,7 +110,7 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
 
     def rendered(work: tuple[Map, float]) -> list[tuple[RenderedFile, str]]:
         item, limit = work
-        files = render(item.field, item.kind, item.values, item.row.displayed, limit, options)
+        files = render(item.field, item.kind, item.values, item.picture, limit, options)
         return [(file, drawn.put(file)) for file in files]
 
     # Compression and the disk work outside of Python's lock.

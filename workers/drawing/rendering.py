@@ -70,9 +70,9 @@ def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) 
 
 
 def render(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
-    """The files of one output of one image and target, `values` being (channels, height, width)."""
+    """The files of one output, `values` being (channels, height, width); without an image there is no overlay."""
     return RENDERERS[kind](field, kind, values, image, limit, options)
 
 
@@ -83,25 +83,26 @@ def colors(colormap: Colormap, count: int) -> list[str]:
 
 
 def _render_map(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
-    _require_same_size(values, image)
+    if image is not None:
+        _require_same_size(values, image)
     drawing = _drawing(_plane(values, kind, options), limit, kind, options)
     files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
-    if options.overlay != "none":
+    if image is not None and options.overlay != "none":
         overlay = Image.fromarray(_overlay(drawing, image, options))
         files.append(_picture(field, "overlay", overlay, drawing, options))
     return files
 
 
 def _render_layer(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     """A map of a layer at the layer's own resolution, and drawn smoothly over the image."""
     plane = _plane(values, kind, options)
     drawing = _drawing(plane, limit, kind, options)
     files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
-    if options.overlay != "none":
+    if image is not None and options.overlay != "none":
         scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
         upsampled = Image.fromarray(scaled.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
         over = _drawing(limit * np.asarray(upsampled, dtype=np.float64), limit, kind, options)
@@ -111,13 +112,13 @@ def _render_layer(
 
 
 def _render_values(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image, limit: float, options: RenderOptions
+    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
 ) -> list[RenderedFile]:
     del kind, image, limit, options
     return [_raw(field, values)]
 
 
-Renderer = Callable[[str, OutputKind, MapValues, Image.Image, float, RenderOptions], list[RenderedFile]]
+Renderer = Callable[[str, OutputKind, MapValues, Image.Image | None, float, RenderOptions], list[RenderedFile]]
 RENDERERS: dict[OutputKind, Renderer] = {
     "signed": _render_map,
     "magnitude": _render_map,

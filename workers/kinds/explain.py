@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attribution import Network
 from attribution.errors import AttributionError, OutOfMemory
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
@@ -66,7 +67,7 @@ class Running:
 
     def report(self, images: float, stage: str) -> None:
         """Shows the progress as hundredths of images."""
-        self.tracker.report(int(100 * images), 100 * len(self.request.inputs), stage)
+        self.tracker.report(int(100 * images), 100 * max(1, len(self.request.inputs)), stage)
 
 
 def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
@@ -78,6 +79,8 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         loaded = load_model(context, claimed)
     assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
     job = Running(context, claimed, tracker, request, request.explanation, loaded, clock)
+    if job.params.takes == "none":
+        return _of_the_model(job)
     size = context.settings.batch_images
     for start in range(0, len(request.inputs), size):
         job.report(start, "decoding")
@@ -92,6 +95,26 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         drawn = _drawn(job)
     may_improve = any(item.error.retryable for item in job.refused)
     return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
+
+
+def _of_the_model(job: Running) -> Outcome:
+    """What a method says that looks at no image: its files and figures belong to the job as a whole."""
+    method, device = METHODS[job.params.method], job.context.models.device
+    inputs = torch.empty(0, *job.loaded.input_shape, device=device)
+    call = _call(job, job.loaded.network, (), inputs, torch.empty(0, 0, dtype=torch.int64, device=device))
+    with job.clock("explain"):
+        explained = method.run(call)
+    job.chunk_size, job.peak_bytes = explained.chunk_size, explained.peak_bytes
+    maps = [
+        Map(None, Subject(None, None, given.layer, given.part), given.field, method.outputs[given.field], plane.numpy())
+        for given in explained.outputs
+        for plane in given.values.detach().to("cpu", torch.float32)
+    ]
+    drawn = Drawn(job.context.store)
+    with job.clock("draw"):
+        draw(drawn, maps, job.request.render)
+    result = _result(job, drawn).model_copy(update={"artifacts": drawn.of_image(None)})
+    return Succeeded(result.model_dump(mode="json"), drawn.stored)
 
 
 def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
@@ -139,9 +162,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
     method = METHODS[job.params.method]
     output: ExplainedOutput = getattr(job.params, "output", "logit")
     network = job.loaded.network.explaining(output)
-    budget = job.context.settings.kept_gradient_bytes
-    progress = _progress(job, len(rows), "explaining")
-    call = Call(network, rows, stacked(rows), target, job.params, progress, budget, partial(artifact, job.context))
+    call = _call(job, network, rows, stacked(rows), target)
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))
@@ -161,6 +182,11 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
                 occlusion[position],
             )
         )
+
+
+def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, target: Tensor) -> Call:
+    progress, budget = _progress(job, len(rows), "explaining"), job.context.settings.kept_gradient_bytes
+    return Call(network, rows, inputs, target, job.params, progress, budget, partial(artifact, job.context))
 
 
 def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
@@ -183,14 +209,14 @@ def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) 
         if values.isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
-            yield Map(row, subject, given.field, method.outputs[given.field], values.numpy())
+            yield Map(row.displayed, subject, given.field, method.outputs[given.field], values.numpy())
 
 
 def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
     before = len(job.done) + len(job.refused)
 
     def progress(done: int, total: int) -> None:
-        job.report(before + images * done / max(total, 1), stage)
+        job.report(before + max(1, images) * done / max(total, 1), stage)
 
     return progress
 

@@ -92,7 +92,7 @@ def _shards(job: DataJob) -> Iterator[Shard]:
 def _child(claimed: Claim, job: DataJob, shard: Shard) -> NewJob:
     return NewJob(
         kind=claimed.kind,
-        method="decomposition",
+        method=job.task.method,
         request=claimed.request,
         resolved=job.model_copy(update={"shard": shard}).model_dump(mode="json"),
         priority=Priority(claimed.request.get("priority", Priority.NORMAL)),
@@ -120,7 +120,7 @@ def _result(work: Work, drawn: Drawn, details: dict[str, Any], clock: Stopwatch)
         provenance=provenance(
             work.context,
             work.claimed,
-            method="decomposition",
+            method=job.task.method,
             version=VERSION,
             parameters={"task": job.task.model_dump(mode="json"), "dataset": job.dataset.sha256},
             seconds=clock.seconds,

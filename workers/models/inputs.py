@@ -30,6 +30,11 @@ class Loaded(NamedTuple):
     network: Network
     spec: ModelSpec
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what it takes."""
+        return self.spec.preprocessing.channels, *self.spec.preprocessing.size
+
 
 class Refused(NamedTuple):
     """An image that cannot be explained, and why."""
@@ -56,7 +61,6 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
 
 def build_network(context: WorkerContext, spec: ModelSpec) -> Network:
     """Builds the network of a specification and loads its weights."""
-    channels, (height, width) = spec.preprocessing.channels, spec.preprocessing.size
     limit, device = context.settings.max_parameters, context.models.device
     if spec.weights.sha256 is None:
         module = load(spec, None, context.config.factories, max_parameters=limit, device=device)
@@ -65,7 +69,7 @@ def build_network(context: WorkerContext, spec: ModelSpec) -> Network:
             raise InvalidModel(f"the weights {spec.weights.sha256} are not in the artefact store: upload them again")
         with context.store.local_path(spec.weights.sha256) as path:
             module = load(spec, path, context.config.factories, max_parameters=limit, device=device)
-    return Network(module, input_shape=(channels, height, width))
+    return Network(module, input_shape=(spec.preprocessing.channels, *spec.preprocessing.size))
 
 
 def prepare(

@@ -1,0 +1,31 @@
+"""What the parameters of every method have."""
+
+from typing import ClassVar, Literal
+
+from attribution_contracts.base import Wire
+
+Takes = Literal["images", "none", "data set"]
+
+
+class MethodParams(Wire):
+    """A method's parameters, and what the catalogue and the checks of a request want to know of the method."""
+
+    version: ClassVar[int]
+    """Grows when the same parameters give other numbers; answers of an older version are not reused."""
+    guarantee: ClassVar[str]
+    """Exact, unbiased with a standard error, or heuristic; and what of."""
+    cost_class: ClassVar[str]
+    """What a job costs, in passes through the network."""
+    takes: ClassVar[Takes] = "images"
+    """What it explains besides a model: the images of a request, nothing, or a data set as a whole (a task)."""
+    takes_model: ClassVar[bool] = True
+
+    @classmethod
+    def class_field(cls) -> str | None:
+        """The field that chooses classes: a target to explain, or the classes compared; nothing without any."""
+        return next((name for name in ("target", "classes") if name in cls.model_fields), None)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The maps of each image (class, layer), that which stands for the method first; none unless told."""
+        return ()
