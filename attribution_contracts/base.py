@@ -50,3 +50,14 @@ ClassIndex = Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+def require_one_of(given: BaseModel, *fields: str) -> None:
+    """Accepts a message with exactly one of some fields.
+
+    Raises:
+        ValueError: It has none of them, or several.
+    """
+    found = [name for name in fields if getattr(given, name) is not None]
+    if len(found) != 1:
+        raise ValueError(f"expected exactly one of {', '.join(fields)}; given: {', '.join(found) or 'none'}")

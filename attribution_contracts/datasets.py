@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from attribution_contracts.base import ClassName, Name, Sha256, Wire
+from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
@@ -35,10 +35,7 @@ class DatasetSource(Wire):
 
     @model_validator(mode="after")
     def _require_one_source(self) -> "DatasetSource":
-        known = ("part", "sha256", "pieces", "location")
-        given = [name for name in known if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of {', '.join(known)}; given: {', '.join(given) or 'none'}")
+        require_one_of(self, "part", "sha256", "pieces", "location")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.base import Sha256, Wire, require_one_of
 
 Base64 = Annotated[str, StringConstraints(min_length=4, pattern=r"^[A-Za-z0-9+/\s]+={0,2}\s*$")]
 
@@ -21,9 +21,7 @@ class ImageRef(Wire):
 
     @model_validator(mode="after")
     def _require_one_source(self) -> "ImageRef":
-        given = [name for name in ("data", "image", "part") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of data, image, part; given: {', '.join(given) or 'none'}")
+        require_one_of(self, "data", "image", "part")
         return self
 
 

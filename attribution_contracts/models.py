@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StringConstraints, model_validator
 
-from attribution_contracts.base import ClassName, Name, Sha256, Wire
+from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
@@ -64,9 +64,7 @@ class Weights(Wire):
 
     @model_validator(mode="after")
     def _require_one_source(self) -> "Weights":
-        given = [name for name in ("sha256", "part", "torchvision") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected exactly one of sha256, part, torchvision; given: {', '.join(given) or 'none'}")
+        require_one_of(self, "sha256", "part", "torchvision")
         return self
 
 

@@ -76,10 +76,8 @@ def reconcile() -> None:
         raise click.UsageError("set ATTRIBUTION_BROKER_URL: the reconciler publishes to the workers' broker")
     engine = open_database(settings.resolved_database_url, pool_size=2)
     wait_for_schema(engine)
-    reconciler = Reconciler(engine, Queue(celery_app(settings.broker_url.get_secret_value(), settings)), settings)
-    stopped = stop_on_signal()
-    while not stopped.wait(settings.reconcile_s):
-        reconciler.round()
+    queue = Queue(celery_app(settings.broker_url.get_secret_value(), settings))
+    Reconciler(engine, queue, settings, stop_on_signal()).run()
 
 
 @click.command()

@@ -5,7 +5,7 @@ from safetensors.torch import save
 from torch import nn
 
 from attribution.decomposition.histograms import loaded
-from attribution.decomposition.influential import Influential, membership, require_indices
+from attribution.decomposition.influential import Influential, require_indices
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.final_layer.layer import FinalLayer, replaced
@@ -152,8 +152,3 @@ def with_dense_head(decomposed: nn.Module, n_features: int) -> nn.Module:
     dense.bias = head.bias
     path = next(name for name, part in decomposed.named_modules() if part is head)
     return replaced(decomposed, path, dense)
-
-
-def masked_weight(final: FinalLayer, indices: torch.Tensor) -> torch.Tensor:
-    """Returns the full weight ``(K, d)`` with everything but the chosen features at zero."""
-    return final.weight * membership(indices.to(final.weight.device), final.n_features)

@@ -15,7 +15,7 @@ from attribution.layerwise.passes import LayerPass, layer_gradients
 from attribution.layerwise.totals import LayerTotals, Piece
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
-from attribution.noise import Generators, row_noise
+from attribution.noise import Generators, image_generators, row_noise
 from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
 from attribution.paths.straight import Paths
@@ -33,9 +33,8 @@ class Draws(NamedTuple):
 
 def random_draws(inputs: torch.Tensor, n_samples: int, n_background: int, generator: Generators | None) -> Draws:
     """Returns even draws; from a generator for each image, seeded with 0, where none is given."""
-    seeded: Generators = [torch.Generator().manual_seed(0) for _ in inputs] if generator is None else generator
     template = torch.empty(len(inputs), n_samples, 2, dtype=torch.float64, device=inputs.device)
-    numbers, t = row_noise(torch.rand, template, seeded).unbind(2)
+    numbers, t = row_noise(torch.rand, template, image_generators(generator, len(inputs))).unbind(2)
     return Draws((numbers * n_background).long().clamp(max=n_background - 1), t)
 
 

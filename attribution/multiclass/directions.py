@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from attribution.class_sets import ClassSets
 from attribution.multiclass.contrasts import Head, leading_directions
 from attribution.networks.network import Network
-from attribution.noise import Generators, row_noise
+from attribution.noise import Generators, image_generators, row_noise
 
 
 class Directions(NamedTuple):
@@ -95,10 +95,9 @@ def random_signs(like: torch.Tensor, n_signs: int, generator: Generators | None)
 
     Without a generator every image has one of its own with seed 0, so that its signs do not depend on its batch.
     """
-    if generator is None:
-        generator = [torch.Generator().manual_seed(0) for _ in range(len(like))]
     wanted = like.new_empty(len(like), n_signs, like.shape[1], dtype=torch.float64)
-    return torch.where(row_noise(torch.rand, wanted, generator) < 0.5, -1.0, 1.0).to(wanted)
+    numbers = row_noise(torch.rand, wanted, image_generators(generator, len(like)))
+    return torch.where(numbers < 0.5, -1.0, 1.0).to(wanted)
 
 
 def _spanning(head: Head | None, chosen: torch.Tensor, n_classes: int) -> torch.Tensor:

@@ -19,13 +19,15 @@ MAX_WAKES = 1000
 class Reconciler:
     """Rounds of recovery with a pause between them, until it is stopped."""
 
-    def __init__(self, engine: Engine, queue: Queue, settings: Settings) -> None:
+    def __init__(
+        self, engine: Engine, queue: Queue, settings: Settings, stopped: threading.Event | None = None
+    ) -> None:
         self._engine, self._queue, self._settings = engine, queue, settings
-        self._stopped = threading.Event()
+        self._stopped = threading.Event() if stopped is None else stopped
         self._trouble: str | None = None
 
     def run(self) -> None:
-        """Runs rounds until `stop` is called from another thread or a signal handler."""
+        """Runs rounds until `stop` is called from another thread, or the event that was given is set."""
         while not self._stopped.wait(self._settings.reconcile_s):
             self.round()
 

@@ -1,11 +1,11 @@
 """The models that jobs may name: found by reference, kept parsed, and what a job asks of them."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 
 from sqlalchemy import Engine
 
+from attribution_contracts.hints import closest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.models import ModelReport
 from attribution_contracts.problems import ErrorCode, FieldError
@@ -80,16 +80,3 @@ def not_ready(state: ModelState, identity: ModelIdentity, pointer: str = "/model
         return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors, retryable=True)
     detail = f"{name} was refused: {where} says why; register a repaired one"
     return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors)
-
-
-def closest(given: str, known: list[str]) -> str:
-    """A hint at what may have been meant."""
-    if not known:
-        return "there are none yet"
-    matches = get_close_matches(given, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
-
-
-def _some(known: list[str], shown: int = 10) -> str:
-    more = f" and {len(known) - shown} more" if len(known) > shown else ""
-    return ", ".join(map(repr, known[:shown])) + more

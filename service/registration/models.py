@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from attribution_contracts.digests import model_digest
+from attribution_contracts.hints import closest
 from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import closest
 from service.http.document_and_file import Expected, receive, wrong
 from service.registration.versions import enter
 from service.submission.backgrounds import images_of_sets

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from attribution_contracts.baselines import SetBaseline
+from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import ModelSpec
 from attribution_contracts.problems import FieldError
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import ReadyModel, closest
+from service.gateway.ready_models import ReadyModel
 from service.http.pointers import to_pointer
 from service.http.problems import wrong_fields
 from storage.artifacts.owned import owned_among

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
+from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import LayerInfo
 from attribution_contracts.problems import FieldError
-from service.gateway.ready_models import ReadyModel, closest
+from service.gateway.ready_models import ReadyModel
 
 INPUT = "input"
 """The image itself, as a layer in front of all others."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.multiclass_importance import ChosenPixel, Compared, PixelAt
 from attribution_contracts.problems import FieldError
 from attribution_contracts.targets import Target, TargetClasses, TargetTopK
-from service.gateway.ready_models import ReadyModel, closest
+from service.gateway.ready_models import ReadyModel
 from service.http.pointers import to_pointer
 from service.submission.layers import chosen_layers
 

@@ -5,12 +5,13 @@ from math import ceil
 
 from attribution_contracts.datasets import DatasetVersion
 from attribution_contracts.digests import canonical_digest
+from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind, ModelState
 from attribution_contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
 from service.gateway.gateway import Gateway
-from service.gateway.ready_models import ReadyModel, closest
+from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.fits import wrong_fit
 from storage.artifacts.owned import owned_among

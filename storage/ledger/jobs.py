@@ -118,13 +118,6 @@ def versions(engine: Engine, job_ids: list[str]) -> dict[str, int]:
         return {job_id: version for job_id, version in rows}  # noqa: C416 - a Row is no tuple to the type checker
 
 
-def request_of(engine: Engine, tenant: str, job_id: str) -> dict[str, Any] | None:
-    """The request as it was accepted."""
-    with reading(engine) as connection:
-        mine = and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
-        return connection.execute(select(jobs.c.request).where(mine)).scalar()
-
-
 def result_of(engine: Engine, tenant: str, job_id: str) -> dict[str, Any] | None:
     """The result's body, or None where there is none."""
     with reading(engine) as connection:

@@ -7,7 +7,7 @@ from attribution_contracts.datasets import DatasetReport, DatasetSpec, DatasetVe
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import TERMINAL, ModelState
-from storage.database import reading, writing
+from storage.database import writing
 from storage.ledger.records import NewJob, instant
 from storage.registry.versions import Registry, VersionExistsError
 from storage.tables import datasets, job_artifacts, jobs
@@ -39,14 +39,6 @@ def register(engine: Engine, tenant: str, spec: DatasetSpec, ingest: NewJob) -> 
 def find_dataset(engine: Engine, tenant: str, ref: str) -> DatasetVersion | None:
     """The version that `name@version` names, or the newest ready one of `name` (the newest of all if none is ready)."""
     row = _REGISTRY.find(engine, tenant, ref)
-    return None if row is None else _version(row)
-
-
-def dataset_by_digest(engine: Engine, tenant: str, sha256: Sha256) -> DatasetVersion | None:
-    """A version with this content."""
-    mine = and_(datasets.c.tenant == tenant, datasets.c.artifact == sha256)
-    with reading(engine) as connection:
-        row = connection.execute(select(datasets).where(mine).limit(1)).mappings().first()
     return None if row is None else _version(row)
 
 

@@ -11,9 +11,10 @@ from attribution_contracts.digests import model_digest
 from cli.demo import digits, planted
 from cli.demo.pictures import png
 from cli.demo.training import Examples, Recipe, accuracy, save, trained
+from tests.workers.checking import check
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
-from workers.models.loading import check, load
+from workers.models.loading import load
 
 PREDICTED_FROM = 5_000_000
 

@@ -57,11 +57,6 @@ class DatasetReader:
             raise self._gone(sha256) from error
 
     @property
-    def labels(self) -> list[str]:
-        """Names of the classes."""
-        return self._index.labels
-
-    @property
     def classes(self) -> list[int]:
         """The class of each image, in the order of the images."""
         return self._index.classes
@@ -73,11 +68,6 @@ class DatasetReader:
 
     def __len__(self) -> int:
         return len(self._index.names)
-
-    def image(self, position: int) -> bytes:
-        """The file of one image."""
-        [(_, content)] = self._files([position])
-        return content
 
     def batches(
         self, spec: ModelSpec, positions: Sequence[int], *, batch_size: int, device: torch.device | str

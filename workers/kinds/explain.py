@@ -30,7 +30,7 @@ from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.methods.baselines import Row
 from workers.methods.calls import Call, Explained, Figures, Method, MethodOutput
-from workers.methods.predictions import class_scores, explained_outputs, target_scores, targets_of
+from workers.methods.predictions import class_scores, target_scores, targets_of
 from workers.methods.table import METHODS
 from workers.models.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
 from workers.problems import WorkProblem
@@ -169,7 +169,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
     job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
     kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
-    outputs, logits = explained_outputs(logits, output).cpu(), logits.cpu()
+    outputs, logits = network.explained(logits).cpu(), logits.cpu()
     labels = job.loaded.spec.labels
     for position, row in enumerate(rows):
         job.done.append(

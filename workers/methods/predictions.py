@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from attribution_contracts.results import ClassScore, TargetScore
@@ -44,13 +43,6 @@ def target_scores(targets: list[int], outputs: Tensor, sums: Sequence[float], la
         TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=total)
         for index, total in zip(targets, sums, strict=True)
     ]
-
-
-def explained_outputs(logits: Tensor, output: str) -> Tensor:
-    """Logits `(batch, classes)` as the output that the job explains."""
-    if output == "probability":
-        return torch.softmax(logits, 1)
-    return torch.log_softmax(logits, 1) if output == "log_probability" else logits
 
 
 def name_of(index: int, labels: list[str]) -> str | None:

@@ -1,6 +1,5 @@
 """From the name of an architecture to a network without weights."""
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -14,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
+from attribution_contracts.hints import closest
 from attribution_contracts.models import ModelSpec, Preprocessing
 from workers.problems import InvalidModel
 
@@ -73,7 +73,7 @@ def torchvision_builder(name: str) -> Callable[..., nn.Module]:
     """
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise InvalidModel(f"torchvision has no classifier {name!r}: {_suggestion(name, known)}")
+        raise InvalidModel(f"torchvision has no classifier {name!r}: {closest(name, sorted(known))}")
     builder: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
     return builder
 
@@ -114,13 +114,13 @@ OURS: dict[str, Callable[..., nn.Module]] = {
 
 def _ours(name: str, preprocessing: Preprocessing) -> Callable[..., nn.Module]:
     if name not in OURS:
-        raise InvalidModel(f"there is no architecture {name!r}: {_suggestion(name, OURS)}")
+        raise InvalidModel(f"there is no architecture {name!r}: {closest(name, sorted(OURS))}")
     return _described(functools.partial(OURS[name], preprocessing), _scalar_keywords(OURS[name]))
 
 
 def _factory(name: str, factories: Factories) -> Callable[..., nn.Module]:
     if name not in factories:
-        raise InvalidModel(f"the operator has configured no factory {name!r}: {_suggestion(name, factories)}")
+        raise InvalidModel(f"the operator has configured no factory {name!r}: {closest(name, sorted(factories))}")
     module, _, function = factories[name].partition(":")
     try:
         factory = getattr(importlib.import_module(module), function)
@@ -137,7 +137,7 @@ def _described(builder: Callable[..., nn.Module], keywords: frozenset[str]) -> C
     def refuse_unknown(**options: object) -> nn.Module:
         for name in options:
             if name not in keywords:
-                raise InvalidModel(f"the architecture has no option {name!r}: {_suggestion(name, keywords)}")
+                raise InvalidModel(f"the architecture has no option {name!r}: {closest(name, sorted(keywords))}")
         return builder(**options)
 
     return refuse_unknown
@@ -164,9 +164,3 @@ def _modest(module: nn.Module, max_parameters: int) -> nn.Module:
     if count > max_parameters:
         raise InvalidModel(f"the network has {count:,} parameters, at most {max_parameters:,} are allowed")
     return module
-
-
-def _suggestion(given: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=3)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"

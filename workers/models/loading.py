@@ -7,10 +7,8 @@ from torch import nn
 
 from attribution.decomposition.classifiers import decomposed_like, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
-from attribution.networks.network import Network
-from attribution_contracts.models import ModelReport, ModelSpec
+from attribution_contracts.models import ModelSpec
 from workers.models.architectures import MAX_PARAMETERS, Factories, build
-from workers.models.report import report_on
 from workers.models.torchvision_weights import with_own_weights
 from workers.models.weights import load_into
 from workers.problems import InvalidModel
@@ -65,14 +63,3 @@ def _dense(module: nn.Module, width: int) -> nn.Module:
         return with_dense_head(module, width)
     except InvalidInput as error:
         raise InvalidModel(str(error)) from error
-
-
-def check(spec: ModelSpec, weights_path: Path | None, factories: Factories) -> ModelReport:
-    """Loads a classifier, runs it once, and reports its classes, its layers and the methods that apply.
-
-    Raises:
-        InvalidModel: As `load`, or the outputs are not finite, or not as many as the labels.
-        NetworkError: The network does not run on one image of the specification's size, or returns no logits.
-    """
-    input_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
-    return report_on(Network(load(spec, weights_path, factories), input_shape), spec)

@@ -7,7 +7,7 @@ from torch import nn
 
 import attribution
 from attribution import DecomposedHead, decompose, decomposed_bytes, decomposed_from_bytes, influential_features
-from attribution.decomposition.classifiers import head_of, masked_weight, with_dense_head
+from attribution.decomposition.classifiers import head_of, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.layer import FinalLayer
 from tests.attribution.decomposition.support import (
@@ -149,6 +149,15 @@ def test_features_of_another_network_are_refused():
         decompose(attribution.Network(nn.Sequential(nn.Flatten(), nn.Linear(3, K))), found())
     with pytest.raises(NetworkError, match="make one with decompose"):
         head_of(module())
+
+
+def masked_weight(final, indices):
+    """The full weight with everything but the chosen features of each class at zero."""
+    kept = torch.zeros_like(final.weight)
+    for row, features_of_class in enumerate(indices.tolist()):
+        for feature in features_of_class:
+            kept[row, feature] = final.weight[row, feature]
+    return kept
 
 
 def test_the_masked_weight_is_the_reference():

@@ -13,7 +13,7 @@ from attribution_contracts.states import JobKind
 from attribution_contracts.tasks import DataJob
 from service.submission import tasks as data_jobs
 from storage.artifacts.owned import own
-from storage.ledger import claims, jobs
+from storage.ledger import claims
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry import datasets, models
 from storage.tables import DEFAULT_TENANT
@@ -112,9 +112,7 @@ class TestAccepted:
         assert found.validation is not None
         assert (found.validation.sha256, found.validation.classes) == (validation, [1, 9])
         assert (found.model.sha256, found.shard, found.task.shard_images) == (model_digest(ready), None, 8)
-        request = jobs.request_of(ready.engine, DEFAULT_TENANT, job["id"])
-        assert request is not None
-        assert (request["dataset"], request["task"]) == ("flowers", task)
+        assert (claimed.request["dataset"], claimed.request["task"]) == ("flowers", task)
 
     def test_a_name_means_the_newest_version_that_is_ready(self, ready: House) -> None:
         newest = add_dataset(ready, "one", version="2")

@@ -17,10 +17,12 @@ from workers.images.preprocessing import preprocess
 from workers.problems import InvalidDataset, InvalidImage
 
 
+FILES = flowers(5) | {"1/large.png": png(pixels(77, side=40))}
+
+
 @pytest.fixture
 def reader(context):
-    files = flowers(5) | {"1/large.png": png(pixels(77, side=40))}
-    return DatasetReader(context, DEFAULT_TENANT, ingested(context, zipped(files)).sha256)
+    return DatasetReader(context, DEFAULT_TENANT, ingested(context, zipped(FILES)).sha256)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
@@ -33,7 +35,7 @@ def test_batches_are_what_one_by_one_gives(reader, classifier, batch_size, start
         assert (batch.inputs.dtype, batch.labels.dtype) == (torch.float32, torch.int64)
         assert batch.labels.tolist() == [reader.classes[position] for position in batch.positions]
         for row, position in zip(batch.inputs, batch.positions, strict=True):
-            picture = decode(reader.image(position), "rgb")
+            picture = decode(FILES[reader.names[position]], "rgb")
             assert torch.equal(row, preprocess(picture, classifier.spec.preprocessing).tensor)
 
 
@@ -46,9 +48,8 @@ def test_reads_of_any_size_give_the_same(reader, classifier, monkeypatch, larges
 
 
 def test_what_it_says_of_the_data_set(reader):
-    assert (len(reader), reader.labels) == (11, ["0", "1"])
+    assert (len(reader), sorted(set(reader.classes))) == (11, [0, 1])
     assert reader.names[-1] == "1/large.png"
-    assert reader.image(10) == png(pixels(77, side=40))
 
 
 def test_another_tenants_data_set_is_not_there(context, reader):

@@ -123,13 +123,13 @@ def test_options_reach_the_builder():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (spec("torchvision:resnet"), "no classifier 'resnet': did you mean resnet.* or .*resnet"),
+        (spec("torchvision:resnet"), "no classifier 'resnet': did you mean 'resnet.*' or '.*resnet"),
         (spec("torchvision:deeplabv3_resnet50"), "no classifier 'deeplabv3_resnet50'"),
         (spec("torchvision:fasterrcnn_resnet50_fpn"), "no classifier"),
-        (spec("two_class_head", backbone="vgg"), "no classifier 'vgg': did you mean vgg"),
-        (spec("torchvision:resnet18", num_class=3), "no option 'num_class': did you mean num_classes"),
+        (spec("two_class_head", backbone="vgg"), "no classifier 'vgg': did you mean 'vgg"),
+        (spec("torchvision:resnet18", num_class=3), "no option 'num_class': did you mean 'num_classes'"),
         (spec("torchvision:resnet18", norm_layer="x"), "no option 'norm_layer'"),
-        (spec("mnist_cnn", classes=3), "no option 'classes': did you mean num_classes"),
+        (spec("mnist_cnn", classes=3), "no option 'classes': did you mean 'num_classes'"),
         (spec("cifar_resnet20", depth=3), "no option 'depth': there are num_classes"),
         (spec("two_class_head", input_shape=3), "no option 'input_shape'"),
         (spec("torchvision:resnet18", num_classes="many"), "cannot be built with the options {'num_classes': 'many'}"),
@@ -140,11 +140,11 @@ def test_options_reach_the_builder():
         (spec("torchvision:resnet18", num_classes=10**10), "5,130,011,176,512 parameters, at most 700,000,000"),
         (spec("two_class_head", hidden=10**6), "parameters, at most"),
         (spec("mnist_cnn", size=(4096, 4096)), "parameters, at most"),
-        (spec("factory:mobile"), "no factory 'mobile': did you mean mobilenet"),
+        (spec("factory:mobile"), "no factory 'mobile': did you mean 'mobilenet'"),
         (spec("factory:gone"), "the factory 'gone' cannot be imported"),
         (spec("factory:nowhere"), "cannot be imported"),
         (spec("factory:mistake"), "must build a torch.nn.Module, it returned str"),
-        (spec("factory:mobilenet", classes=2), "no option 'classes': did you mean num_classes"),
+        (spec("factory:mobilenet", classes=2), "no option 'classes': did you mean 'num_classes'"),
     ],
 )
 def test_what_cannot_be_built_is_named(given, message):

@@ -14,9 +14,10 @@ from attribution.errors import NetworkError
 from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from attribution_contracts.problems import ErrorCode
 from tests.shared_data import shared_data
+from tests.workers.checking import check
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
-from workers.models.loading import check, load
+from workers.models.loading import load
 from workers.problems import InvalidModel
 
 IMAGENET = Preprocessing(size=(224, 224), resize=256, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])

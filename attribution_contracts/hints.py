@@ -1,0 +1,17 @@
+"""Hints for names that are not known."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def closest(given: str, known: Sequence[str]) -> str:
+    """A hint at what may have been meant."""
+    if not known:
+        return "there are none yet"
+    matches = get_close_matches(given, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
+
+
+def _some(known: Sequence[str], shown: int = 10) -> str:
+    more = f" and {len(known) - shown} more" if len(known) > shown else ""
+    return ", ".join(map(repr, known[:shown])) + more
