@@ -33,7 +33,7 @@ def test_without_a_broker_jobs_are_accepted_at_once(
         started = time.monotonic()
         for _ in range(20):
             assert house.submit(**SELF_TEST).status_code == 202
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 60  # a blocking publish would take twenty times 19 s
         ready = house.http.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert not ready.json()["broker"]["ok"]

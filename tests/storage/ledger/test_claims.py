@@ -3,14 +3,15 @@
 import time
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select, text, update
 
 from attribution_contracts.jobs import Progress
 from attribution_contracts.states import Priority
 from storage.artifacts.owned import owned
-from storage.database import reading
+from storage.database import reading, writing
 from storage.ledger import claims, jobs, recovery
 from storage.tables import job_artifacts
+from storage.tables import jobs as table
 from tests.storage.helpers import (
     FINAL,
     RETRYABLE,
@@ -60,9 +61,10 @@ class TestPolicy:
         assert status(engine, late) == "queued"
 
     def test_the_deadline_is_for_the_start_alone(self, engine: Engine) -> None:
-        job_id = submit(engine, deadline_s=0.05)
+        job_id = submit(engine, deadline_s=3600)
         claimed = take(engine)
-        time.sleep(0.06)
+        with writing(engine) as connection:  # as if an hour had gone by since
+            connection.execute(update(table).where(table.c.id == job_id).values(deadline_at=table.c.created_at))
         fail(engine, claimed, RETRYABLE)
         assert recovery.recover(engine).expired == 0
         assert take(engine).job_id == job_id

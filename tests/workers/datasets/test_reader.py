@@ -16,7 +16,6 @@ from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 from workers.problems import InvalidDataset, InvalidImage
 
-
 FILES = flowers(5) | {"1/large.png": png(pixels(77, side=40))}
 
 
