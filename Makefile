@@ -30,7 +30,7 @@ serve: $(INSTALLED) ## Run gateway, worker, reconciler and private broker until 
 	$(BIN)/attribution serve
 
 test: $(INSTALLED) ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(INSTALLED) ## Lint, format, types and directions of imports
 	$(BIN)/ruff check .

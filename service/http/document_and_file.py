@@ -6,10 +6,10 @@ from typing import Generic, TypeVar
 
 from attribution_contracts.base import Wire
 from attribution_contracts.problems import ErrorCode, FieldError
-from service.gateway.gateway import Gateway
 from service.http.bodies import MULTIPART, REQUEST_PART, parse
 from service.http.multipart import MultipartReader, Part
 from service.http.problems import ProblemError, wrong_fields
+from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
 
 FILE_TYPE = "application/octet-stream"
@@ -33,7 +33,7 @@ class Expected(Generic[Document]):
 
 
 def receive(
-    gateway: Gateway, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
+    store: ArtifactStore, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
 ) -> tuple[Document, StoredArtifact | None]:
     """The document, and the file where it names a part.
 
@@ -41,7 +41,7 @@ def receive(
         ProblemError: The body is not what is expected.
     """
     if content_type.lower().startswith(MULTIPART):
-        return _with_parts(gateway, expected, chunks, content_type)
+        return _with_parts(store, expected, chunks, content_type)
     document = parse(expected.model, _document(chunks))
     if (part := expected.part_of(document)) is not None:
         pointer = f"/{expected.field}/part"
@@ -56,7 +56,7 @@ def wrong(pointer: str, detail: str) -> ProblemError:
 
 
 def _with_parts(
-    gateway: Gateway, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
+    store: ArtifactStore, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
 ) -> tuple[Document, StoredArtifact | None]:
     parts = iter(MultipartReader(chunks, content_type))
     first = next(parts, None)
@@ -66,7 +66,7 @@ def _with_parts(
         raise wrong("", f"the body begins with {given}; the part {REQUEST_PART!r} with the JSON comes first")
     document = parse(expected.model, _document(iter(lambda: first.read(1 << 16), b"")))
     expected.check(document)
-    return document, _file(gateway, expected, parts, expected.part_of(document))
+    return document, _file(store, expected, parts, expected.part_of(document))
 
 
 def _document(chunks: Iterable[bytes]) -> bytes:
@@ -80,7 +80,7 @@ def _document(chunks: Iterable[bytes]) -> bytes:
 
 
 def _file(
-    gateway: Gateway, expected: Expected[Document], parts: Iterator[Part], name: str | None
+    store: ArtifactStore, expected: Expected[Document], parts: Iterator[Part], name: str | None
 ) -> StoredArtifact | None:
     field, part = expected.field, next(parts, None)
     if name is None:
@@ -90,7 +90,7 @@ def _file(
     if part is None or part.name != name:
         given = "no other part" if part is None else f"the part {part.name!r}"
         raise wrong(f"/{field}/part", f"expected the part {name!r} after {REQUEST_PART!r}, given {given}")
-    sha256, size = gateway.store.put_stream(part)
+    sha256, size = store.put_stream(part)
     if (extra := next(parts, None)) is not None:
         raise wrong("", f"the body has another part {extra.name!r} after the {field}")
     if size == 0:

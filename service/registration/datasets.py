@@ -3,14 +3,11 @@
 from collections.abc import Iterable
 
 from attribution_contracts.datasets import DatasetSource, DatasetSpec, DatasetVersion
-from attribution_contracts.problems import FieldError
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.http.document_and_file import Expected, receive, wrong
-from service.http.problems import wrong_fields
-from service.registration.versions import enter
+from service.registration.versions import enter, uploaded
 from storage.artifacts.locations import is_allowed
-from storage.artifacts.owned import owned_among
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.datasets import register
 
@@ -30,7 +27,7 @@ def register_dataset(
         lambda spec: spec.source.part,
         lambda spec: _require_allowed(gateway, spec.source),
     )
-    spec, archive = receive(gateway, expected, chunks, content_type)
+    spec, archive = receive(gateway.store, expected, chunks, content_type)
     if archive is not None:
         spec = spec.model_copy(update={"source": DatasetSource(sha256=archive.sha256)})
     files = _known(gateway, tenant, spec.source) if archive is None else (archive,)
@@ -56,14 +53,7 @@ def _known(gateway: Gateway, tenant: str, source: DatasetSource) -> tuple[Stored
     named = {f"/source/pieces/{index}": digest for index, digest in enumerate(source.pieces or [])}
     if source.sha256 is not None:
         named["/source/sha256"] = source.sha256
-    known = owned_among(gateway.engine, tenant, set(named.values()))
-    missing = [
-        FieldError(pointer=pointer, detail=f"no file {digest} was uploaded: send it to POST /v1/pieces first")
-        for pointer, digest in named.items()
-        if digest not in known
-    ]
-    if missing:
-        raise wrong_fields(missing)
+    known = uploaded(gateway, tenant, named, "send it to POST /v1/pieces first")
     _require_modest(gateway, sum(known[digest].size for digest in named.values()))
     return tuple(known.values())
 

@@ -8,9 +8,8 @@ from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.http.document_and_file import Expected, receive, wrong
-from service.registration.versions import enter
-from service.submission.backgrounds import images_of_sets
-from storage.artifacts.owned import owned
+from service.http.pointers import to_pointer
+from service.registration.versions import enter, uploaded
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.models import register
 
@@ -32,12 +31,14 @@ def register_model(
         lambda spec: spec.weights.part,
         lambda spec: _require_factory(gateway, spec),
     )
-    spec, weights = receive(gateway, expected, chunks, content_type)
+    spec, weights = receive(gateway.store, expected, chunks, content_type)
     if weights is not None:
         spec = spec.model_copy(update={"weights": Weights(sha256=weights.sha256)})
     elif spec.weights.sha256 is not None:
-        weights = _known(gateway, tenant, spec.weights.sha256)
-    images = images_of_sets(gateway, tenant, spec)
+        [weights] = uploaded(
+            gateway, tenant, {"/weights/sha256": spec.weights.sha256}, "send it as a part of this body"
+        ).values()
+    images = _images_of_sets(gateway, tenant, spec)
     check = NewJob(
         kind=JobKind.CHECK,
         request=spec.model_dump(mode="json", exclude_none=True),
@@ -55,8 +56,11 @@ def _require_factory(gateway: Gateway, spec: ModelSpec) -> None:
         raise wrong("/architecture", f"the operator's configuration has no factory {name!r}; {hint}")
 
 
-def _known(gateway: Gateway, tenant: str, sha256: str) -> StoredArtifact:
-    stored = owned(gateway.engine, tenant, sha256)
-    if stored is None:
-        raise wrong("/weights/sha256", f"no file {sha256} was uploaded: send it as a part of this body")
-    return stored
+def _images_of_sets(gateway: Gateway, tenant: str, spec: ModelSpec) -> tuple[StoredArtifact, ...]:
+    """The images that the model's named sets hold."""
+    named = {
+        to_pointer(("backgrounds", name, index)): digest
+        for name, digests in spec.backgrounds.items()
+        for index, digest in enumerate(digests)
+    }
+    return tuple(uploaded(gateway, tenant, named, "send it to POST /v1/images first", "image/").values())

@@ -1,23 +1,26 @@
 """What registrations of models and data sets share: a body of any size, the job that decides, the answer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from anyio import to_thread
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from attribution_contracts.base import Sha256
 from attribution_contracts.datasets import DatasetVersion
 from attribution_contracts.models import ModelVersion
-from attribution_contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode, FieldError
 from service.description.responses import RETRY_AFTER, Responses, problems, reply
 from service.gateway.gateway import Gateway
 from service.http.bodies import JSON, MULTIPART, media_type
-from service.http.problems import RETRY_AFTER_S, ProblemError
+from service.http.problems import RETRY_AFTER_S, ProblemError, not_found, wrong_fields
 from service.http.replies import json_reply
-from storage.ledger.records import NewJob
+from storage.artifacts.owned import owned_among
+from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.versions import VersionExistsError
 
+Found = TypeVar("Found")
 Version = TypeVar("Version", ModelVersion, DatasetVersion)
 
 Registration = Callable[[Gateway, str, Iterable[bytes], str], tuple[ModelVersion | DatasetVersion, bool]]
@@ -52,6 +55,36 @@ def enter(gateway: Gateway, check: NewJob, register: Callable[[], tuple[Version,
     if is_new:
         gateway.publisher.wake(check.id)
     return version, is_new
+
+
+def uploaded(
+    gateway: Gateway, tenant: str, named: Mapping[str, Sha256], where: str, kind: str = ""
+) -> dict[Sha256, StoredArtifact]:
+    """The files that a document names by digest, by JSON pointer; `where` says how one is sent, `kind` what it is.
+
+    Raises:
+        ProblemError: One was not uploaded, or is of another kind.
+    """
+    known = owned_among(gateway.engine, tenant, set(named.values())) if named else {}
+    missing = [
+        FieldError(pointer=pointer, detail=f"no {kind.rstrip('/') or 'file'} {digest} was uploaded: {where}")
+        for pointer, digest in named.items()
+        if digest not in known or not known[digest].media_type.startswith(kind)
+    ]
+    if missing:
+        raise wrong_fields(missing)
+    return known
+
+
+def require_found(found: Found | None, what: str) -> Found:
+    """What a route looks up.
+
+    Raises:
+        ProblemError: It is not there: 404.
+    """
+    if found is None:
+        raise not_found(what)
+    return found
 
 
 def answers(model: type[BaseModel], known: str, accepted: str) -> Responses:

@@ -9,11 +9,11 @@ from attribution_contracts.datasets import DatasetList, DatasetSpec, DatasetVers
 from attribution_contracts.problems import ErrorCode
 from service.description.examples import DATASET_SPECS
 from service.description.responses import json_or_multipart, problems
-from service.gateway.gateway import Gateway, Here, Tenant
+from service.gateway.gateway import Here, Tenant
 from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
 from service.registration.datasets import register_dataset
-from service.registration.versions import answers, registered
+from service.registration.versions import answers, registered, require_found
 from storage.registry.datasets import DatasetInUseError, find_dataset, list_datasets, remove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -49,7 +49,7 @@ def list_all(gateway: Here, tenant: Tenant) -> Response:
 )
 def newest(name: DatasetName, gateway: Here, tenant: Tenant) -> Response:
     """The version that a job means by the bare name: the newest that is ready."""
-    return json_reply(_require(gateway, tenant, name))
+    return json_reply(require_found(find_dataset(gateway.engine, tenant, name), f"data set {name}"))
 
 
 @router.get(
@@ -60,7 +60,8 @@ def newest(name: DatasetName, gateway: Here, tenant: Tenant) -> Response:
 )
 def look_up(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> Response:
     """The version: images of each class, refused files by name, and if it was refused as a whole, why."""
-    return json_reply(_require(gateway, tenant, f"{name}@{version}"))
+    found = find_dataset(gateway.engine, tenant, f"{name}@{version}")
+    return json_reply(require_found(found, f"data set {name}@{version}"))
 
 
 @router.delete(
@@ -79,10 +80,3 @@ def delete(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> R
     if not was_there:
         raise not_found(f"data set {name}@{version}")
     return Response(status_code=204)
-
-
-def _require(gateway: Gateway, tenant: str, ref: str) -> DatasetVersion:
-    version = find_dataset(gateway.engine, tenant, ref)
-    if version is None:
-        raise not_found(f"data set {ref}")
-    return version

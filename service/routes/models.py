@@ -10,12 +10,12 @@ from attribution_contracts.problems import ErrorCode
 from attribution_contracts.states import ModelState
 from service.description.examples import MODEL_SPECS
 from service.description.responses import json_or_multipart, problems
-from service.gateway.gateway import Gateway, Here, Tenant
+from service.gateway.gateway import Here, Tenant
 from service.gateway.ready_models import not_ready
 from service.http.problems import not_found
 from service.http.replies import json_reply
 from service.registration.models import register_model
-from service.registration.versions import answers, registered
+from service.registration.versions import answers, registered, require_found
 from storage.registry.models import find_model, list_models, report_of, state_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -49,7 +49,7 @@ def list_all(gateway: Here, tenant: Tenant) -> Response:
 @router.get("/{name}", summary="Look at a model", response_model=ModelVersion, responses=problems(ErrorCode.NOT_FOUND))
 def newest(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
     """The version that a job means by the bare name: the newest that is ready."""
-    return json_reply(_require(gateway, tenant, name))
+    return json_reply(require_found(find_model(gateway.engine, tenant, name), f"model {name}"))
 
 
 @router.get(
@@ -71,7 +71,7 @@ def list_versions(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
 )
 def look_up(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
     """The version: whether it is ready, and if it was refused, why."""
-    return json_reply(_require(gateway, tenant, f"{name}@{version}"))
+    return json_reply(require_found(find_model(gateway.engine, tenant, f"{name}@{version}"), f"model {name}@{version}"))
 
 
 @router.get(
@@ -82,18 +82,8 @@ def look_up(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Re
 )
 def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
     """What the check found: classes, input shape, layers, and which methods apply."""
-    found = state_of(gateway.engine, tenant, f"{name}@{version}")
-    if found is None:
-        raise not_found(f"model {name}@{version}")
-    state, identity = found
+    state, identity = require_found(state_of(gateway.engine, tenant, f"{name}@{version}"), f"model {name}@{version}")
     report = report_of(gateway.engine, tenant, name, version) if state is ModelState.READY else None
     if report is None:
         raise not_ready(state, identity)
     return json_reply(report)
-
-
-def _require(gateway: Gateway, tenant: str, ref: str) -> ModelVersion:
-    version = find_model(gateway.engine, tenant, ref)
-    if version is None:
-        raise not_found(f"model {ref}")
-    return version

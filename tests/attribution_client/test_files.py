@@ -121,7 +121,7 @@ def test_a_refused_specification_is_a_problem(service, client):
 def test_the_client_needs_no_numpy_no_torch_and_no_server():
     code = (
         "import sys; forbidden = ['numpy', 'torch', 'fastapi', 'sqlalchemy', 'celery', 'PIL'];"
-        "sys.modules.update(dict.fromkeys(forbidden)); import client; client.Client().close()"
+        "sys.modules.update(dict.fromkeys(forbidden)); import attribution_client; attribution_client.Client().close()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

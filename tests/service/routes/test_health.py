@@ -13,7 +13,7 @@ from service.http.problems import OF_JOBS, STATUS
 from storage.migrate import newest_revision
 from tests.service.house import House, refused
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_it_is_alive_and_ready(unharmed: House) -> None:

@@ -212,7 +212,7 @@ def test_the_same_map_gives_the_same_bytes():
 
 
 def test_the_guide_names_every_option_and_every_colour_map():
-    guide = (Path(__file__).parents[2] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[3] / "docs" / "heatmaps.md").read_text(encoding="utf-8")
     for name in [*RenderOptions.model_fields, *COLORMAPS]:
         assert f"`{name}`" in guide or f'"{name}"' in guide, name
     for example in re.findall(r"`(\{.*?\})`", guide):

@@ -130,7 +130,7 @@ def test_options_reach_the_builder():
         (spec("torchvision:resnet18", num_class=3), "no option 'num_class': did you mean 'num_classes'"),
         (spec("torchvision:resnet18", norm_layer="x"), "no option 'norm_layer'"),
         (spec("mnist_cnn", classes=3), "no option 'classes': did you mean 'num_classes'"),
-        (spec("cifar_resnet20", depth=3), "no option 'depth': there are num_classes"),
+        (spec("cifar_resnet20", depth=3), "no option 'depth': known are 'num_classes'"),
         (spec("two_class_head", input_shape=3), "no option 'input_shape'"),
         (spec("torchvision:resnet18", num_classes="many"), "cannot be built with the options {'num_classes': 'many'}"),
         (spec("torchvision:resnet18", num_classes=-1), "cannot be built with the options"),
