@@ -7,12 +7,13 @@ from attribution import methods
 from attribution.final_layer.layer import obstacle
 from attribution.networks.network import Network
 
-#: Why a method needs more than outputs and gradients, which every network has; those that do not are not here.
-#: Multi-class importance is not either: of its attributions two need rules, and name the layer that has none.
+#: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
+#: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
     "layer_shapley": lambda network: None if network.graph is not None else "its layers are unknown without a graph",
 }
+_WITHOUT_GRADIENTS = frozenset({"decomposition"})
 
 
 def applicable_methods(network: Network) -> dict[str, str | None]:
@@ -22,5 +23,10 @@ def applicable_methods(network: Network) -> dict[str, str | None]:
     >>> sorted(applicable_methods(Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)))).items())[:2]
     [('decomposition', None), ('integrated_gradients', None)]
     """
-    known = (module.name for module in pkgutil.iter_modules(methods.__path__))
-    return {method: _OBSTACLES[method](network) if method in _OBSTACLES else None for method in known}
+    return {module.name: _reason(network, module.name) for module in pkgutil.iter_modules(methods.__path__)}
+
+
+def _reason(network: Network, method: str) -> str | None:
+    if method not in _WITHOUT_GRADIENTS and network.no_gradients is not None:
+        return f"no gradients to explain with: {network.no_gradients}"
+    return _OBSTACLES[method](network) if method in _OBSTACLES else None

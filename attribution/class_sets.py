@@ -1,6 +1,6 @@
 """The classes of each image that an explanation compares."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -75,8 +75,16 @@ def largest_set(classes: Classes, n_classes: int) -> int:
     return n_classes if isinstance(classes, str | MinProbability) else len(classes)
 
 
-def class_sets(classes: Classes, outputs: torch.Tensor, output: str = "logit") -> ClassSets:
-    """Returns the sets that a choice means for images with these outputs ``(batch, classes)`` of the kind ``output``.
+def _softmax(outputs: torch.Tensor) -> torch.Tensor:
+    return outputs.softmax(dim=1)
+
+
+def class_sets(
+    classes: Classes,
+    outputs: torch.Tensor,
+    likelihoods: Callable[[torch.Tensor], torch.Tensor] = _softmax,
+) -> ClassSets:
+    """Returns the sets that a choice means for images with these outputs ``(batch, classes)``, by their likelihoods.
 
     >>> class_sets(TopK(2), torch.tensor([[0.0, 2.0, 1.0]])).table
     tensor([[1, 2]])
@@ -88,9 +96,7 @@ def class_sets(classes: Classes, outputs: torch.Tensor, output: str = "logit") -
     if isinstance(classes, TopK):
         table = order[:, : classes.n]
     elif isinstance(classes, MinProbability):
-        # The softmax of log-probabilities is that of the outputs.
-        probabilities = outputs if output == "probability" else outputs.float().softmax(dim=1)
-        chosen = probabilities.gather(1, order) > classes.p
+        chosen = likelihoods(outputs.float()).gather(1, order) > classes.p
         chosen[:, :2] = True
         table = torch.where(chosen, order, -1)[:, : int(chosen.sum(1).max())]
     else:

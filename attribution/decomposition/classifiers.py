@@ -8,7 +8,7 @@ from attribution.decomposition.histograms import loaded
 from attribution.decomposition.influential import Influential, require_indices
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
-from attribution.final_layer.layer import FinalLayer, replaced
+from attribution.final_layer.layer import FinalLayer, replaced, require_path
 from attribution.networks.network import Network
 
 
@@ -60,7 +60,7 @@ def decompose(network: Network, influential: Influential | torch.Tensor) -> nn.M
     """  # noqa: DOC502 - the final layer and the checks raise them
     final = FinalLayer(network)
     indices = influential.indices if isinstance(influential, Influential) else influential
-    return replaced(network.module, final.path, decomposed_head(final, indices))
+    return replaced(network.module, require_path(final), decomposed_head(final, indices))
 
 
 def decomposed_bytes(decomposed: nn.Module) -> bytes:
@@ -84,7 +84,7 @@ def decomposed_from_bytes(network: Network, stored: bytes) -> nn.Module:
         InvalidInput: The file does not fit the architecture.
     """
     final, state = FinalLayer(network), loaded(stored)
-    name = f"{final.path}.indices"
+    name = f"{require_path(final)}.indices"
     if name not in state:
         raise InvalidInput(f"the file has no {name}: it does not hold a decomposed classifier of this architecture")
     decomposed = decompose(network, state[name])
@@ -107,7 +107,7 @@ def decomposed_like(module: nn.Module, n_features: int) -> tuple[nn.Module, int]
     """  # noqa: DOC502 - the final layer raises it
     final = FinalLayer(Network(module))
     none = torch.full((final.n_classes, n_features), -1)
-    return replaced(module, final.path, decomposed_head(final, none)), final.n_features
+    return replaced(module, require_path(final), decomposed_head(final, none)), final.n_features
 
 
 def head_of(decomposed: nn.Module) -> DecomposedHead:

@@ -1,10 +1,13 @@
 """The feature maps of the last convolution, and which of them a feature comes from."""
 
+import operator
+
 import torch
 from torch import fx
 
 from attribution.final_layer.layer import FinalLayer, with_outputs
 from attribution.networks.graph import operation
+from attribution.networks.measures import agreement
 
 #: What may lie between the last feature maps and the features.
 _PASSED = ("flatten", "reshape", "pooling", "dropout", "identity")
@@ -44,7 +47,7 @@ class FeatureMaps:
         names = {node: layer for layer, node in self._final.network.nodes.items()}
         last = names.get(self._candidates[-1], self._candidates[-1].name)
         self.reason = (
-            f"the features of {self._final.path} come from {last} and are neither pooled nor flattened feature maps:"
+            f"the features of {self._final.name} come from {last} and are neither pooled nor flattened feature maps:"
             " there are no maps to show, only contributions"
         )
         return None, features, logits
@@ -85,9 +88,4 @@ def _are_maps(values: torch.Tensor, features: torch.Tensor) -> bool:
     if values.shape == features.shape:
         return True
     forms = (values.mean((2, 3)), values.amax((2, 3)), values.flatten(1))
-    return any(form.shape == features.shape and _agree(form, features) for form in forms)
-
-
-def _agree(given: torch.Tensor, expected: torch.Tensor) -> bool:
-    tolerance = torch.finfo(expected.dtype).eps ** 0.5
-    return torch.allclose(given, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+    return any(form.shape == features.shape and operator.le(*agreement(form, features)) for form in forms)

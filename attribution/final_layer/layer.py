@@ -13,6 +13,7 @@ from torch.nn import functional
 from attribution.checks import require_choice
 from attribution.errors import NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
+from attribution.networks.heads import Scores, scores_of
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 
@@ -42,7 +43,8 @@ class FinalLayer:
             the two largest logits are often equal.
 
     Attributes:
-        path: Of the module.
+        name: Of the layer.
+        path: Of the submodule that is this layer and nothing else; nothing where it is a function among others.
         weight: ``(classes, d)``, detached.
         bias: ``(classes,)`` or nothing.
         is_spatial: Whether it is a convolution.
@@ -62,24 +64,20 @@ class FinalLayer:
         require_choice(precision, "precision", get_args(Precision))
         self._is_narrow = precision == "bfloat16"
         graph, layer = _last(network)
-        node = network.nodes[layer.name]
-        module = _module(graph, node, layer)
-        _require_alone(graph, node, layer)
+        scores = _scores(graph, network.nodes[layer.name], layer)
+        _require_alone(graph, scores.node, layer)
         self.network = network
-        self.path = str(node.target)
-        self.node = node
-        self.is_spatial = isinstance(module, nn.Conv2d)
-        self.weight = module.weight.detach().flatten(1)
-        self.bias = None if module.bias is None else module.bias.detach()
-        self.features_node = node.all_input_nodes[0]
+        self.name, self.path = layer.name, scores.path
+        self.node, self.features_node = scores.node, scores.features
+        self.is_spatial = scores.is_spatial
+        self.weight, self.bias = scores.weight, scores.bias
         if network.n_classes not in (None, self.n_classes):
             raise NetworkError(
                 f"no decomposition: layer {layer.name} has {self.n_classes} outputs, the network {network.n_classes};"
                 " expected one a class"
             )
         self._forward = with_outputs(graph, (self.features_node,))
-        self._behind = _behind(graph, node)
-        self._module = module
+        self._behind = _behind(graph, scores.node)
 
     @property
     def n_classes(self) -> int:
@@ -109,7 +107,7 @@ class FinalLayer:
         self.require_features(features)
         if logits.shape[1:] != (self.n_classes,):
             raise NetworkError(
-                f"no decomposition: the last layer with weights, {self.path}, has {self.n_classes} outputs, the network"
+                f"no decomposition: the last layer with weights, {self.name}, has {self.n_classes} outputs, the network"
                 f" {tuple(logits.shape[1:])}; expected one a class"
             )
         return features, logits
@@ -123,18 +121,22 @@ class FinalLayer:
         expected = 4 if self.is_spatial else 2
         if features.dim() != expected or features.shape[1] != self.n_features:
             raise NetworkError(
-                f"no decomposition: the input of {self.path} has shape {tuple(features.shape)}, expected {expected}"
+                f"no decomposition: the input of {self.name} has shape {tuple(features.shape)}, expected {expected}"
                 f" dimensions with {self.n_features} features"
             )
         if not bool(torch.isfinite(features).all()):
-            raise NetworkError(f"the features before {self.path} contain NaN or infinity; check the weights")
+            raise NetworkError(f"the features before {self.name} contain NaN or infinity; check the weights")
 
     def logits(self, features: torch.Tensor, head: nn.Module | None = None) -> torch.Tensor:
         """Returns the logits ``(n, classes)`` of features as ``run`` returns them, by this layer or another head."""
         with torch.no_grad():
-            scores = (self._module if head is None else head)(features)
-            found: torch.Tensor = self._behind(scores)
+            found: torch.Tensor = self._behind(self._own(features) if head is None else head(features))
         return found
+
+    def _own(self, features: torch.Tensor) -> torch.Tensor:
+        if self.is_spatial:
+            return functional.conv2d(features, self.weight[:, :, None, None], self.bias)
+        return functional.linear(features, self.weight, self.bias)
 
     def pooled(self, features: torch.Tensor) -> torch.Tensor:
         """Returns each feature's value ``(n, d)``."""
@@ -165,27 +167,28 @@ def _last(network: Network) -> tuple[fx.GraphModule, Layer]:
     raise NetworkError("no decomposition: the network has no linear layer")
 
 
-def _module(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> nn.Linear | nn.Conv2d:
+def _scores(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> Scores:
+    found = scores_of(graph, node)
+    if found is not None:
+        return found
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if isinstance(module, nn.Conv2d) and (module.kernel_size != (1, 1) or module.groups != 1 or any(module.padding)):
+    if isinstance(module, nn.Conv2d):
         height, width = module.kernel_size
         grouped = "grouped " if module.groups != 1 else ""
         raise NetworkError(
             f"no decomposition: the last layer with weights, {layer.name}, is a {grouped}{height} x {width}"
             " convolution, expected a linear layer or a 1 x 1 one"
         )
-    if not isinstance(module, nn.Linear | nn.Conv2d):
-        kind = node.op if module is None else type(module).__name__
-        raise NetworkError(
-            f"no decomposition: the last layer with weights, {layer.name}, is a {kind}, expected an nn.Linear or an"
-            " nn.Conv2d of size 1 x 1"
-        )
-    return module
+    kind = layer.name.rpartition(".")[2] if module is None else type(module).__name__
+    raise NetworkError(
+        f"no decomposition: the last layer with weights, {layer.name}, is a {kind}, expected a linear layer or a"
+        " convolution of size 1 x 1"
+    )
 
 
 def _require_alone(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> None:
     calls = Counter(str(other.target) for other in graph.graph.nodes if other.op == "call_module")
-    if calls[str(node.target)] > 1:
+    if node.op == "call_module" and calls[str(node.target)] > 1:
         raise NetworkError(f"no decomposition: the last layer {node.target} is called more than once")
     if not layer.cuts:
         raise NetworkError(f"no decomposition: there are paths to the output beside the last layer {layer.name}")
@@ -243,3 +246,17 @@ def replaced(module: nn.Module, path: str, head: nn.Module) -> nn.Module:
         return head
     own.set_submodule(path, head)
     return own.requires_grad_(True)
+
+
+def require_path(final: FinalLayer) -> str:
+    """Returns the path of the submodule that is the final layer.
+
+    Raises:
+        NetworkError: It is a function among others, and cannot be replaced by a module.
+    """
+    if final.path is None:
+        raise NetworkError(
+            f"the last layer {final.name} is a function in a forward pass that does more than that, so no other head"
+            " can take its place; give it a module of its own (nn.Linear)"
+        )
+    return final.path

@@ -14,7 +14,7 @@ from attribution.layerwise.task import Estimate, Estimator, LayerTask
 from attribution.passes.chunks import Chunks
 from attribution.paths.quadrature import quadrature_rule
 from attribution.paths.straight import end_values
-from attribution.propagation.rescale import require_rescale
+from attribution.propagation.completeness import require_rescale
 
 
 def _path(task: LayerTask) -> Estimate:

@@ -136,7 +136,7 @@ def integrated_gradients(
         plan = _stop_rule(tolerance, atol, gap_tolerance, max_steps)
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        require_classes(classes, network.class_count(inputs))
+        require_classes(classes, network.require_gradients(inputs))
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, n_samples * _points(plan, len(inputs), baselines), progress)
         samples = (

@@ -157,7 +157,9 @@ def layer_shapley(
     require_options(estimator, options)
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        require_classes(classes, network.class_count(inputs))
+        needs_gradients = estimator != "feature_maps"
+        count = network.require_gradients if needs_gradients else network.class_count
+        require_classes(classes, count(inputs))
         chosen = selected_layers(network, layers)
         whole = _require_raw(network, raw, estimator, chosen.keys())
         restart_peak(inputs.device)

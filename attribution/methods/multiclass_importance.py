@@ -155,7 +155,7 @@ def multiclass_importance(
     options = AttributionOptions(baseline, background, n_steps, quadrature, epsilon)
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        n_classes = network.class_count(inputs)
+        n_classes = network.require_gradients(inputs)
         require_class_sets(classes, n_classes)
         rows = attribution_rows(network, inputs, attribution, options)
         plan = _plan(network, attribution, classes, mode, n_directions, n_signs)

@@ -13,8 +13,9 @@ from attribution.multiclass.matrices import GradientRows, Rows, output_head
 from attribution.networks.network import Network
 from attribution.paths.quadrature import QUADRATURES, Quadrature, quadrature_rule
 from attribution.paths.straight import stacked_baselines
+from attribution.propagation.completeness import require_rescale
 from attribution.propagation.relevance import kept_share, relevance_pass, require_relevance
-from attribution.propagation.rescale import require_rescale, rescaled
+from attribution.propagation.rescale import rescaled
 
 #: ``saliency`` is the absolute gradient, as its paper has it, and the only one that is not linear in the output;
 #: ``gradient`` is the signed one.

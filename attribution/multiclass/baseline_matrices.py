@@ -81,9 +81,10 @@ class BaselineRows:
         return torch.stack(products).sum(0) / len(self._baselines)
 
     def head(self, outputs: torch.Tensor) -> Head | None:
-        """Returns the last weight; for probabilities merely an order, because the softmax changes along a path."""
+        """Returns the last weight; for probabilities merely an order, because their slopes change along a path."""
         head = output_head(self.network, outputs)
-        return head if head is None or self.network.output != "probability" else head._replace(spans=False)
+        squashed = self.network.output == "probability" or (self.network.head and self.network.head.squash)
+        return head._replace(spans=False) if head is not None and squashed else head
 
     def _starts(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         for baseline in self._baselines:

@@ -7,10 +7,12 @@ A linear attribution of :math:`u \cdot f` is :math:`u^T A`. With rows :math:`u_r
 from typing import NamedTuple
 
 import torch
-from torch import fx, nn
+from torch import fx
 
+from attribution.networks.graph import tensor_nodes
+from attribution.networks.heads import scores_of
+from attribution.networks.layers import layer_kind
 from attribution.networks.network import Network
-from attribution.networks.reports import head_of
 
 #: Singular values below this share of the largest count as zero.
 _RANK = 1e-6
@@ -29,26 +31,23 @@ class Head(NamedTuple):
 
 def head_weight(network: Network) -> Head | None:
     """Returns the weight of the last linear layer or pointwise convolution, or nothing where there is none in sight."""
-    graph = network.graph
+    graph, head = network.graph, network.head
     if graph is None:
         return None
-    linear = head_of(graph, {network.nodes[layer.name]: layer for layer in network.layers})
-    if linear is not None:
-        module = graph.get_submodule(str(network.nodes[linear.name].target))
-        return Head(module.weight.detach().double(), spans=True)  # type: ignore[operator]  # nn.Linear
-    weight = _last_pointwise(graph, network.n_classes)
+    if head is not None and head.squash is None:
+        scale = head.scale.to(head.scores.weight.device).view(-1, 1)
+        return Head(scale * head.scores.weight.double(), spans=True)
+    weight = _last_pointwise(graph, network.n_classes) if head is None else head.scores.weight
     return None if weight is None else Head(weight.double(), spans=False)
 
 
 def _last_pointwise(graph: fx.GraphModule, n_classes: int | None) -> torch.Tensor | None:
     """Returns the last linear layer or 1 x 1 convolution, if it has one output a class."""
-    modules = dict(graph.named_modules())
-    for node in reversed(graph.graph.nodes):
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            weight = module.weight.detach().flatten(1)
-            is_pointwise = isinstance(module, nn.Linear) or (module.kernel_size == (1, 1) and module.groups == 1)
-            return weight if is_pointwise and len(weight) == n_classes else None
+    names = tensor_nodes(graph)
+    for node in reversed(names):
+        if layer_kind(names[node]) in ("linear", "conv"):
+            scores = scores_of(graph, node, names)
+            return scores.weight if scores is not None and len(scores.weight) == n_classes else None
     return None
 
 

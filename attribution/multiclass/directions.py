@@ -4,6 +4,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from attribution.class_sets import ClassSets
@@ -62,12 +63,13 @@ class _Found(NamedTuple):
         return self.head.spans == head.spans and torch.equal(self.head.weight, head.weight)
 
 
-_KEPT: WeakKeyDictionary[Network, SpanningDirections] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[nn.Module, SpanningDirections] = WeakKeyDictionary()
 
 
 def kept_directions(network: Network) -> SpanningDirections:
     """Returns what was found for the network before: for 1000 classes that takes as long as eight backward passes."""
-    return _KEPT.setdefault(network, SpanningDirections())
+    # By its module, which the network shares with its copies that explain another output.
+    return _KEPT.setdefault(network.module, SpanningDirections())
 
 
 def split_directions(spanning: list[torch.Tensor], sets: ClassSets, n_leading: int, signs: torch.Tensor) -> Directions:

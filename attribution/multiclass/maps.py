@@ -54,7 +54,7 @@ def class_maps(
         row.
     """
     totals = rows.totals(images)
-    sets = class_sets(plan.classes, totals.outputs, rows.network.output)
+    sets = class_sets(plan.classes, totals.outputs, rows.network.likelihoods)
     advance(len(images))
     if plan.transform is not None:
         streamed = class_sums(row_blocks(rows, images, one_hot_directions(sets), size, advance), plan.transform, sets)

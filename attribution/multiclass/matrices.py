@@ -86,12 +86,23 @@ class GradientRows:
 
 def output_head(network: Network, outputs: torch.Tensor) -> Head | None:
     """Returns the last weight as the explained outputs ``(n, classes)`` see it near these values."""
-    head = head_weight(network)
-    if head is None or network.output != "probability":
-        # Log-probabilities differ from logits by a number that all classes share.
+    head, found = head_weight(network), network.head
+    squash = None if found is None else found.squash
+    if network.output == "probability":
+        squash = squash if network.link == "none" else network.link
+    elif network.output == "log_probability" and network.link != "softmax":
+        # Each class's logarithm has a slope of its own: the last layer is merely an order.
+        return None if head is None else head._replace(spans=False)
+    if head is None or squash is None:
+        # Log-probabilities of a softmax differ from logits by a number that all classes share.
         return head
-    p = outputs.double().unsqueeze(2)
-    return head._replace(weight=p * (head.weight - (p * head.weight).sum(1, keepdim=True)))
+    weight = (
+        head.weight if found is None else found.scale.to(head.weight.device).view(-1, 1) * found.scores.weight.double()
+    )
+    p, spans = outputs.double().unsqueeze(2), found is not None or head.spans
+    if squash == "sigmoid":
+        return Head(p * (1 - p) * weight, spans)
+    return Head(p * (weight - (p * weight).sum(1, keepdim=True)), spans)
 
 
 def vector_jacobians(function: Function, points: torch.Tensor, directions: torch.Tensor) -> Iterator[torch.Tensor]:

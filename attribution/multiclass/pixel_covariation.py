@@ -107,7 +107,7 @@ def pixel_covariation(
     options = AttributionOptions(baseline, background, n_steps, quadrature, epsilon)
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        require_class_sets(classes, network.class_count(inputs))
+        require_class_sets(classes, network.require_gradients(inputs))
         rows = attribution_rows(network, inputs, attribution, options)
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, len(inputs) * (1 + len(pixels)), progress)
@@ -145,7 +145,7 @@ def _placed(rows: Rows, classes: Classes, pixels: Sequence[Pixel], chunks: Chunk
 
     def work(start: int, stop: int) -> None:
         totals = rows.totals(images[start:stop])
-        sets = class_sets(classes, totals.outputs, rows.network.output)
+        sets = class_sets(classes, totals.outputs, rows.network.likelihoods)
         importance = torch.zeros_like(rows.inputs[start:stop])
         if is_named:
             (importance,) = rows.along(images[start:stop], sets.centred(totals.sums.double()).unsqueeze(0))
@@ -153,7 +153,7 @@ def _placed(rows: Rows, classes: Classes, pixels: Sequence[Pixel], chunks: Chunk
         outputs.append(totals.outputs)
 
     chunks.run(len(images), work)
-    return class_sets(classes, torch.cat(outputs), rows.network.output), torch.cat(places)
+    return class_sets(classes, torch.cat(outputs), rows.network.likelihoods), torch.cat(places)
 
 
 def _places(importance: torch.Tensor, pixels: Sequence[Pixel], shape: torch.Size) -> torch.Tensor:

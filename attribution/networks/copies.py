@@ -2,67 +2,72 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.nn.utils.spectral_norm import SpectralNorm
-from torch.nn.utils.weight_norm import WeightNorm
+from torch.nn.utils import parametrize
 
 from attribution.errors import NetworkError
+from attribution.networks.hooks import forward_hooks, settle
 
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+#: Hooks that only a backward pass calls: they may change gradients, but not the function whose gradients we want.
+_BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
 
 class FrozenCopy(NamedTuple):
-    """A copy in evaluation mode and the number of hooks that were left behind."""
+    """A copy in evaluation mode, and what became of what computes its weights and of its hooks.
+
+    Attributes:
+        module: The copy.
+        baked: Paths of weights that a parametrisation or a hook computed; they are plain weights now.
+        kept: Hooks that change values and belong to the function.
+        dropped: Hooks that change nothing and were left behind.
+    """
 
     module: nn.Module
-    n_hooks: int
+    baked: tuple[str, ...]
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
 
 
-def frozen_copy(module: nn.Module) -> FrozenCopy:
-    """Returns a copy: parameters share storage and ask for no gradient, buffers are copied, hooks stay behind.
+def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = ()) -> FrozenCopy:
+    """Returns a copy: parameters share storage and ask for no gradient, buffers are copied.
 
-    Hooks that compute a weight (``weight_norm``, ``spectral_norm``) belong to the function and are kept.
+    What a parametrisation computes becomes a plain weight. So does what a forward hook computes, once there are probes
+    to run it on; before that all forward hooks are kept.
 
     Raises:
-        NetworkError: The module has parameters without a shape yet, or cannot be copied.
-    """
+        NetworkError: The module has parameters without a shape yet, is TorchScript, or cannot be copied.
+    """  # noqa: DOC502 - the checks that it calls raise
     module = unwrapped(module)
-    if isinstance(module, torch.jit.ScriptModule):
-        raise NetworkError(
-            f"{type(module).__name__} is TorchScript, which cannot be frozen over the same weights; give the nn.Module"
-            " it was made from, or one from torch.export"
-        )
+    _require_no_script(module)
     memo: dict[int, Any] = {}
-    n_hooks = 0
     for part in module.modules():
         memo |= _detached_tensors(part)
-        for name in _HOOKS:
-            hooks = getattr(part, name, None)
-            if hooks:
-                kept = OrderedDict((key, hook) for key, hook in hooks.items() if _computes_weight(hook))
-                # The *_with_kwargs tables hold flags of hooks that are counted already.
-                n_hooks += sum(callable(hook) for hook in hooks.values()) - len(kept)
-                memo[id(hooks)] = copy.deepcopy(kept, memo)
-    try:
-        duplicate = copy.deepcopy(module, memo)
-    except (TypeError, RuntimeError, AttributeError) as error:
-        raise NetworkError(
-            f"{type(module).__name__} cannot be copied ({error}); remove what copy.deepcopy refuses"
-        ) from error
-    _evaluate(duplicate)
-    return FrozenCopy(duplicate.requires_grad_(False), n_hooks)
+        for name in _BACKWARD_HOOKS:
+            memo[id(getattr(part, name, None))] = OrderedDict()
+    memo.pop(id(None), None)
+    duplicate = _duplicate(module, memo)
+    evaluate(duplicate)
+    duplicate.requires_grad_(False)
+    baked = tuple(_bake_parametrisations(duplicate))
+    if not probes or not (hooks := forward_hooks(duplicate)):
+        kept = tuple(hook.description for hook in hooks) if probes else ()
+        return FrozenCopy(duplicate, baked, kept, ())
+    settled = settle(duplicate, probes)
+    return FrozenCopy(duplicate, (*baked, *settled.baked), settled.kept, settled.dropped)
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """Returns another copy of a frozen copy, whose flags and in-place operations may be changed."""
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        memo |= _detached_tensors(part)
+    return _duplicate(module, memo).requires_grad_(False)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -70,10 +75,75 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
-        elif isinstance(inner := vars(module).get("_modules", {}).get("_orig_mod"), nn.Module):
+        elif isinstance(vars(module).get("_modules"), dict) and isinstance(
+            inner := vars(module)["_modules"].get("_orig_mod"), nn.Module
+        ):
             module = inner
         else:
             return module
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """Lends a caller's module in evaluation mode and without gradients, and leaves it and its randomness as it was.
+
+    Yields:
+        The module itself, rid of what wraps it.
+    """
+    module = unwrapped(module)
+    parts = list(module.modules())
+    flags = [part.training for part in parts]
+    attributes = [{name: value for name, value in vars(part).items() if _is_tensor(value)} for part in parts]
+    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    devices = {tensor.device for tensor in module.parameters() if tensor.device.type == "cuda"}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            evaluate(module)
+            yield module
+    finally:
+        for part, flag, own in zip(parts, flags, attributes, strict=True):
+            part.training = flag
+            for name in [name for name, value in vars(part).items() if _is_tensor(value) and name not in own]:
+                delattr(part, name)
+            vars(part).update(own)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
+
+def evaluate(module: nn.Module) -> None:
+    """Puts a module into evaluation mode."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        # Modules that come out of torch.export refuse eval(): their mode is part of the program.
+        for part in module.modules():
+            part.training = False
+
+
+def _require_no_script(module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            where = f"submodule {path} ({type(part).__name__})" if path else type(part).__name__
+            raise NetworkError(
+                f"{where} is TorchScript, which cannot be frozen over the same weights; give the nn.Module it was made"
+                " from, or one from torch.export"
+            )
+
+
+def _duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    # Hooks may hold what cannot be copied, such as a file: those stay the caller's.
+    by_reference = memo | {id(hook.function): hook.function for hook in forward_hooks(module)}
+    error: Exception | None = None
+    for known in (dict(memo), by_reference):
+        try:
+            return copy.deepcopy(module, known)
+        except (TypeError, RuntimeError, AttributeError) as failure:
+            error = failure
+    raise NetworkError(
+        f"{type(module).__name__} cannot be copied ({error}); remove what copy.deepcopy refuses"
+    ) from error
 
 
 def _detached_tensors(part: nn.Module) -> dict[int, Any]:
@@ -96,14 +166,24 @@ def _detached_tensors(part: nn.Module) -> dict[int, Any]:
     return memo
 
 
-def _computes_weight(hook: object) -> bool:
-    return isinstance(hook, WeightNorm | SpectralNorm)
+def _bake_parametrisations(module: nn.Module) -> Iterator[str]:
+    """Gives every parametrised module its own class back, with the computed tensors as plain parameters.
+
+    Yields:
+        The path of each tensor.
+    """
+    for path, part in module.named_modules():
+        if not parametrize.is_parametrized(part):
+            continue
+        names = list(part.parametrizations)
+        with torch.no_grad():
+            values = {name: getattr(part, name).detach().clone() for name in names}
+        part.__class__ = type(part).__bases__[0]
+        del part.parametrizations
+        for name, value in values.items():
+            part.register_parameter(name, nn.Parameter(value, requires_grad=False))
+            yield f"{path}.{name}" if path else name
 
 
-def _evaluate(module: nn.Module) -> None:
-    try:
-        module.eval()
-    except NotImplementedError:
-        # Modules that come out of torch.export refuse eval(): their mode is part of the program.
-        for part in module.modules():
-            part.training = False
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)

@@ -10,11 +10,22 @@ from torch import fx, nn
 from torch._ops import OpOverload
 
 from attribution.errors import NetworkError
+from attribution.networks.hooks import call_with_hooks, has_forward_hooks
 
 #: Questions about a tensor whose answers are no tensors; what is computed from them is none either.
-_METADATA = frozenset({"size", "dim", "ndimension", "numel", "stride", "getattr", "_assert", "is_floating_point"})
+_METADATA = frozenset(
+    {"size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "storage_offset", "get_device"}
+    | {"_assert", "is_floating_point", "is_complex", "is_contiguous", "has_names", "__len__", "len"}
+)
+#: Attributes of a tensor that are no tensors. All others (``mT``, ``real``, ``data``) carry its values.
+_PLAIN_ATTRIBUTES = frozenset(
+    {"shape", "ndim", "dtype", "device", "layout", "names", "itemsize", "nbytes", "requires_grad", "is_leaf", "grad_fn"}
+    | {"is_cuda", "is_cpu", "is_mps", "is_meta", "is_sparse", "is_quantized", "output_nr", "_version"}
+)
+#: What returns several tensors, as far as names tell; a network that has run tells by itself.
 _TUPLES = frozenset(
-    {"chunk", "split", "unbind", "tensor_split", "hsplit", "vsplit", "topk", "sort", "multiheadattention"}
+    {"chunk", "split", "unbind", "tensor_split", "hsplit", "vsplit", "topk", "sort"}
+    | {"multiheadattention", "lstm", "gru", "rnn"}
 )
 
 
@@ -51,6 +62,10 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        # What hooks change is part of the graph, not hidden in a module that has rules of its own.
+        return not has_forward_hooks(m) and super().is_leaf_module(m, module_qualified_name)
+
 
 def traced(module: nn.Module) -> fx.GraphModule:
     """Returns the graph of a module's ``forward`` with one input; submodules are shared, not copied.
@@ -71,16 +86,20 @@ def traced(module: nn.Module) -> fx.GraphModule:
 
 
 def _fix_defaults(module: nn.Module) -> None:
-    """Leaves ``forward`` of our copy with one argument, so that flags keep their default instead of being traced."""
+    """Leaves ``forward`` of our copy with one argument, so that flags keep their default instead of being traced.
+
+    Hooks of the module itself, which tracing would pass over, are called in it.
+    """
     kind = type(module)
-    if len(inspect.signature(kind.forward).parameters) > 2:
+    hooked = has_forward_hooks(module)
+    if hooked or len(inspect.signature(kind.forward).parameters) > 2:
         original: Callable[..., Any] = kind.forward
 
         def forward(self: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-            outputs: torch.Tensor = original(self, inputs)
+            outputs: torch.Tensor = call_with_hooks(self, original, inputs) if hooked else original(self, inputs)
             return outputs
 
-        module.__class__ = type(kind.__name__, (kind,), {"forward": forward})
+        module.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
 def tolerate_layouts(graph_module: fx.GraphModule) -> None:
@@ -99,6 +118,8 @@ def operation(node: fx.Node, modules: dict[str, nn.Module]) -> str:
         return node.target
     if isinstance(node.target, OpOverload):
         return str(node.target.overloadpacket.__name__)
+    if node.target is getattr:
+        return str(node.args[1])
     return str(getattr(node.target, "__name__", node.target))
 
 
@@ -111,7 +132,7 @@ def tensor_nodes(graph_module: fx.GraphModule) -> dict[fx.Node, str]:
             found[node] = "input"
         elif node.op.startswith("call_") and any(argument in found for argument in node.all_input_nodes):
             name = operation(node, modules)
-            if name not in _METADATA:
+            if name not in (_PLAIN_ATTRIBUTES if node.target is getattr else _METADATA):
                 found[node] = name
     return found
 
@@ -142,7 +163,7 @@ def cuts(graph_module: fx.GraphModule, nodes: dict[fx.Node, str]) -> frozenset[f
     return frozenset(found)
 
 
-def getitem_source(node: fx.Node) -> fx.Node | None:
-    """Returns the node whose item a node takes, or nothing where it takes none."""
-    source = node.args[0] if node.target is operator.getitem else None
+def item_source(node: fx.Node) -> fx.Node | None:
+    """Returns the node whose item or named field a node takes, or nothing where it takes none."""
+    source = node.args[0] if node.target in (operator.getitem, getattr) else None
     return source if isinstance(source, fx.Node) else None

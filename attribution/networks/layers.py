@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import fx, nn
+from torch import fx
 
-from attribution.networks.graph import cuts, getitem_source, is_tuple, operation, tensor_nodes
+from attribution.networks.graph import cuts, is_tuple, item_source, tensor_nodes
 
 _ACTIVATIONS = re.compile(
     r"relu|relu6|leakyrelu|prelu|rrelu|elu|celu|selu|gelu|glu|silu|mish|sigmoid|logsigmoid|hardsigmoid|tanh|hardtanh"
@@ -59,31 +60,111 @@ def layer_kind(name: str) -> str:
     return next((kind for kind, pattern in _KINDS if re.search(pattern, plain)), "other")
 
 
-def named_layers(graph_module: fx.GraphModule) -> dict[fx.Node, Layer]:
-    """Returns the layers of a graph in forward order, without shapes."""
+#: Marks in a node's ``meta`` of what ``rows_first`` adds, with the node that it is added to.
+_MOVED, _BACK = "rows moved first", "rows moved back"
+
+
+class Observed(NamedTuple):
+    """What one node of a graph gave: the ``shape`` of a tensor without the batch, and the axis of its ``rows``.
+
+    Of a value that is no tensor both are nothing; of a tensor whose rows are no axis (windows folded into the batch),
+    the shape is that of all but the first axis.
+    """
+
+    shape: tuple[int, ...] | None
+    rows: int | None
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shape of every tensor."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.shapes: dict[fx.Node, torch.Size | None] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        self.shapes[n] = result.shape if isinstance(result, torch.Tensor) else None
+        return result
+
+
+def observed(graph_module: fx.GraphModule, probes: torch.Tensor) -> dict[fx.Node, Observed]:
+    """Returns what every node gives, from a pass of one probe and one of two: the axis that grows are the rows."""
+    runs = []
+    for count in (1, 2)[: len(probes)]:
+        run = _Shapes(graph_module)
+        with torch.no_grad():
+            run.run(probes[:count])
+        runs.append(run.shapes)
+    one, two = runs[0], runs[-1]
+    return {node: _observed(one[node], two[node]) for node in one}
+
+
+def _observed(one: torch.Size | None, two: torch.Size | None) -> Observed:
+    if one is None or two is None:
+        return Observed(None, None)
+    differing = [axis for axis, sides in enumerate(zip(one, two, strict=False)) if sides[0] != sides[1]]
+    if len(one) != len(two) or len(differing) != 1 or (one[differing[0]], two[differing[0]]) != (1, 2):
+        return Observed(tuple(one[1:]), None)
+    [rows] = differing
+    return Observed((*one[:rows], *one[rows + 1 :]), rows)
+
+
+def named_layers(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed] | None = None) -> dict[fx.Node, Layer]:
+    """Returns the layers of a graph in forward order; with their shapes, and without guesses, once it has run."""
     nodes = tensor_nodes(graph_module)
     on_every_path = cuts(graph_module, nodes)
     calls: Counter[str] = Counter()
     found: dict[fx.Node, Layer] = {}
     for node, name in nodes.items():
-        if node.op == "placeholder" or is_tuple(name) or _is_discarded(node):
+        if node.op == "placeholder" or not node.users or _is_several(node, name, seen) or _BACK in node.meta:
             continue
-        path, kind = _path_and_kind(node, name, nodes)
+        given: fx.Node = node.meta.get(_MOVED, node)
+        if given is node and any(user.meta.get(_MOVED) is node for user in node.users):
+            continue
+        path, kind = _path_and_kind(given, nodes[given], nodes, seen)
         calls[path] += 1
         unique = path if calls[path] == 1 else f"{path}:{calls[path]}"
-        found[node] = Layer(unique, kind, None, node in on_every_path)
+        found[node] = Layer(unique, kind, None if seen is None else seen[node].shape, node in on_every_path)
     return found
 
 
-def _is_discarded(node: fx.Node) -> bool:
-    return not node.users
+def rows_first(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed]) -> dict[fx.Node, Observed]:
+    """Puts the rows of every tensor that has them elsewhere first, in a node behind it that all others read.
+
+    A recurrent layer that takes the sequence first, say, gives ``(steps, batch, features)``.
+
+    Returns:
+        What is seen of the nodes as they are now.
+    """
+    found = dict(seen)
+    for node, one in seen.items():
+        if node.op == "placeholder" or one.rows in (None, 0) or not node.users:
+            continue
+        with graph_module.graph.inserting_after(node):
+            first = graph_module.graph.call_function(torch.movedim, (node, one.rows, 0))
+        with graph_module.graph.inserting_after(first):
+            back = graph_module.graph.call_function(torch.movedim, (first, 0, one.rows))
+        node.replace_all_uses_with(back, lambda user, first=first: user is not first)  # type: ignore[misc]  # its default
+        first.meta[_MOVED], back.meta[_BACK] = node, node
+        found[first] = found[back] = Observed(one.shape, 0)
+    graph_module.recompile()
+    return found
 
 
-def _path_and_kind(node: fx.Node, name: str, nodes: dict[fx.Node, str]) -> tuple[str, str]:
-    source = getitem_source(node)
-    if source is not None and source.op == "call_module" and is_tuple(nodes.get(source, "")):
-        # The tensor that a module with a tuple for output hands on is that module's output.
-        return str(source.target), layer_kind(nodes[source])
+def _is_several(node: fx.Node, name: str, seen: Mapping[fx.Node, Observed] | None) -> bool:
+    return is_tuple(name) if seen is None or node not in seen else seen[node].shape is None
+
+
+def _path_and_kind(
+    node: fx.Node, name: str, nodes: Mapping[fx.Node, str], seen: Mapping[fx.Node, Observed] | None
+) -> tuple[str, str]:
+    source, origin = item_source(node), node
+    while source is not None and source in nodes and _is_several(source, nodes[source], seen):
+        origin, source = source, item_source(source)
+    if origin is not node and origin.op == "call_module":
+        # The tensors that a module with several outputs hands on are that module's outputs.
+        return str(origin.target), layer_kind(nodes[origin])
     if node.op == "call_module":
         return str(node.target), layer_kind(name)
     owner = owner_path(node)
@@ -94,57 +175,3 @@ def owner_path(node: fx.Node) -> str:
     """Returns the path of the module in whose forward a function was called; empty for the network itself."""
     stack = node.meta.get("nn_module_stack")
     return str(list(stack.values())[-1][0]) if stack else ""
-
-
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
-
-    def __init__(self, graph_module: fx.GraphModule) -> None:
-        super().__init__(graph_module)
-        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            self.shapes[n] = tuple(result.shape[1:])
-        return result
-
-
-def layer_shapes(graph_module: fx.GraphModule, probe: torch.Tensor) -> dict[fx.Node, tuple[int, ...]]:
-    """Returns the shape, without the batch, of every tensor in the graph; costs one forward pass of the probe."""
-    interpreter = _Shapes(graph_module)
-    with torch.no_grad():
-        interpreter.run(probe)
-    return interpreter.shapes
-
-
-class LinearHead(NamedTuple):
-    """The last linear layer, where its output is the network's."""
-
-    name: str
-    in_features: int
-    out_features: int
-
-
-def linear_head(graph_module: fx.GraphModule, names: dict[fx.Node, Layer]) -> LinearHead | None:
-    """Returns the linear layer that feeds the output, through nothing but identities and dropouts; else nothing."""
-    node = graph_module.graph.output_node().args[0]
-    while isinstance(node, fx.Node) and node in names and names[node].kind in ("identity", "dropout"):
-        node = node.args[0]
-    if not isinstance(node, fx.Node) or node not in names or names[node].kind != "linear":
-        return None
-    shape = _weight_shape(graph_module, node)
-    return None if shape is None else LinearHead(names[node].name, shape[1], shape[0])
-
-
-def _weight_shape(graph_module: fx.GraphModule, node: fx.Node) -> tuple[int, int] | None:
-    """Returns ``(out_features, in_features)`` of a linear module, or of a function with a stored weight."""
-    if node.op == "call_module":
-        module = graph_module.get_submodule(str(node.target))
-        return (module.out_features, module.in_features) if isinstance(module, nn.Linear) else None
-    weight = node.args[1] if len(node.args) > 1 else node.kwargs.get("weight")
-    if operation(node, {}) != "linear" or not isinstance(weight, fx.Node) or weight.op != "get_attr":
-        return None
-    path, _, name = str(weight.target).rpartition(".")
-    rows, columns = getattr(graph_module.get_submodule(path), name).shape
-    return int(rows), int(columns)

@@ -1,13 +1,24 @@
-"""What can be said about a network before anything is explained."""
+"""What is said of a network before anything is explained."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import fx
 
-from attribution.networks.graph import operation
-from attribution.networks.layers import Layer, LinearHead, linear_head
+from attribution.networks.copies import FrozenCopy
+from attribution.networks.heads import LinearHead
+from attribution.networks.layers import Layer
+from attribution.networks.link import Link
+from attribution.networks.measures import Check
+
+
+class HeadSize(NamedTuple):
+    """The last linear layer, where the network's output is made of its scores one by one."""
+
+    name: str
+    in_features: int
+    out_features: int
 
 
 class Report(NamedTuple):
@@ -15,7 +26,8 @@ class Report(NamedTuple):
 
     ``traced`` says whether there is a graph, ``reason`` why not. ``in_place``, ``reused`` and ``functional`` name the
     in-place operations that were rewritten, the layers called more than once, and the activations that are functions
-    instead of modules.
+    instead of modules. ``link`` is how outputs become probabilities, and ``checks`` what was measured; both are empty
+    before the network has run.
     """
 
     traced: bool
@@ -23,9 +35,11 @@ class Report(NamedTuple):
     in_place: tuple[str, ...]
     reused: tuple[str, ...]
     functional: tuple[str, ...]
-    linear_head: LinearHead | None
+    linear_head: HeadSize | None
     n_classes: int | None
     layers: tuple[Layer, ...]
+    link: Link | None
+    checks: tuple[Check, ...]
     warnings: tuple[str, ...]
 
 
@@ -42,24 +56,29 @@ def functional_activations(layers: Mapping[fx.Node, Layer]) -> tuple[str, ...]:
     )
 
 
-def head_of(graph_module: fx.GraphModule | None, layers: dict[fx.Node, Layer]) -> LinearHead | None:
-    """Returns the linear head, where there is a graph to find it in."""
-    return None if graph_module is None else linear_head(graph_module, layers)
+def head_size(head: LinearHead | None, layers: Mapping[fx.Node, Layer]) -> HeadSize | None:
+    """Returns what is said of the last linear layer."""
+    if head is None:
+        return None
+    out_features, in_features = head.scores.weight.shape
+    return HeadSize(layers[head.scores.node].name, in_features, out_features)
 
 
-def warnings_of(graph_module: fx.GraphModule | None, n_hooks: int, reason: str | None) -> tuple[str, ...]:
+def warnings_of(copied: FrozenCopy, checks: Sequence[Check], reason: str | None) -> tuple[str, ...]:
     """Returns what a user should know before reading explanations of this network."""
     found = []
     if reason is not None:
         found.append(f"not traced ({reason}): layers are unknown, only methods that need no graph apply")
-    if n_hooks:
-        found.append(f"{n_hooks} hooks of the module are not part of the explained network")
-    last = "" if graph_module is None else _last_operation(graph_module)
-    if "softm" in last:
-        found.append(f"the network ends in {last}: what is explained as logits are its (log-)probabilities")
+    if copied.kept:
+        found.append(f"hooks change values and are part of the explained network: {_some(copied.kept)}")
+    if copied.dropped:
+        found.append(f"hooks that change nothing were left behind: {_some(copied.dropped)}")
+    if copied.baked:
+        found.append(f"weights that are computed are explained as computed now: {_some(copied.baked)}")
+    found += [f"{check.name}: {check.detail}" for check in checks if check.verdict in ("noted", "refused")]
     return tuple(found)
 
 
-def _last_operation(graph_module: fx.GraphModule) -> str:
-    last = graph_module.graph.output_node().args[0]
-    return operation(last, dict(graph_module.named_modules())) if isinstance(last, fx.Node) else ""
+def _some(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

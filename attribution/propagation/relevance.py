@@ -17,6 +17,7 @@ from torch import fx
 from attribution.networks.network import Network
 from attribution.networks.operations import Kind
 from attribution.passes.tangents import Function
+from attribution.propagation.completeness import require_complete
 from attribution.propagation.rule_pass import Rule, RulePass, require_rules, with_slope
 
 
@@ -25,8 +26,10 @@ def require_relevance(network: Network) -> fx.GraphModule:
 
     Raises:
         NetworkError: It does not.
-    """  # noqa: DOC502 - the check that it calls raises
-    return require_rules(network, _rules(1.0), "lrp_epsilon")
+    """  # noqa: DOC502 - the checks that it calls raise
+    graph = require_rules(network, _rules(1.0), "lrp_epsilon")
+    require_complete(network, graph, "lrp_epsilon")
+    return graph
 
 
 def relevance_pass(network: Network, epsilon: float) -> Function:

@@ -37,20 +37,11 @@ class _RescalePass(RulePass):
         return [self._references[source] for source in sources(node, self._kinds)]
 
 
-def require_rescale(network: Network) -> fx.GraphModule:
-    """Returns the network's graph, where the rescale rule applies to all of it.
-
-    Raises:
-        NetworkError: It does not.
-    """  # noqa: DOC502 - the check that it calls raises
-    return require_rules(network, RULES, "deeplift")
-
-
 def rescaled(network: Network, references: torch.Tensor) -> Function:
     """The network's logits at points ``(n, *features)`` with the multipliers against references as their gradient.
 
     Args:
-        network: One that ``require_rescale`` accepts.
+        network: One whose every operation has a rule.
         references: ``(n, *features)``, one a point.
 
     Returns:
@@ -59,7 +50,11 @@ def rescaled(network: Network, references: torch.Tensor) -> Function:
     Cost:
         A forward pass of the references now, and about two at each call.
     """
-    graph = require_rescale(network)
+    return rescale_pass(require_rules(network, RULES, "deeplift"), references)
+
+
+def rescale_pass(graph: fx.GraphModule, references: torch.Tensor) -> Function:
+    """Returns the same for a graph whose operations all have rules."""
     known = _reference_values(graph, references)
     return lambda points: _outputs(_RescalePass(graph, known), points)
 
@@ -74,7 +69,7 @@ def rescaled_values(
     Cost:
         A forward pass of the references and about two of the points.
     """
-    graph = require_rescale(network)
+    graph = require_rules(network, RULES, "deeplift")
     wanted = {layer_node(network, name): name for name in layers}
     known = _reference_values(graph, references, wanted)
     run = _RescalePass(graph, known, wanted)

@@ -7,6 +7,7 @@ import torch
 from attribution.checks import require_classes, require_count, require_images, require_number, target_table
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidInput, InvalidTarget
+from attribution.networks.link import entropy, probabilities
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
@@ -186,7 +187,7 @@ def _steps(maps: torch.Tensor, n_steps: int, share: float, *, positive_only: boo
 def _sets(network: Network, inputs: torch.Tensor, classes: Classes, chunks: Chunks) -> ClassSets:
     outputs: list[torch.Tensor] = []
     chunks.run(len(inputs), lambda start, stop: outputs.append(network(laid_out(inputs[start:stop]))))
-    return class_sets(classes, torch.cat(outputs), network.output)
+    return class_sets(classes, torch.cat(outputs), network.likelihoods)
 
 
 def _curves(
@@ -219,8 +220,6 @@ def _area(curve: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
 
 def _figures(network: Network, logits: torch.Tensor, sets: ClassSets, table: torch.Tensor) -> torch.Tensor:
     """Returns the three figures of each row of logits, ``(n, 3)``."""
-    log_p = logits.log_softmax(1)
-    outputs = {"logit": logits, "probability": log_p.exp(), "log_probability": log_p}[network.output]
-    entropy = -torch.where(sets.mask, log_p.exp() * log_p, 0).sum(1)
-    variance = sets.centred(outputs).square().sum(1) / sets.mask.sum(1)
-    return torch.stack([log_p.gather(1, table).squeeze(1).exp(), entropy, variance.sqrt()], dim=1)
+    variance = sets.centred(network.explained(logits)).square().sum(1) / sets.mask.sum(1)
+    likely = probabilities(logits, network.link).gather(1, table).squeeze(1)
+    return torch.stack([likely, entropy(logits, network.link, sets.mask), variance.sqrt()], dim=1)

@@ -115,11 +115,11 @@ def test_layers_without_a_rule_are_named(name):
         explain(output="probability", **options)
 
 
-def test_batch_statistics_have_no_rule():
+def test_batch_statistics_are_refused():
     module = nn.Sequential(
         nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.Linear(64, 3)
     ).double()
-    with pytest.raises(NetworkError, match="no rule for layer '1'"):
+    with pytest.raises(NetworkError, match="the first layer where they meet is '1'"):
         explain(module=module, attribution="lrp_epsilon")
 
 

@@ -134,17 +134,15 @@ def test_report_says_why_a_module_has_no_layers():
 
 
 def test_a_graph_that_computes_something_else_is_given_up():
-    class Forgetful(nn.Module):
+    class TwoFaced(nn.Module):
         def __init__(self):
             super().__init__()
-            self.calls, self.linear = 0, nn.Linear(72, N_CLASSES)
+            self.linear = nn.Linear(72, N_CLASSES)
 
         def forward(self, x):
-            self.calls += 1
-            return self.linear(x.flatten(1)) * (self.calls if self.calls == 1 else 5 * self.calls)
+            return self.linear(x.flatten(1)) * (2 if isinstance(x, torch.Tensor) else 5)
 
-    network = attribution.Network(Forgetful().double())
-    network.module.calls = 3
+    network = attribution.Network(TwoFaced().double())
     network(images())
     assert not network.report().traced
     assert "other outputs" in network.report().reason
@@ -152,7 +150,9 @@ def test_a_graph_that_computes_something_else_is_given_up():
 
 def test_a_softmax_at_the_end_is_reported():
     module = nn.Sequential(tiny_model("plain"), nn.Softmax(dim=1))
-    assert "softmax" in attribution.Network(module).report().warnings[0]
+    report = attribution.Network(module, SHAPE).report()
+    assert report.link == "none"
+    assert "probabilities already" in report.warnings[0]
 
 
 def test_outputs():
@@ -170,12 +170,13 @@ def test_hooks_stay_behind_but_for_those_that_compute_a_weight():
     seen = []
     module[0].register_forward_hook(lambda *arguments: seen.append(1))
     nn.utils.spectral_norm(module[2][1]).eval()
-    network = attribution.Network(module.eval())
+    network = attribution.Network(module.eval(), SHAPE)
     expected = module(images())
     seen.clear()
     torch.testing.assert_close(network(images()), expected.detach())
     assert seen == []
-    assert "1 hooks" in network.report().warnings[0]
+    assert "hooks that change nothing were left behind: 0 (" in network.report().warnings[0]
+    assert "2.1.weight" in network.report().warnings[1]
 
 
 def test_parametrisations_wrappers_and_flags_with_defaults():

@@ -1,0 +1,260 @@
+"""A module made ready to be explained: copied, traced, run on probes and measured; once for all that it explains."""
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+from torch import fx, nn
+
+from attribution.errors import NetworkError, OutOfMemory
+from attribution.memory import is_out_of_memory
+from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, shared_copy, unwrapped
+from attribution.networks.graph import NotTraceable, tolerate_layouts, traced
+from attribution.networks.heads import LinearHead, linear_head
+from attribution.networks.hooks import forward_hooks, without_hooks
+from attribution.networks.inplace import make_out_of_place
+from attribution.networks.layers import Layer, named_layers, observed, rows_first
+from attribution.networks.link import Link
+from attribution.networks.measures import Check, agreement, in_parts, measured
+from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
+from attribution.networks.probes import probes
+
+#: What a forward pass raises over inputs or weights that do not fit it.
+_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+class Form(NamedTuple):
+    """A network as it is for inputs of one size: its graph, why it has none, its layers and classes."""
+
+    graph: fx.GraphModule | None
+    reason: str | None
+    layers: MappingProxyType[fx.Node, Layer]
+    nodes: MappingProxyType[str, fx.Node]
+    in_place: tuple[str, ...]
+    n_classes: int | None
+    head: LinearHead | None
+    shape: tuple[int, ...] | None
+
+
+class Prepared:
+    """A frozen copy of a module, what it is for inputs of each size, and what it was measured to do.
+
+    Attributes:
+        copied: The copy, and what became of its hooks and computed weights.
+        dtype: Of its first parameter; nothing where it has none.
+        device: The same.
+        form: What the network is for inputs of the size that was met last.
+        link: What makes probabilities of its outputs, once that was told or found out.
+        checks: What was measured.
+        no_gradients: Why there are no gradients to explain with.
+    """
+
+    def __init__(self, module: nn.Module, link: Link | None, checks: Sequence[Check] | None) -> None:
+        """Copies and traces a module; nothing of it is run yet."""
+        # Kept until it has run, for what its hooks do and what it computes is seen by running it.
+        self._original: nn.Module | None = unwrapped(module)
+        self._forms: dict[tuple[int, ...], Form] = {}
+        self.link, self.checks = link, None if checks is None else tuple(checks)
+        self.no_gradients: str | None = None
+        self._take()
+        first = next((tensor for tensor in self.module.parameters() if tensor.is_floating_point()), None)
+        self.dtype: torch.dtype | None = None if first is None else first.dtype
+        self.device: torch.device | None = None if first is None else first.device
+
+    @property
+    def module(self) -> nn.Module:
+        """The frozen copy."""
+        return self.copied.module
+
+    @property
+    def graph(self) -> fx.GraphModule | None:
+        """The graph for inputs of the size that was met last."""
+        return self.form.graph
+
+    @property
+    def names(self) -> dict[fx.Node, str]:
+        """The layer's name of each node that is one."""
+        return {node: layer.name for node, layer in self.form.layers.items()}
+
+    def run(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the raw outputs ``(batch, classes)`` by the graph, or by the copy where there is none."""
+        if self.graph is not None:
+            return require_logits(_outputs(self.graph.forward, inputs), inputs)
+        return self._run_copy(inputs)
+
+    def meet(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> Form:
+        """Returns what the network is for inputs of a shape, which is ``form`` from now on.
+
+        Raises:
+            NetworkError: It does not compute what the module does, is random, or its rows meet.
+        """  # noqa: DOC502 - what it calls raises
+        if shape not in self._forms:
+            # Gradients need ordinary tensors, also where the caller is in inference mode.
+            with torch.inference_mode(False), torch.no_grad():
+                self._meet(shape, probes(shape, self.dtype or dtype, self.device or device))
+        self.form = self._forms[shape] = self._forms[shape]._replace(shape=shape)
+        return self.form
+
+    def _meet(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
+        examples = self._fitting(examples)
+        if self._original is None:
+            self._settle(shape, examples)
+            return
+        if forward_hooks(self._original):
+            self._take(examples)
+        checks = [self._held_against(self._original, examples), self._settle(shape, examples)]
+        if self.checks is None:
+            with torch.enable_grad():
+                self.checks, self.link, self.no_gradients = measured(self, examples, self.link, checks)
+        else:
+            refused = [check.detail for check in self.checks if check.verdict == "refused"]
+            self.no_gradients = refused[0] if refused else None
+        self._original = None
+
+    def _fitting(self, examples: torch.Tensor) -> torch.Tensor:
+        """Returns the examples, or the first alone where two of them do not fit into memory.
+
+        Raises:
+            OutOfMemory: One does not.
+        """  # noqa: DOC501 - other failures go on as they are
+        for count in (1, 2):
+            try:
+                self._run_copy(examples[:count])
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if count == 2:
+                    return examples[:1]
+                raise OutOfMemory(
+                    f"one image of {tuple(examples.shape[1:])} does not fit into memory; use smaller images, another"
+                    " device, or free what else runs there"
+                ) from error
+        return examples
+
+    def _take(self, examples: torch.Tensor | None = None) -> None:
+        """Copies the module and traces the copy; with examples, its hooks are settled."""
+        assert self._original is not None  # noqa: S101 - it goes once the network has run
+        self.copied: FrozenCopy = frozen_copy(self._original, () if examples is None else torch.split(examples, 1))
+        # Another copy, for tracing changes flags and rewriting changes what in-place modules do. Hooks that nobody
+        # has seen at work yet may do anything to what tracing hands them.
+        own = shared_copy(self.module)
+        try:
+            graph = traced(without_hooks(own) if examples is None else own)
+            rewritten = make_out_of_place(graph)
+        except NotTraceable as error:
+            self.form = _form(None, str(error))
+            return
+        rewrite_batch_norms(graph)
+        layers = named_layers(graph)
+        tolerate_layouts(graph)
+        names = {node.name: layer.name for node, layer in layers.items()}
+        self.form = _form(graph, None, layers, tuple(names.get(name, name) for name in rewritten))
+
+    def _held_against(self, original: nn.Module, examples: torch.Tensor) -> Check:
+        """Holds the copy against the module itself, in place and with its hooks.
+
+        Returns:
+            What was seen.
+
+        Raises:
+            NetworkError: The copy computes something else, or nothing finite.
+        """
+        with evaluating(original) as module:
+            expected = in_parts(lambda part: require_logits(_outputs(module, part.clone()), part), examples)
+        if not bool(expected.isfinite().any()):
+            raise NetworkError("the network's outputs for noise, a ramp and a flat image are not finite")
+        figure, bound = agreement(in_parts(self._run_copy, examples), expected)
+        if figure > bound and not self._is_random(examples):
+            raise NetworkError(
+                f"a frozen copy of {type(original).__name__} computes something else than the module itself (outputs"
+                f" differ by {figure:.0%}): hooks, computed weights or state that is no parameter or buffer are not"
+                " copied with it, or it has changed since. Make them part of the module"
+            )
+        return Check("same_function", figure, bound, "right", "")
+
+    def _settle(self, shape: tuple[int, ...], examples: torch.Tensor) -> Check:
+        """Notes what the network is for inputs of one size; gives its graph up where that computes something else.
+
+        Returns:
+            How the graph was seen to agree.
+        """
+        known = next((form for form in self._forms.values() if form.graph is not None), self.form)
+        expected = in_parts(self._run_copy, examples)
+        n_classes = expected.shape[1]
+        if known.graph is None:
+            self.form = self._forms[shape] = known._replace(n_classes=n_classes)
+            return Check("graph", None, None, "unknown", known.reason or "")
+        figure, bound = _graph_agreement(known.graph, examples, expected)
+        if figure > bound and not self._is_random(examples):
+            reason = f"for inputs of {shape} the traced graph gives other outputs than the module"
+            self.form = self._forms[shape] = _form(None, reason, n_classes=n_classes)
+            return Check("graph", figure, bound, "noted", reason)
+        seen = rows_first(known.graph, observed(known.graph, examples))
+        for node, one in seen.items():
+            node.meta["width"] = one.shape[0] if one.shape is not None and len(one.shape) == 1 else None
+        layers = named_layers(known.graph, seen)
+        self.form = self._forms[shape] = _form(known.graph, None, layers, known.in_place, n_classes)
+        return Check("graph", figure, bound, "right", "")
+
+    def _run_copy(self, inputs: torch.Tensor) -> torch.Tensor:
+        # In-place operations must not reach the caller's tensor, and views may need its ordinary layout.
+        own = inputs.clone(memory_format=torch.contiguous_format)
+        with StoredStatistics():
+            return require_logits(_outputs(self.module, own), inputs)
+
+    def _is_random(self, examples: torch.Tensor) -> bool:
+        """Returns whether the copy gives something else the second time, which is a finding of its own."""
+        one, other = (in_parts(self._run_copy, examples) for _ in range(2))
+        return not torch.equal(one, other)
+
+
+def _form(
+    graph: fx.GraphModule | None,
+    reason: str | None,
+    layers: dict[fx.Node, Layer] | None = None,
+    in_place: tuple[str, ...] = (),
+    n_classes: int | None = None,
+) -> Form:
+    layers = layers or {}
+    nodes = {layer.name: node for node, layer in layers.items()}
+    head = None if graph is None else linear_head(graph, layers)
+    return Form(graph, reason, MappingProxyType(layers), MappingProxyType(nodes), in_place, n_classes, head, None)
+
+
+def _graph_agreement(graph: fx.GraphModule, examples: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    try:
+        given = in_parts(graph.forward, examples)
+    except _FAILURES as error:
+        if is_out_of_memory(error):
+            raise
+        return float("inf"), 0.0
+    return agreement(given, expected)
+
+
+def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    try:
+        return forward(inputs)
+    except _FAILURES as error:
+        if is_out_of_memory(error):
+            raise
+        raise NetworkError(f"the network fails on inputs of shape {tuple(inputs.shape)}: {error}") from error
+
+
+def require_logits(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """Returns the outputs, which are a tensor ``(batch, classes)``.
+
+    Raises:
+        NetworkError: They are something else.
+    """
+    if not isinstance(outputs, torch.Tensor):
+        raise NetworkError(
+            f"the network returns a {type(outputs).__name__}, expected one tensor of logits; wrap the module in one"
+            " whose forward returns only them"
+        )
+    if outputs.dim() != 2 or outputs.shape[0] != inputs.shape[0]:
+        raise NetworkError(
+            f"the network returns shape {tuple(outputs.shape)} for a batch of {inputs.shape[0]}, expected"
+            f" ({inputs.shape[0]}, classes)"
+        )
+    return outputs
