@@ -28,5 +28,5 @@ def model_digest(spec: ModelSpec, weights_sha256: Sha256 | None = None) -> Sha25
         raise ValueError("the weights are a part of the body: give the digest of its file as weights_sha256")
     identity = spec.model_dump(mode="json", include={"architecture", "options", "preprocessing", "labels"})
     # A model without any is what it was before there were such.
-    identity |= spec.model_dump(mode="json", include={"backgrounds", "decomposed"}, exclude_defaults=True)
+    identity |= spec.model_dump(mode="json", include={"backgrounds", "decomposed", "link"}, exclude_defaults=True)
     return canonical_digest({**identity, "weights": {"sha256": sha256, "torchvision": spec.weights.torchvision}})

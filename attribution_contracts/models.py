@@ -18,6 +18,10 @@ Architecture = Annotated[
 Scalar = StrictBool | StrictInt | StrictFloat | Annotated[str, StringConstraints(max_length=200)]
 
 
+Link = Literal["softmax", "sigmoid", "none"]
+"""What makes probabilities of the outputs: softmax, a sigmoid of each, or nothing where they are probabilities."""
+
+
 class Preprocessing(Wire):
     """How an image becomes the network's input."""
 
@@ -85,6 +89,8 @@ class ModelSpec(Wire):
     """How an image becomes its input."""
     labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
     """Names of the classes in the order of the outputs; empty: classes have no names."""
+    link: Link | None = None
+    """What makes probabilities of the outputs; found out unless told. For classes that go together it is `sigmoid`."""
     decomposed: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
     """Features a class of a decomposed final layer, whose weights a fit or a retraining returned."""
     backgrounds: Annotated[
@@ -97,8 +103,6 @@ class ModelSpec(Wire):
         reserved = sorted({"weights", "weights_backbone", "pretrained", "progress"} & set(self.options))
         if reserved:
             raise ValueError(f"options may not set {', '.join(reserved)}: weights are given in `weights`")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must differ from each other, for classes are also chosen by name")
         return self
 
 
@@ -119,6 +123,21 @@ class MethodApplies(Wire):
     reason: str | None = None
 
 
+class MeasuredCheck(Wire):
+    """One thing that a worker found out about a model by running it."""
+
+    name: str
+    """For example `deterministic`, `rows`, `gradient`."""
+    figure: float | None
+    """What was measured; null where nothing could be, or it is no number."""
+    bound: float | None
+    """What the figure may be."""
+    verdict: Literal["right", "refused", "noted", "unknown"]
+    """`refused`: methods that depend on it do not apply; `noted`: let pass, but see `detail`."""
+    detail: str
+    """What it means and what to do, where there is something to say."""
+
+
 class ModelReport(Wire):
     """What a worker found when it built the network."""
 
@@ -131,6 +150,10 @@ class ModelReport(Wire):
     """That the final layer computes its scores from; null where there is none to decompose."""
     layers: list[LayerInfo]
     methods: dict[str, MethodApplies]
+    link: Link = "softmax"
+    """What makes probabilities of the outputs."""
+    checks: list[MeasuredCheck] = []
+    """What was measured, with its figures."""
     warnings: list[str] = []
 
 

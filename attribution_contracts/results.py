@@ -116,6 +116,8 @@ class Provenance(Wire):
     """The parameters after defaults were filled in."""
     backgrounds: dict[str, Sha256] = {}
     """Named sets of images that were compared with, and the digest of the list of each."""
+    checks_sha256: Sha256 | None = None
+    """Digest of what was measured of the model (`checks` of its report)."""
     seed: int
     torch: str | None
     device: str

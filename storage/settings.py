@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """Parameters and buffers that a worker keeps loaded, in bytes."""
     max_parameters: Annotated[int, Field(gt=0)] = 700_000_000
     """Largest network that may be registered, in parameters."""
+    check_bytes: Annotated[int, Field(gt=0)] = 4096 * MiB
+    """Memory that a model's check may take for what the network computes of images; larger images are refused."""
     device: Annotated[str, StringConstraints(pattern=r"^(?:auto|cpu|cuda(?::\d+)?)$")] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
     torch_threads: Annotated[int, Field(ge=1)] = 1

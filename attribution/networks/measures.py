@@ -17,7 +17,7 @@ Differences are relative to how much the outputs vary; in float64 where the netw
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Literal, NamedTuple, Protocol
 
@@ -27,11 +27,11 @@ from torch.func import functional_call
 
 from attribution.errors import NetworkError
 from attribution.memory import is_out_of_memory
+from attribution.networks.derivatives import Function, derivative_error, faulty_part, gradient_of
 from attribution.networks.link import Link, add_up_to_one, are_probabilities
 from attribution.networks.norms import StoredStatistics
 from attribution.networks.places import (
     RandomDraws,
-    calls_of_leaves,
     first_difference,
     line_of_error,
     values_by_place,
@@ -39,18 +39,11 @@ from attribution.networks.places import (
 
 Verdict = Literal["right", "refused", "noted", "unknown"]
 
-Function = Callable[[torch.Tensor], torch.Tensor]
-
 #: Weights of a network are doubled for a moment only where that takes no more than this.
 _TWIN_BYTES = 2**30
-_N_DIRECTIONS = 3
-#: Of a difference, in sizes of the image; in float64 and in fewer digits.
-_STEPS = {True: (1e-7, 1e-5, 1e-4, 1e-3, 1e-2), False: (3e-3, 1e-2, 3e-2)}
 #: Beyond the first two, where something random was called that seems to have no effect.
 _MORE_RUNS = 8
 _FAR = 1e3
-#: Where rounding amounts to more than this of a gradient, nothing can be said of it.
-_BLUR = 0.1
 #: With fewer digits than this a difference of outputs says nothing of a derivative.
 _COARSE = 1e-4
 
@@ -256,8 +249,8 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(outputs.shape[1], generator=generator, dtype=torch.float64).to(outputs)
     try:
-        exact = _gradient(twin.function, pair, weights)
-        own = _gradient(network.run, examples[:1], weights)
+        exact = gradient_of(twin.function, pair, weights)
+        own = gradient_of(network.run, examples[:1], weights)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -281,19 +274,8 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
 def _has_gradient_nearby(twin: _Twin, examples: torch.Tensor, weights: torch.Tensor) -> bool:
     """Returns whether there is a gradient at other points, where there is none at the first two: they may be flat."""
     points = torch.cat([examples, 0.1 * examples, -examples]).to(twin.dtype)
-    gradients = [_gradient(twin.function, point.unsqueeze(0), weights) for point in points]
+    gradients = [gradient_of(twin.function, point.unsqueeze(0), weights) for point in points]
     return any(gradient is not None and bool(gradient.any()) for gradient in gradients)
-
-
-def _gradient(function: Function, points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor | None:
-    """Returns the gradient of each row's weighted outputs, or nothing where the outputs have none."""
-    with torch.enable_grad():
-        points = points.detach().clone(memory_format=torch.preserve_format).requires_grad_()
-        outputs = function(points)
-        if not outputs.requires_grad:
-            return None
-        (found,) = torch.autograd.grad((outputs * weights.to(outputs)).sum(), points, materialize_grads=True)
-    return found
 
 
 def _why_no_gradient(network: Subject, examples: torch.Tensor, gradient: torch.Tensor | None) -> str:
@@ -328,7 +310,7 @@ def _held_against_differences(
         for layout in (torch.contiguous_format, torch.channels_last):
             for count in (1, 2):
                 points = examples[:count].to(dtype).contiguous(memory_format=layout)
-                gradient = _gradient(function, points, weights)
+                gradient = gradient_of(function, points, weights)
                 found.append(torch.zeros_like(start) if gradient is None else gradient[:1].to(twin.dtype))
         bound = 1e-2 if dtype == torch.float64 else 5e-2
         error = derivative_error(twin.function, start, weights, found, bound)
@@ -338,7 +320,7 @@ def _held_against_differences(
             )
             continue
         if error.exceeds(bound):
-            place = _faulty_part(network, examples[:1], bound)
+            place = faulty_part(network.module, examples[:1], bound)
             where = "" if place is None else f"; the first module whose own gradient is wrong is {place!r}"
             reason = (
                 "the gradient is not the derivative of the outputs: it differs from finite differences by"
@@ -349,85 +331,6 @@ def _held_against_differences(
         if worst.bound is None or error.error / bound > (worst.figure or 0.0) / worst.bound:
             worst = Check("gradient", error.error, bound + error.rounding, "right", "")
     return worst, None
-
-
-class DerivativeError(NamedTuple):
-    """How far gradients are from differences, and how far rounding alone may put them."""
-
-    error: float
-    rounding: float
-
-    def exceeds(self, bound: float) -> bool:
-        """Returns whether a gradient is wrong beyond a bound and what rounding explains."""
-        return self.error > bound + self.rounding
-
-    @property
-    def is_known(self) -> bool:
-        """Whether rounding leaves something to see."""
-        return self.rounding < _BLUR
-
-
-def derivative_error(
-    function: Function, start: torch.Tensor, weights: torch.Tensor, gradients: Sequence[torch.Tensor], bound: float
-) -> DerivativeError:
-    """Holds gradients at one point against differences: medians over directions, of the worst gradient.
-
-    Kinks of rectifiers are a direction; a fault is all of them. Steps are tried until one is within the bound: the
-    first is too small for what is computed in fewer digits inside, the last too large where a function bends.
-
-    Returns:
-        The first that is, or else the smallest error.
-    """
-    generator = torch.Generator().manual_seed(2)
-    shape = (_N_DIRECTIONS, *start.shape[1:])
-    directions = torch.randn(shape, generator=generator, dtype=torch.float64).to(start)
-    directions = directions / directions.flatten(1).norm(dim=1).view(-1, *[1] * (start.dim() - 1))
-    products = torch.stack([(directions * gradient).flatten(1).sum(1) for gradient in gradients])
-    tried = []
-    for step in _STEPS[start.dtype == torch.float64]:
-        length = step * (float(start.norm()) or 1.0)
-        slopes = []
-        for direction in directions:
-            with torch.no_grad():
-                ends = function(torch.cat([start + length * direction, start - length * direction]))
-            ahead, behind = (ends * weights.to(ends)).flatten(1).sum(1)
-            slopes.append((ahead - behind) / (2 * length))
-        differences = torch.stack(slopes).to(products)
-        scale = max(float(differences.abs().median()), float(products.abs().median()), torch.finfo(start.dtype).tiny)
-        size = float((ends * weights.to(ends)).abs().sum(1).max())
-        rounding = 10 * torch.finfo(ends.dtype).eps * size / (length * scale)
-        error = float(((products - differences).abs() / scale).median(dim=1).values.max())
-        tried.append(DerivativeError(error if math.isfinite(error) else math.inf, rounding))
-        if tried[-1].is_known and not tried[-1].exceeds(bound):
-            return tried[-1]
-    return min([one for one in tried if one.is_known] or tried)
-
-
-def _faulty_part(network: Subject, example: torch.Tensor, bound: float) -> str | None:
-    """Returns the first module without children whose own gradient is not its derivative."""
-    for path, part, args in calls_of_leaves(network.module, example):
-        if not args.is_floating_point():
-            continue
-        try:
-            if _is_faulty(part, args, bound):
-                return path
-        except (RuntimeError, TypeError, IndexError, ValueError):
-            continue  # it takes more than a tensor
-    return None
-
-
-def _is_faulty(part: nn.Module, args: torch.Tensor, bound: float) -> bool:
-    def function(points: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = part(points.clone())
-        return found
-
-    with torch.no_grad():
-        result = function(args)
-    weights = torch.randn(result.shape[1:], generator=torch.Generator().manual_seed(3)).to(result)
-    gradient = _gradient(function, args, weights)
-    given = torch.zeros_like(args) if gradient is None else gradient
-    found = derivative_error(function, args, weights, [given], bound)
-    return found.is_known and found.exceeds(bound)
 
 
 def _link(network: Subject, examples: torch.Tensor, told: Link | None) -> tuple[Link, Check]:
@@ -444,7 +347,7 @@ def _link(network: Subject, examples: torch.Tensor, told: Link | None) -> tuple[
         kind = "add up to one" if add_up_to_one(outputs) else "lie between 0 and 1"
         found, detail = "none", f"the outputs {kind}: they are probabilities already"
     if told is None or told == found:
-        verdict: Verdict = "right" if not detail or told == found else "noted"
+        verdict: Verdict = "noted" if are_likely and told is None else "right"
         return found, Check("link", None, None, verdict, detail and f"{found}: {detail}")
     detail = f"{told} as told; by the outputs it would be {found}" if are_likely or told == "none" else ""
     return told, Check("link", None, None, "noted" if detail else "right", detail)

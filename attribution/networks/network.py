@@ -40,7 +40,11 @@ class Network:
         checks: What was measured of the same weights before, by a report; nothing is measured again then but that the
             copy and its graph compute what the module does.
 
+        budget: Bytes that the measures may take for what the network computes; where they would take more they are
+            made on smaller images, if it takes those. Nothing: as many as they need.
+
     Raises:
+        OutOfMemory: Not even a pass of one image fits into the budget.
         NetworkError: The module cannot be copied, does not return logits, is random, or its rows meet.
         InvalidOption: ``output`` or ``link`` is none of the three.
 
@@ -62,13 +66,14 @@ class Network:
         output: Output = "logit",
         link: Link | None = None,
         checks: Sequence[Check] | None = None,
+        budget: int | None = None,
     ) -> None:
         """Copies, freezes, traces and measures the module."""
         require_choice(output, "output", get_args(Output))
         if link is not None:
             require_choice(link, "link", LINKS)
         self.output: Output = output
-        self._prepared = Prepared(module, link, checks)
+        self._prepared = Prepared(module, link, checks, budget)
         if input_shape is not None:
             self._prepared.meet(tuple(input_shape), self.dtype, self.device)
 

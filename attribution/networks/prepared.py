@@ -1,6 +1,7 @@
 """A module made ready to be explained: copied, traced, run on probes and measured; once for all that it explains."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import fx, nn
 from attribution.errors import NetworkError, OutOfMemory
 from attribution.memory import is_out_of_memory
 from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, shared_copy, unwrapped
+from attribution.networks.estimates import activation_bytes
 from attribution.networks.graph import NotTraceable, tolerate_layouts, traced
 from attribution.networks.heads import LinearHead, linear_head
 from attribution.networks.hooks import forward_hooks, without_hooks
@@ -20,8 +22,17 @@ from attribution.networks.measures import Check, agreement, in_parts, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
 from attribution.networks.probes import probes
 
+#: What the measures take, and what a forward and backward pass takes, of what a forward pass of one image computes.
+_MEASURES, _ONE_PASS = 6, 2
+#: Sides of smaller images are a multiple of this, which pools and windows like.
+_MULTIPLE = 32
+
 #: What a forward pass raises over inputs or weights that do not fit it.
 _FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+class NetworkRefuses(NetworkError):
+    """The network fails on inputs of a shape."""
 
 
 class Form(NamedTuple):
@@ -50,8 +61,11 @@ class Prepared:
         no_gradients: Why there are no gradients to explain with.
     """
 
-    def __init__(self, module: nn.Module, link: Link | None, checks: Sequence[Check] | None) -> None:
+    def __init__(
+        self, module: nn.Module, link: Link | None, checks: Sequence[Check] | None, budget: int | None
+    ) -> None:
         """Copies and traces a module; nothing of it is run yet."""
+        self._budget = budget
         # Kept until it has run, for what its hooks do and what it computes is seen by running it.
         self._original: nn.Module | None = unwrapped(module)
         self._forms: dict[tuple[int, ...], Form] = {}
@@ -92,9 +106,39 @@ class Prepared:
         if shape not in self._forms:
             # Gradients need ordinary tensors, also where the caller is in inference mode.
             with torch.inference_mode(False), torch.no_grad():
-                self._meet(shape, probes(shape, self.dtype or dtype, self.device or device))
+                dtype, device = self.dtype or dtype, self.device or device
+                n_examples = self._meet_smaller(shape, dtype, device)
+                self._meet(shape, probes(shape, dtype, device)[:n_examples])
         self.form = self._forms[shape] = self._forms[shape]._replace(shape=shape)
         return self.form
+
+    def _meet_smaller(
+        self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None
+    ) -> int | None:
+        """Measures the network on smaller images where it takes them and the measures do not fit into the budget.
+
+        Returns:
+            How many examples of the shape itself to run; nothing for all of them.
+
+        Raises:
+            OutOfMemory: Not even a pass of one image fits.
+        """
+        if self._budget is None or self._original is None:
+            return None
+        needed = activation_bytes(self.module, shape)
+        if needed is None or _MEASURES * needed <= self._budget:
+            return None
+        if _ONE_PASS * needed > self._budget:
+            raise OutOfMemory(
+                f"a pass of one image of {tuple(shape)} computes {needed / 2**30:.1f} GiB and needs about"
+                f" {_ONE_PASS * needed / 2**30:.1f}, allowed are {self._budget / 2**30:.1f}: use a smaller size, or"
+                " allow more"
+            )
+        scale = (self._budget / (_MEASURES * needed)) ** 0.5
+        smaller = (shape[0], *(max(1, int(side * scale) // _MULTIPLE * _MULTIPLE) for side in shape[1:]))
+        with suppress(NetworkRefuses):
+            self._meet(smaller, probes(smaller, dtype, device))
+        return 1
 
     def _meet(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
         examples = self._fitting(examples)
@@ -238,7 +282,7 @@ def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tens
     except _FAILURES as error:
         if is_out_of_memory(error):
             raise
-        raise NetworkError(f"the network fails on inputs of shape {tuple(inputs.shape)}: {error}") from error
+        raise NetworkRefuses(f"the network fails on inputs of shape {tuple(inputs.shape)}: {error}") from error
 
 
 def require_logits(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

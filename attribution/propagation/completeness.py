@@ -11,7 +11,7 @@ from torch import fx
 from attribution.errors import NetworkError
 from attribution.networks.network import Network
 from attribution.networks.probes import probes
-from attribution.propagation.rescale import RULES, rescale_pass
+from attribution.propagation import rescale
 from attribution.propagation.rule_pass import require_rules
 
 #: Each graph's gap as a share of the change, found once.
@@ -24,7 +24,7 @@ def require_rescale(network: Network) -> fx.GraphModule:
     Raises:
         NetworkError: It does not.
     """  # noqa: DOC502 - the checks that it calls raise
-    graph = require_rules(network, RULES, "deeplift")
+    graph = require_rules(network, rescale.RULES, "deeplift")
     require_complete(network, graph, "deeplift")
     return graph
 
@@ -55,7 +55,7 @@ def _gap(network: Network, graph: fx.GraphModule) -> float:
     point, _, reference = torch.split(probes(network.input_shape, network.dtype, network.device), 1)
     with torch.inference_mode(False), torch.enable_grad():
         point = point.requires_grad_()
-        outputs = rescale_pass(graph, reference)(point)
+        outputs = rescale.rescale_pass(graph, reference)(point)
         generator = torch.Generator().manual_seed(0)
         weights = torch.randn(outputs.shape[1], generator=generator, dtype=torch.float64).to(outputs)
         (multipliers,) = torch.autograd.grad((outputs * weights).sum(), point, materialize_grads=True)

@@ -65,6 +65,14 @@ def report_of(engine: Engine, tenant: str, name: str, version: str) -> ModelRepo
     return None if report is None else ModelReport.model_validate(report)
 
 
+def report_by_digest(engine: Engine, tenant: str, digest: str) -> ModelReport | None:
+    """What was found of any version with this digest that is ready."""
+    mine = and_(models.c.tenant == tenant, models.c.sha256 == digest, models.c.state == ModelState.READY)
+    with reading(engine) as connection:
+        report = connection.execute(select(models.c.report).where(mine).limit(1)).scalar()
+    return None if report is None else ModelReport.model_validate(report)
+
+
 def accept(connection: Connection, tenant: str, check_job: str, report: ModelReport) -> None:
     """Makes the version that the job checked ready; part of the transaction that finishes the job."""
     _REGISTRY.accept(connection, tenant, check_job, report)

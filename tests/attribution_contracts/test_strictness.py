@@ -159,7 +159,6 @@ def test_a_wrong_self_test(body: dict, expected: str) -> None:
         (spec(weights={}), "exactly one of sha256, part, torchvision; given: none"),
         (spec(weights={"sha256": DIGEST, "part": "a"}), "given: sha256, part"),
         (spec(weights={"torchvision": "../x"}), "torchvision: String should match"),
-        (spec(labels=["a", "a"]), "labels must differ"),
         (spec(preprocessing={"size": [0, 28]}), "two numbers from 1 to 4096"),
         (spec(preprocessing={"size": [28]}), "preprocessing/size"),
         (spec(preprocessing={"size": [28, 28], "resize": 20}), "resize (20) must be at least"),

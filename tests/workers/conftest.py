@@ -1,6 +1,8 @@
 """A worker's context over a real ledger, store and broker, and jobs put into its hands."""
 
+import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +23,8 @@ from attribution_contracts.results import Result
 from attribution_contracts.states import JobKind
 from storage.artifacts.store import ArtifactStore
 from storage.broker.queue import Queue, celery_app
-from storage.ledger.claims import claim
+from storage.database import open_database
+from storage.ledger.claims import Succeeded, claim, finish
 from storage.ledger.jobs import find, result_of, submit
 from storage.ledger.records import Claim, NewJob
 from storage.operator_config import OperatorConfig
@@ -31,6 +34,7 @@ from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE, png
 from workers.context import WorkerContext
 from workers.jobs.procedure import run_jobs
+from workers.kinds.check import accept
 
 
 @pytest.fixture
@@ -80,28 +84,53 @@ def job_now(engine: Engine) -> Callable[[Claim], Job]:
     return look
 
 
-@pytest.fixture
-def classifier(context):
-    """A small ResNet with random weights, registered and ready."""
+LABELS = ["north", "east", "south", "west"]
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory, migrated_ledger, broker):
+    """A small ResNet with random weights, and what a worker's check finds of it: made once, for it takes a second."""
     torch.manual_seed(0)
     module = cifar_resnet(20, num_classes=4).eval()
-    weights = context.store.put(save({name: tensor.contiguous() for name, tensor in module.state_dict().items()}))
+    weights = save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+    settings = Settings(data_dir=tmp_path_factory.mktemp("checked"), broker_url=SecretStr(broker))
+    shutil.copy(migrated_ledger, settings.resolved_data_dir / "ledger.sqlite")
+    engine, store = open_database(settings.resolved_database_url), ArtifactStore(settings.resolved_artifact_url)
+    queue = Queue(celery_app(broker, settings))
+    context = WorkerContext(settings, engine, store, queue, OperatorConfig(), name="worker that checks")
     spec = ModelSpec(
         name="tiny",
         architecture="cifar_resnet20",
         options={"num_classes": 4},
-        weights=Weights(sha256=weights),
+        weights=Weights(sha256=store.put(weights)),
         preprocessing=Preprocessing(size=(SIDE, SIDE), mean=[0.5], std=[0.25]),
-        labels=["north", "east", "south", "west"],
+        labels=LABELS,
     )
-    digest = model_digest(spec)
     check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
+    register(engine, DEFAULT_TENANT, spec, model_digest(spec), check)
+    run_jobs(context, claim(engine, context.name, limit=1, lease_s=30.0))
+    assert find_model(engine, DEFAULT_TENANT, "tiny").state == "ready"
+    body = result_of(engine, DEFAULT_TENANT, check.id)
+    queue.close()
+    engine.dispose()
     network = attribution.Network(module, (3, SIDE, SIDE))
+    return SimpleNamespace(spec=spec, network=network, weights=weights, body=body)
+
+
+@pytest.fixture
+def classifier(context, checked):
+    """The same, registered and ready."""
+    spec, digest = checked.spec, model_digest(checked.spec)
+    assert context.store.put(checked.weights) == spec.weights.sha256
+    check = NewJob(kind=JobKind.CHECK, request=spec.model_dump(mode="json"))
     register(context.engine, DEFAULT_TENANT, spec, digest, check)
-    run_jobs(context, claim(context.engine, context.name, limit=1, lease_s=30.0))
+    [claimed] = claim(context.engine, context.name, limit=1, lease_s=30.0)
+    outcome = Succeeded(checked.body)
+    accepting = partial(accept, claimed=claimed, outcome=outcome)
+    assert finish(context.engine, claimed, outcome, also=accepting).accepted
     assert find_model(context.engine, DEFAULT_TENANT, "tiny").state == "ready"
     identity = ModelIdentity(name="tiny", version="1", sha256=digest)
-    return SimpleNamespace(spec=spec, network=network, identity=identity)
+    return SimpleNamespace(spec=spec, network=checked.network, identity=identity)
 
 
 @pytest.fixture

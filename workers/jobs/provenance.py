@@ -36,6 +36,7 @@ def provenance(
     version: int,
     parameters: dict[str, Any],
     backgrounds: dict[str, str] | None = None,
+    checks_sha256: str | None = None,
     seconds: dict[str, float],
 ) -> Provenance:
     """The provenance of a result of this worker."""
@@ -47,6 +48,7 @@ def provenance(
         method_version=version,
         parameters=parameters,
         backgrounds=backgrounds or {},
+        checks_sha256=checks_sha256,
         seed=claimed.seed,
         torch=torch.__version__,
         device=_device_name(context.models.device),

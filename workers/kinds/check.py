@@ -3,8 +3,12 @@
 import gc
 import time
 
+import torch
 from sqlalchemy import Connection
 
+from attribution import Network
+from attribution.networks.measures import agreement
+from attribution.networks.probes import probes
 from attribution_contracts.models import ModelReport, ModelSpec
 from attribution_contracts.results import Counts, Result
 from storage.ledger.claims import Outcome, Succeeded
@@ -13,8 +17,9 @@ from storage.registry import models
 from workers.context import WorkerContext
 from workers.jobs.provenance import provenance
 from workers.jobs.tracking import Tracker
-from workers.models.inputs import build_network
+from workers.models.inputs import loaded_weights, network_of
 from workers.models.report import report_on
+from workers.problems import InvalidModel
 
 
 def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
@@ -37,10 +42,30 @@ def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Out
 
 
 def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelReport:
-    tracker.report(0, 2, "loading")
-    network = build_network(context, spec)
-    tracker.report(1, 2, "running")
-    return report_on(network, spec)
+    tracker.report(0, 3, "loading")
+    loaded = loaded_weights(context, spec)
+    tracker.report(1, 3, "measuring")
+    network = network_of(context, spec, loaded.module)
+    if spec.architecture.startswith("factory:"):
+        _require_repeatable(context, spec, network)
+    tracker.report(2, 3, "trying the methods")
+    return report_on(network, spec, loaded.taken)
+
+
+def _require_repeatable(context: WorkerContext, spec: ModelSpec, network: Network) -> None:
+    """Refuses a factory whose network is another one each time that it is built and given the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)  # another state than the first time, as after every restart of a worker
+        again = loaded_weights(context, spec).module
+    examples = probes((spec.preprocessing.channels, *spec.preprocessing.size), network.dtype, context.models.device)[:1]
+    with torch.no_grad():
+        difference, bound = agreement(again(examples.clone()), network.logits(examples))
+    if difference > bound:
+        raise InvalidModel(
+            f"{spec.architecture} builds another network each time: with the same weights its outputs differ by "
+            f"{difference:.0%}. Something that it computes with is drawn when it is built and is not in the weights "
+            "file: make it a parameter or a buffer"
+        )
 
 
 def accept(connection: Connection, claimed: Claim, outcome: Outcome) -> None:

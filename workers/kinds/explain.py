@@ -11,6 +11,8 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.errors import AttributionError, OutOfMemory
+from attribution.networks.link import probabilities
+from attribution.passes.outputs import predicted
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.figures.occlusion import OcclusionCurve
@@ -135,7 +137,7 @@ def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
 
 def _predicted(job: Running, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
     """The rows whose logits are finite, with those; the others are refused."""
-    logits = job.loaded.network.logits(stacked(rows)).detach()
+    logits = predicted(job.loaded.network, stacked(rows))
     finite = logits.isfinite().all(1).tolist()
     for row, is_finite in zip(rows, finite, strict=True):
         if not is_finite:
@@ -169,13 +171,13 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
     job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
     kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
-    outputs, logits = network.explained(logits).cpu(), logits.cpu()
-    labels = job.loaded.spec.labels
+    likely, outputs = probabilities(logits, network.link).cpu(), network.explained(logits).cpu()
+    logits, labels = logits.cpu(), job.loaded.spec.labels
     for position, row in enumerate(rows):
         job.done.append(
             Done(
                 row,
-                class_scores(logits[position], labels),
+                class_scores(logits[position], likely[position], labels),
                 target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
                 explained.figures[position],
                 list(_maps(method, kept, row, position)),
@@ -255,6 +257,7 @@ def _result(job: Running, drawn: Drawn) -> Result:
             version=params.version,
             parameters=params.model_dump(mode="json"),
             backgrounds=_backgrounds(job),
+            checks_sha256=job.loaded.checks_sha256,
             seconds=job.clock.seconds,
         ),
     )

@@ -123,6 +123,7 @@ def _result(work: Work, drawn: Drawn, details: dict[str, Any], clock: Stopwatch)
             method=job.task.method,
             version=VERSION,
             parameters={"task": job.task.model_dump(mode="json"), "dataset": job.dataset.sha256},
+            checks_sha256=work.loaded.checks_sha256,
             seconds=clock.seconds,
         ),
     )

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
+from attribution_contracts.parameters.base import MethodParams
 from workers.methods.baselines import Row
 
 OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
@@ -82,7 +83,9 @@ class Explained(NamedTuple):
 class Method(NamedTuple):
     """One row of the table of methods."""
 
-    params: type
+    params: type[MethodParams]
     run: Callable[[Call], Explained]
     outputs: dict[str, OutputKind]
     """How each output is drawn."""
+    trial: Mapping[str, Any] = MappingProxyType({})
+    """Parameters of the small call that shows whether the method applies to a model; the defaults unless told."""

@@ -10,9 +10,8 @@ from attribution_contracts.targets import Target, TargetClasses, TargetTopK
 TOP = 5
 
 
-def class_scores(logits: Tensor, labels: list[str]) -> list[ClassScore]:
-    """The most probable classes of one image from its logits `(classes,)`."""
-    probabilities = logits.softmax(0)
+def class_scores(logits: Tensor, probabilities: Tensor, labels: list[str]) -> list[ClassScore]:
+    """The most probable classes of one image from its logits and their probabilities, both `(classes,)`."""
     top = probabilities.topk(min(TOP, len(logits)))
     return [
         ClassScore(

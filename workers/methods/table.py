@@ -17,12 +17,16 @@ METHODS: dict[str, Method] = {
         outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
     ),
     "integrated_gradients": Method(
-        params=IntegratedGradientsParams, run=integrated_gradients, outputs={"attributions": "signed"}
+        params=IntegratedGradientsParams,
+        run=integrated_gradients,
+        outputs={"attributions": "signed"},
+        trial={"n_steps": 2},
     ),
     "layer_shapley": Method(
         params=LayerShapleyParams,
         run=layer_shapley,
         outputs={"layer_map": "per_layer", "layer_values": "values"},
+        trial={"n_steps": 2, "top": 1},
     ),
     "multiclass_importance": Method(
         params=MulticlassImportanceParams,
@@ -36,6 +40,7 @@ METHODS: dict[str, Method] = {
             "standard_error": "magnitude",
             "pixel_covariation": "signed",
         },
+        trial={"mode": "importance"},
     ),
 }
 """Every method that explains images, by its id on the wire."""

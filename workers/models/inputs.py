@@ -5,22 +5,26 @@ from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from attribution import Network
+from attribution.errors import OutOfMemory
+from attribution.networks.measures import Check
+from attribution_contracts.digests import canonical_digest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import InputImage, JobRequest
-from attribution_contracts.models import ModelSpec
+from attribution_contracts.models import ModelReport, ModelSpec
 from attribution_contracts.problems import Problem
 from storage.ledger.records import Claim
-from storage.registry.models import spec_by_digest
+from storage.registry.models import report_by_digest, spec_by_digest
 from workers.context import WorkerContext
 from workers.errors import problem_of
 from workers.images.decoding import decode
 from workers.images.preprocessing import Prepared, preprocess
 from workers.methods.baselines import Row
-from workers.models.loading import load
+from workers.models.loading import LoadedModule, load_module
+from workers.models.report import checks_of
 from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem
 
 
@@ -29,6 +33,11 @@ class Loaded(NamedTuple):
 
     network: Network
     spec: ModelSpec
+
+    @property
+    def checks_sha256(self) -> str:
+        """The digest of what was measured of it."""
+        return canonical_digest([check.model_dump(mode="json") for check in checks_of(self.network)])
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -53,23 +62,50 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
         InvalidModel: It is registered no longer, or its weights are gone.
     """
     assert claimed.model is not None  # noqa: S101 - the gateway pins every explanation
-    spec = spec_by_digest(context.engine, claimed.tenant, claimed.model.sha256)
+    digest = claimed.model.sha256
+    spec = spec_by_digest(context.engine, claimed.tenant, digest)
     if spec is None:
         raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} is registered no longer")
-    return Loaded(context.models.get(claimed.model.sha256, lambda: build_network(context, spec)), spec)
+    report = report_by_digest(context.engine, claimed.tenant, digest)
+    return Loaded(context.models.get(digest, lambda: build_network(context, spec, report)), spec)
 
 
-def build_network(context: WorkerContext, spec: ModelSpec) -> Network:
-    """Builds the network of a specification and loads its weights."""
+def build_network(context: WorkerContext, spec: ModelSpec, report: ModelReport | None = None) -> Network:
+    """Builds the network of a specification and loads its weights; measures it where no report has done so."""
+    return network_of(context, spec, loaded_weights(context, spec).module, report)
+
+
+def network_of(
+    context: WorkerContext, spec: ModelSpec, module: nn.Module, report: ModelReport | None = None
+) -> Network:
+    """The network of a module with its weights.
+
+    Raises:
+        InvalidModel: A pass of one image takes more memory than the operator allows.
+    """
+    was_measured = report is not None and report.checks
+    checks = [Check(**check.model_dump()) for check in report.checks] if report is not None and was_measured else None
+    shape = (spec.preprocessing.channels, *spec.preprocessing.size)
+    link = report.link if report is not None and was_measured else spec.link
+    try:
+        return Network(module, shape, link=link, checks=checks, budget=context.settings.check_bytes)
+    except OutOfMemory as error:
+        raise InvalidModel(str(error)) from error
+
+
+def loaded_weights(context: WorkerContext, spec: ModelSpec) -> LoadedModule:
+    """Builds the architecture of a specification and loads its weights.
+
+    Raises:
+        InvalidModel: The weights are not in the store, or not those of the architecture.
+    """
     limit, device = context.settings.max_parameters, context.models.device
     if spec.weights.sha256 is None:
-        module = load(spec, None, context.config.factories, max_parameters=limit, device=device)
-    else:
-        if not context.store.has(spec.weights.sha256):
-            raise InvalidModel(f"the weights {spec.weights.sha256} are not in the artefact store: upload them again")
-        with context.store.local_path(spec.weights.sha256) as path:
-            module = load(spec, path, context.config.factories, max_parameters=limit, device=device)
-    return Network(module, input_shape=(spec.preprocessing.channels, *spec.preprocessing.size))
+        return load_module(spec, None, context.config.factories, max_parameters=limit, device=device)
+    if not context.store.has(spec.weights.sha256):
+        raise InvalidModel(f"the weights {spec.weights.sha256} are not in the artefact store: upload them again")
+    with context.store.local_path(spec.weights.sha256) as path:
+        return load_module(spec, path, context.config.factories, max_parameters=limit, device=device)
 
 
 def prepare(

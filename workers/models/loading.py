@@ -1,6 +1,7 @@
 """From a specification and its weights to a classifier, and the report on one."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +14,16 @@ from workers.models.torchvision_weights import with_own_weights
 from workers.models.weights import load_into
 from workers.problems import InvalidModel
 
+_TOLD_BY_NAME = {"googlenet": "transform_input", "inception_v3": "transform_input"}
+"""Networks of torchvision with an option that is no tensor and that its own weights switch on when they are named."""
+
+
+class LoadedModule(NamedTuple):
+    """A network with its weights, and what was taken that is not quite what the architecture has."""
+
+    module: nn.Module
+    taken: list[str]
+
 
 def load(
     spec: ModelSpec,
@@ -22,7 +33,19 @@ def load(
     max_parameters: int = MAX_PARAMETERS,
     device: torch.device | str = "cpu",
 ) -> nn.Module:
-    """The classifier in evaluation mode and float32, its parameters frozen.
+    """The network alone: see `load_module`."""
+    return load_module(spec, weights_path, factories, max_parameters=max_parameters, device=device).module
+
+
+def load_module(
+    spec: ModelSpec,
+    weights_path: Path | None,
+    factories: Factories,
+    *,
+    max_parameters: int = MAX_PARAMETERS,
+    device: torch.device | str = "cpu",
+) -> LoadedModule:
+    """The network in evaluation mode and float32, its parameters frozen.
 
     Args:
         spec: What was registered.
@@ -34,7 +57,7 @@ def load(
     Raises:
         InvalidModel: The specification or the file is wrong; the message names every mismatch.
     """
-    module, width = build(spec, factories, max_parameters=max_parameters), 0
+    module, width, taken = build(spec, factories, max_parameters=max_parameters), 0, list[str]()
     if spec.decomposed is not None:
         module, width = _decomposed(module, spec)
     if spec.weights.torchvision is not None:
@@ -42,10 +65,22 @@ def load(
     elif weights_path is None:
         raise InvalidModel("the model has no weights file: send one in safetensors format")
     else:
-        load_into(module, weights_path, sha256=spec.weights.sha256)
+        _require_told(spec)
+        taken = load_into(module, weights_path, sha256=spec.weights.sha256)
     if spec.decomposed is not None:
         module = _dense(module, width)
-    return module.to(device, torch.float32).eval().requires_grad_(False)
+    return LoadedModule(module.to(device, torch.float32).eval().requires_grad_(False), taken)
+
+
+def _require_told(spec: ModelSpec) -> None:
+    """Refuses a file of weights that means one of two networks, where nobody said which."""
+    option = _TOLD_BY_NAME.get(spec.architecture.removeprefix("torchvision:"))
+    if option is not None and option not in spec.options:
+        raise InvalidModel(
+            f"a weights file of {spec.architecture} does not tell whether {option} was on, and the network computes"
+            " something else without it: it is on where torchvision's weights are named, and off where the builder gets"
+            f" none; say so in the options, {option}=true or {option}=false"
+        )
 
 
 def _decomposed(module: nn.Module, spec: ModelSpec) -> tuple[nn.Module, int]:

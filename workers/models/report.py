@@ -1,25 +1,44 @@
 """What is reported of a network before anything is explained."""
 
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
 import torch
 from PIL import Image
 
-from attribution import applicable_methods
 from attribution.final_layer.layer import FinalLayer
 from attribution.networks.network import Network
-from attribution_contracts.models import LayerInfo, MethodApplies, ModelReport, ModelSpec
+from attribution_contracts.models import (
+    LayerInfo,
+    MeasuredCheck,
+    MethodApplies,
+    ModelReport,
+    ModelSpec,
+    Preprocessing,
+)
 from workers.images.preprocessing import preprocess
+from workers.models.trials import tried
 from workers.problems import InvalidModel
 
+_UNLIKELY = 1.5
+"""A mean or deviation of values in [0, 1] from here on was meant for values in [0, 255]."""
 
-def report_on(network: Network, spec: ModelSpec) -> ModelReport:
-    """Runs one mid-grey image through a network and reports its classes, its layers and the methods that apply.
+
+def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> ModelReport:
+    """Runs a mid-grey image through a network, tries every method on it, and reports what was found.
+
+    Args:
+        network: One that has met images of the specification's size.
+        spec: What was registered.
+        taken: What was taken of the weights file that is not quite what the architecture has.
 
     Raises:
         InvalidModel: The outputs are not finite, or the labels are not as many as the classes.
     """
     inputs = _grey_image(spec)
     classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
-    found, methods = network.report(), applicable_methods(network)
+    methods, found = tried(network, spec), network.report()
     return ModelReport(
         classes=classes,
         input_shape=list(inputs.shape[1:]),
@@ -34,8 +53,40 @@ def report_on(network: Network, spec: ModelSpec) -> ModelReport:
             for layer in found.layers
         ],
         methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in methods.items()},
-        warnings=list(found.warnings),
+        link=network.link,
+        checks=checks_of(network),
+        warnings=[*taken, *_odd_units(spec.preprocessing), *_repeated(spec.labels), *found.warnings],
     )
+
+
+def checks_of(network: Network) -> list[MeasuredCheck]:
+    """What was measured of a network, as reports have it."""
+    return [
+        MeasuredCheck(**(check._asdict() | {name: _finite(getattr(check, name)) for name in ("figure", "bound")}))
+        for check in network.report().checks
+    ]
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _odd_units(preprocessing: Preprocessing) -> Iterator[str]:
+    for name in ("mean", "std"):
+        given = getattr(preprocessing, name)
+        if any(value >= _UNLIKELY for value in given):
+            yield (
+                f"{name} {given} looks as if it were meant for pixels in 0..255; here they are divided by 255 before "
+                f"{name} is used: divide {name} by 255 as well, or the network sees something else than in training"
+            )
+
+
+def _repeated(labels: Sequence[str]) -> Iterator[str]:
+    counts = Counter(labels)
+    twice = {label: [at for at, one in enumerate(labels) if one == label] for label in labels if counts[label] > 1}
+    if twice:
+        shown = "; ".join(f"{label!r} is {' and '.join(map(str, places))}" for label, places in list(twice.items())[:5])
+        yield f"{len(twice)} labels name several classes ({shown}): choose those by index"
 
 
 def _grey_image(spec: ModelSpec) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Weights files: compared with the architecture before a tensor is read, and never executed."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,20 +36,37 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
 
 
-def load_into(module: nn.Module, path: Path, *, sha256: Sha256 | None = None, max_bytes: int = MAX_BYTES) -> None:
+def load_into(module: nn.Module, path: Path, *, sha256: Sha256 | None = None, max_bytes: int = MAX_BYTES) -> list[str]:
     """Gives the module the weights of a safetensors file, as float32.
+
+    A prefix that all names of the file share (`module.` of `DataParallel`, `_orig_mod.` of `torch.compile`, `model.` of
+    a training framework) is taken off where the rest fits; a tensor that the module uses under several names may come
+    under any of them.
+
+    Returns:
+        What was taken that is not quite what the architecture has, in words.
 
     Raises:
         InvalidModel: The file is not what it should be; the module is then as it was.
     """
-    require_matching(path, module, max_bytes=max_bytes)
+    prefix = require_matching(path, module, max_bytes=max_bytes)
     if sha256 is not None:
         _require_digest(path, sha256)
-    module.load_state_dict(_read(path, module), strict=False, assign=True)
+    found, shared = _read(path, module, prefix), _shared_names(module)
+    taken = [f"the prefix {prefix!r} of all names in the weights file was taken off"] if prefix else []
+    missing = {name: next(iter(shared[name] & found.keys())) for name in shared if name not in found}
+    _require_alike(found, shared)
+    if missing:
+        taken.append(f"tensors that the network shares came once: {_listed(missing)}")
+    module.load_state_dict(found | {name: found[twin] for name, twin in missing.items()}, strict=False, assign=True)
+    return taken
 
 
-def require_matching(path: Path, module: nn.Module, *, max_bytes: int = MAX_BYTES) -> None:
+def require_matching(path: Path, module: nn.Module, *, max_bytes: int = MAX_BYTES) -> str:
     """Compares the header of a safetensors file with the parameters and buffers of a module, which may be on `meta`.
+
+    Returns:
+        What all names in the file begin with, that the module's do not.
 
     Raises:
         InvalidModel: The file is too large, of another format or broken, or its tensors are not the module's.
@@ -59,9 +76,52 @@ def require_matching(path: Path, module: nn.Module, *, max_bytes: int = MAX_BYTE
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
         found = {name: Tensor(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    differences = list(_differences(expected, found))
-    if differences:
-        raise InvalidModel(f"the weights are not those of the architecture: {'; '.join(differences)}")
+    shared = _shared_names(module)
+    differences: list[str] = []
+    for prefix in _prefixes(found):
+        bare = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+        given = bare | {name: expected[name] for name in shared if shared[name] & bare.keys()}
+        fewer = list(_differences(expected, given | bare))
+        if not fewer:
+            return prefix
+        differences = differences or fewer
+    raise InvalidModel(f"the weights are not those of the architecture: {'; '.join(differences)}")
+
+
+def _prefixes(names: Iterable[str]) -> Iterator[str]:
+    """Nothing, and then every prefix of whole steps that all names share."""
+    yield ""
+    steps = [name.split(".")[:-1] for name in names]
+    for count in range(1, min(map(len, steps), default=0) + 1):
+        if len({tuple(one[:count]) for one in steps}) > 1:
+            return
+        yield ".".join(steps[0][:count]) + "."
+
+
+def _shared_names(module: nn.Module) -> dict[str, set[str]]:
+    """For each name of a tensor that a module has under several names, all of them."""
+    by_tensor: dict[int, set[str]] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        by_tensor.setdefault(id(tensor), set()).add(name)
+    return {name: names for names in by_tensor.values() if len(names) > 1 for name in names}
+
+
+def _require_alike(found: Mapping[str, torch.Tensor], shared: Mapping[str, set[str]]) -> None:
+    """Refuses different values for a tensor that the network has but once."""
+    for names in shared.values():
+        first, *others = sorted(names & found.keys())
+        for other in others:
+            if not torch.equal(found[first], found[other]):
+                raise InvalidModel(
+                    f"the architecture uses one tensor as {first} and {other}, but the weights file has different"
+                    " values for them: is it of another architecture?"
+                )
+
+
+def _listed(missing: Mapping[str, str]) -> str:
+    names = [f"{name} is {twin}" for name, twin in sorted(missing.items())]
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _require_format(path: Path, max_bytes: int) -> None:
@@ -134,13 +194,13 @@ def _phrase(kind: str, items: Iterable[str]) -> Iterator[str]:
         yield f"{len(ordered)} {kind} ({', '.join(ordered[:SHOWN])}{more})"
 
 
-def _read(path: Path, module: nn.Module) -> dict[str, torch.Tensor]:
+def _read(path: Path, module: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
     expected = module.state_dict()
     with _opened(path) as file:
         # The copy leaves the memory map of the file behind.
         return {
-            name: _finite(name, file.get_tensor(name).to(expected[name].dtype, copy=True))
-            for name in file.keys()  # noqa: SIM118 - not a dictionary
+            name: _finite(name, file.get_tensor(prefix + name).to(expected[name].dtype, copy=True))
+            for name in (given.removeprefix(prefix) for given in file.keys())  # noqa: SIM118 - not a dictionary
         }
 
 

@@ -6,6 +6,7 @@ from functools import reduce
 import torch
 
 from attribution import Evaluation, ablate, evaluate
+from attribution.data_sets.batches import over_batches
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
 from attribution_contracts.tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
@@ -65,17 +66,25 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
 
 
 def _of_network(work: Work, shard: Shard, precision: Precision) -> Evaluation:
-    network, done, total = work.loaded.network, 0, shard.stop - shard.start
+    network = work.loaded.network
     try:
         final = FinalLayer(network, precision)
     except NetworkError:
         final = None  # one that cannot be decomposed, but judged all the same
     found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for inputs, labels in work.batches(shard):
+
+    def judge(inputs: torch.Tensor, labels: torch.Tensor) -> None:
         logits = network.logits(inputs).detach() if final is None else final.run(inputs)[1]
-        found.append((logits.argmax(1).cpu(), labels))
-        done += len(labels)
-        work.tracker.report(done, total, "evaluating")
+        found.append((logits.argmax(1).cpu(), labels.cpu()))
+
+    over_batches(
+        network,
+        work.batches(shard),
+        judge,
+        n_images=shard.stop - shard.start,
+        chunk_size=None,
+        progress=work.progress("evaluating"),
+    )
     predicted, labels = (torch.cat(column) for column in zip(*found, strict=True))
     n_classes = network.n_classes or 0
     right = torch.bincount(labels[predicted == labels], minlength=n_classes)

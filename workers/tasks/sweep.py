@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load, save
 
 from attribution import FeatureHistogram, Sweep
+from attribution.data_sets.batches import over_batches
 from attribution.decomposition.sweep import Trial
 from attribution.final_layer.layer import FinalLayer
 from attribution_contracts.tasks import Shard, SweepReport, SweepTask
@@ -18,20 +19,27 @@ def sweep_part(work: Work, shard: Shard) -> Part:
     """The features of one shard and its histogram, as far as the merge needs them."""
     task = work.job.task
     assert isinstance(task, SweepTask)  # noqa: S101 - the table of tasks sees to it
-    final, done = FinalLayer(work.loaded.network, task.precision), 0
+    final = FinalLayer(work.loaded.network, task.precision)
     require_widths(final, task.n_features)
     histogram = FeatureHistogram(final.n_classes, final.n_features, task.n_initial, final.weight.device)
     kept: list[tuple[torch.Tensor, ...]] = []
     is_learnt, is_tried = shard.of == "dataset", shard.of == "validation" or work.job.validation is None
-    for inputs, labels in work.batches(shard):
-        classes = labels.to(final.weight.device)
+
+    def learn_and_keep(inputs: torch.Tensor, labels: torch.Tensor) -> None:
         features, logits = final.run(inputs)
         if is_learnt:
-            histogram.update(final.pooled(features), classes)
+            histogram.update(final.pooled(features), labels)
         if is_tried:
-            kept.append((features.cpu(), logits.argmax(1).cpu(), labels))
-        done += len(labels)
-        work.tracker.report(done, shard.stop - shard.start, "sweeping")
+            kept.append((features.cpu(), logits.argmax(1).cpu(), labels.cpu()))
+
+    over_batches(
+        work.loaded.network,
+        work.batches(shard),
+        learn_and_keep,
+        n_images=shard.stop - shard.start,
+        chunk_size=None,
+        progress=work.progress("sweeping"),
+    )
     tensors = histogram.tensors()
     if kept:
         names = ("tried_features", "tried_predicted", "tried_labels")

@@ -143,7 +143,6 @@ def test_a_method_that_does_not_apply(house: House) -> None:
         ({"options": {"weights": "DEFAULT"}}, "", "weights are given in `weights`"),
         ({"options": {"width": 1e999}}, "/options/width", "finite"),
         ({"options": {"width": [1]}}, "/options/width", "valid"),
-        ({"labels": ["a", "a"]}, "", "differ"),
         ({"preprocessing": {}}, "/preprocessing/size", "required"),
         ({"preprocessing": {"size": [0, 5]}}, "/preprocessing", "1 to 4096"),
         ({"preprocessing": {"size": [8, 8], "std": [0]}}, "/preprocessing/std/0", "greater than 0"),
