@@ -154,7 +154,7 @@ class Client:
         return loaded
 
     def download(self, result: Result, folder: Path | str) -> list[Path]:
-        """Writes every file of a result, and the result itself as `result.json`, to a folder."""
+        """Writes every file of a result, each under a name of its own, and the result as `result.json`, to a folder."""
         files = result.files()
         target = Path(folder)
         written = [target / _file_name(name) for name, _ in files]

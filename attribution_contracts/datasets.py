@@ -1,6 +1,9 @@
 """Data sets: what a client registers, what a worker reports of it, and the index that jobs read it by."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
@@ -19,6 +22,14 @@ Location = Annotated[
     StringConstraints(max_length=2000, pattern=r"^(?:file:///|s3://)[^\x00-\x1f?#\\]+$"),
     Field(examples=["s3://bucket/flowers", "file:///data/flowers.zip"]),
 ]
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
+
+
+def are_numbers(labels: Iterable[str]) -> bool:
+    """Whether every label is a number, so that it has an order by value and another as text."""
+    return all(_NUMBER.fullmatch(label) for label in labels)
 
 
 class DatasetSource(Wire):
@@ -64,6 +75,14 @@ class DatasetSpec(Wire):
         return self
 
 
+class Order(StrEnum):
+    """What a data set's labels are ordered by."""
+
+    GIVEN = "given"
+    VALUE = "value"
+    TEXT = "text"
+
+
 class RefusedFile(Wire):
     """A file that is no part of the data set."""
 
@@ -79,12 +98,17 @@ class DatasetReport(Wire):
     labels: list[str]
     counts: list[int]
     """Images of each class."""
+    order: Order | None = None
+    """Of the labels: as they were given, else by value where all are numbers, else as text; null in reports that are
+    older."""
     refused: int
     """Files that are no part of the data set."""
     refusals: Annotated[list[RefusedFile], Field(max_length=SHOWN_REFUSALS)] = []
     """The first of them by name, with the reason of each."""
     duplicates: int
     """Files left out because another of the same class has the same bytes."""
+    warnings: list[str] = []
+    """What to know before it is used."""
 
 
 class DatasetVersion(Wire):

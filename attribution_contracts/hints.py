@@ -12,6 +12,12 @@ def closest(given: str, known: Sequence[str]) -> str:
     return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
 
 
+def in_words(items: Sequence[object], word: str = "and") -> str:
+    """The items in words: `1, 2 and 3`."""
+    *others, last = map(str, items)
+    return f"{', '.join(others)} {word} {last}" if others else last
+
+
 def _some(known: Sequence[str], shown: int = 10) -> str:
     more = f" and {len(known) - shown} more" if len(known) > shown else ""
     return ", ".join(map(repr, known[:shown])) + more

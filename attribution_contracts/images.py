@@ -6,14 +6,16 @@ from pydantic import Field, StringConstraints, model_validator
 
 from attribution_contracts.base import Sha256, Wire, require_one_of
 
-Base64 = Annotated[str, StringConstraints(min_length=4, pattern=r"^[A-Za-z0-9+/\s]+={0,2}\s*$")]
+Base64 = Annotated[
+    str, StringConstraints(min_length=4, pattern=r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$")
+]
 
 
 class ImageRef(Wire):
     """An image: exactly one of its bytes, the digest of an upload, or a part of the multipart body."""
 
     data: Base64 | None = None
-    """The file's bytes (JPEG, PNG or WebP) in base64."""
+    """The file's bytes (JPEG, PNG or WebP) in base64, in the usual alphabet or that for URLs; or as a `data:` URI."""
     image: Sha256 | None = None
     """The digest of an image uploaded before."""
     part: Annotated[str, Field(min_length=1, max_length=200)] | None = None

@@ -8,6 +8,7 @@ from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
+from attribution_contracts.file_names import FileNames
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import Problem
 
@@ -64,6 +65,11 @@ class ImageHead(Wire):
     sha256: Sha256
     error: Problem | None = None
     """Why this image has no maps; the others are not affected."""
+    original: list[int] | None = None
+    """Height and width of the image as it was sent, upright by its EXIF orientation."""
+    box: list[float] | None = None
+    """The part of it that the network and the maps see: left, top, right and bottom in its pixels. Of a map of H x W
+    pixels, that at row i and column j begins at top + i (bottom - top) / H and left + j (right - left) / W of it."""
     prediction: list[ClassScore] = []
     """The five most probable classes."""
     targets: list[TargetScore] = []
@@ -162,11 +168,13 @@ class Result(Wire):
     provenance: Provenance
 
     def files(self) -> list[tuple[str, ArtifactRef]]:
-        """Every file of the result with its name; those of a comparison's cells begin with the cell's."""
+        """Every file of the result with a name of its own; those of a comparison's cells begin with the cell's."""
         own = [*self.artifacts, *(file for image in self.images for file in image.artifacts)]
-        return [(file.name, file) for file in own] + [
+        of_cells = [
             (f"{cell.model.name}@{cell.model.version}-explanation-{cell.explanation}-{file.name}", file)
             for cell in self.cells
             for image in cell.images
             for file in image.artifacts
         ]
+        names = FileNames("result.json")
+        return [(names.own(name), file) for name, file in [*((file.name, file) for file in own), *of_cells]]

@@ -24,7 +24,7 @@ def datasets() -> None:
 @click.argument("name")
 @click.argument("source", metavar="PATH|URL")
 @click.option("--version", "version", default="1", show_default=True, help="Version to register.")
-@click.option("--labels", help="Comma-separated classes in the order of the model, or a file with one a line.")
+@click.option("--labels", help="Comma-separated classes in the order of the model, or a file of them.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until a worker has read it.")
 @url_option
 def add(name: str, source: str, version: str, labels: str | None, no_wait: bool, url: str) -> None:
@@ -144,6 +144,8 @@ def _waited(client: "Client", version: "DatasetVersion") -> "DatasetVersion":
 def _tell(report: "DatasetReport") -> None:
     left_out = f", {report.duplicates} duplicates left out" if report.duplicates else ""
     click.echo(f"{report.images} images of {len(report.labels)} classes ({_counts(report)}){left_out}")
+    for warning in report.warnings:
+        click.secho(f"note: {warning}", fg="yellow", err=True)
     for refused in report.refusals[:SHOWN]:
         click.secho(f"refused {refused.name}: {refused.reason}", fg="yellow", err=True)
     if report.refused > SHOWN:

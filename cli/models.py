@@ -51,10 +51,20 @@ def models() -> None:
 @click.option("--torchvision-weights", help="torchvision's own weights by name, for example IMAGENET1K_V1.")
 @click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Size of the network's input.")
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["nearest", "bilinear", "bicubic"]),
+    help="How images are scaled: as in training. [default: bilinear]",
+)
 @click.option("--color", type=click.Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
 @click.option("--mean", help="Comma-separated means to subtract.")
 @click.option("--std", help="Comma-separated deviations to divide by.")
-@click.option("--labels", help="Comma-separated class names, or a file with one a line.")
+@click.option("--labels", help="Comma-separated class names, or a file: a name a line, numbered lines, or JSON.")
+@click.option(
+    "--link",
+    type=click.Choice(["softmax", "sigmoid", "none"]),
+    help="How outputs become probabilities. [default: found out]",
+)
 @click.option(
     "--background",
     "backgrounds",
@@ -209,7 +219,7 @@ def _register_configured(client: "Client", entry: ConfiguredModel) -> ModelVersi
 def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
     fields = _read(given["spec_file"]) if given["spec_file"] else {}
     fields["name"] = name
-    fields.update({key: given[key] for key in ("version", "architecture") if given[key]})
+    fields.update({key: given[key] for key in ("version", "architecture", "link") if given[key]})
     if given["options"]:
         fields["options"] = dict(map(_option, given["options"]))
     if weights is not None:
@@ -223,7 +233,7 @@ def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
 
 
 def _preprocessing(given: dict[str, Any]) -> dict[str, Any]:
-    chosen = {key: given[key] for key in ("size", "resize", "color") if given[key]}
+    chosen = {key: given[key] for key in ("size", "resize", "interpolation", "color") if given[key]}
     numbers = {key: [float(word) for word in given[key].split(",")] for key in ("mean", "std") if given[key]}
     return chosen | numbers
 

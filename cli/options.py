@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cli.label_files import read_labels
 from storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,13 +36,20 @@ def load_settings(**given: Any) -> Settings:
 
 
 def labels_of(text: str) -> list[str]:
-    """Class names between commas, or from a file with one a line."""
+    """Class names between commas, or from a file.
+
+    Raises:
+        BadParameter: There is no such file, it cannot be read in one way, or a name between commas is empty.
+    """
     path = Path(text)
-    if path.is_file():
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if "," not in text:
+    if path.exists():
+        return read_labels(path)
+    labels = [label.strip() for label in text.split(",")]
+    if len(labels) == 1:
         raise click.BadParameter(f"there is no file {text!r}; classes are separated by commas", param_hint="--labels")
-    return [label.strip() for label in text.split(",")]
+    if "" in labels:
+        raise click.BadParameter(f"the name of class {labels.index('')} is empty", param_hint="--labels")
+    return labels
 
 
 def _made(_context: click.Context, _option: click.Parameter, folder: Path) -> Path:

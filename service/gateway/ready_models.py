@@ -21,7 +21,8 @@ class ReadyModel:
     """A version that is ready: what the gateway checks a job against."""
 
     identity: ModelIdentity
-    labels: dict[str, int]
+    labels: dict[str, list[int]]
+    """Indices of the classes that have each name."""
     report: ModelReport
     backgrounds: frozenset[str]
     """Names of its sets of images."""
@@ -59,7 +60,9 @@ class ReadyModels:
         report = report_of(self._engine, tenant, name, version)
         if spec is None or report is None:
             raise LookupError(f"model {name}@{version} is ready but has no specification or no report")
-        labels = {label: index for index, label in enumerate(spec.labels)}
+        labels = dict[str, list[int]]()
+        for index, label in enumerate(spec.labels):
+            labels.setdefault(label, []).append(index)
         return ReadyModel(
             ModelIdentity(name=name, version=version, sha256=sha256), labels, report, frozenset(spec.backgrounds)
         )

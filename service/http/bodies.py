@@ -1,5 +1,6 @@
 """Reading bodies: JSON alone, or multipart with the JSON in the part `request` and files beside it."""
 
+import codecs
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,9 @@ MULTIPART = "multipart/form-data"
 REQUEST_PART = "request"
 MAX_VALUES = 150_000
 """Commas in a JSON document: above the longest list of labels, below what is costly to report."""
+
+_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Names that are not registered and often sent."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -36,6 +40,7 @@ def media_type(request: Request, *accepted: str) -> str:
     if encoding != "identity":
         raise _unsupported(f"the body is encoded as {encoding!r}; send it as it is")
     found = given.strip().lower()
+    found = _ALIASES.get(found, found)
     if found not in accepted:
         raise _unsupported(f"the body's Content-Type is {found or 'missing'}; expected {' or '.join(accepted)}")
     charset = parameters.partition("charset=")[2].strip(' "').lower()
@@ -66,7 +71,8 @@ def parts_of(content: bytes, content_type: str) -> dict[str, bytes]:
 
 
 def parse(model: type[Model], document: bytes) -> Model:
-    """The document as a message of the contract; wrong fields are named."""
+    """The document as a message of the contract; wrong fields are named, a byte-order mark is passed over."""
+    document = document.removeprefix(codecs.BOM_UTF8)
     # Base64 has no commas, so that they count the values however large the images are.
     if (commas := document.count(b",")) > MAX_VALUES:
         detail = f"the JSON has {commas} commas, at most {MAX_VALUES} are accepted: send fewer values"

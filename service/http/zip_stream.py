@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from attribution_contracts.file_names import FileNames
 from attribution_contracts.results import ArtifactRef, Result
 from storage.artifacts.store import ArtifactStore
 
@@ -36,11 +37,8 @@ class _Sink(io.RawIOBase):
 
 def artifacts_of(result: Result) -> dict[str, ArtifactRef]:
     """Every file of a result, by a name that is its own and safe."""
-    found = dict[str, ArtifactRef]()
-    for given, artifact in result.files():
-        name = _safe(given)
-        found[name if name not in found else f"{artifact.sha256[:12]}-{len(found)}-{name}"] = artifact
-    return found
+    names = FileNames("result.json")
+    return {names.own(_safe(name)): artifact for name, artifact in result.files()}
 
 
 def archive(store: ArtifactStore, body: dict[str, Any]) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """The images of a request: found, checked by their headers, and held until everything else is known to be right."""
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,9 @@ from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
+
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""From base64's alphabet for URLs to the usual one."""
 
 
 @dataclass
@@ -104,13 +106,19 @@ def _stage_part(staged: Staged, pointer: str, name: str, files: dict[str, bytes]
 
 def _stage_base64(staged: Staged, pointer: str, data: str, max_pixels: int) -> None:
     try:
-        content = base64.b64decode(data)
-    except binascii.Error as error:
+        content = _decoded(data)
+    except ValueError as error:
         staged.blame(
             ErrorCode.INVALID_IMAGE, f"{pointer}/data", f"not base64 ({error}): send the file's bytes in base64"
         )
         return
     _stage_bytes(staged, pointer, f"{pointer}/data", content, max_pixels)
+
+
+def _decoded(data: str) -> bytes:
+    """The bytes of base64 in either alphabet, with or without padding and line ends, or of a data: URI of it."""
+    digits = data.rpartition(",")[2].encode("ascii").translate(_STANDARD, b" \t\r\n").rstrip(b"=")
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
 
 
 def _stage_bytes(staged: Staged, pointer: str, source: str, content: bytes, max_pixels: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from attribution_contracts.hints import closest
+from attribution_contracts.hints import closest, in_words
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.multiclass_importance import ChosenPixel, Compared, PixelAt
@@ -111,7 +111,10 @@ def _wrong(pointer: str, target: Target | Compared, model: ReadyModel) -> Iterat
 
 
 def _index(given: int | str, model: ReadyModel) -> int:
-    return given if isinstance(given, int) else model.labels.get(given, -1)
+    if isinstance(given, int):
+        return given
+    named = model.labels.get(given, [])
+    return named[0] if len(named) == 1 else -1
 
 
 def _unknown(given: int | str, model: ReadyModel) -> str:
@@ -120,4 +123,6 @@ def _unknown(given: int | str, model: ReadyModel) -> str:
     if not model.labels:
         last = model.report.classes - 1
         return f"the model's classes have no names: choose by index, 0 to {last}; given {given!r}"
+    if indices := model.labels.get(given):
+        return f"the model has {len(indices)} classes named {given!r}: choose one by index, {in_words(indices, 'or')}"
     return f"the model has no class named {given!r}; {closest(given, list(model.labels))}"

@@ -13,6 +13,7 @@ from attribution_contracts.tasks import DataJob, FitTask, PinnedDataset, Retrain
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields
+from service.submission.classes import classes_of
 from service.submission.fits import wrong_fit
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import NewJob, StoredArtifact
@@ -33,9 +34,9 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     detail = model.obstacle(task.method, request.model)
     if detail is not None and (task.task != "evaluate" or task.fit is not None):
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
-    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model)}
+    pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model, task)}
     if (validation := getattr(task, "validation", None)) is not None:
-        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", model)
+        pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", model, task)
     named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
     stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
     wrong = [
@@ -53,7 +54,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
         resolved=job.model_dump(mode="json"),
         model=model.identity,
         inputs=tuple(stored.values()),
-        cache_key=canonical_digest([_answered_by(job), request.seed]),
+        cache_key=canonical_digest([_answered_by(job), task.version, request.seed]),
     )
 
 
@@ -63,7 +64,7 @@ def _answered_by(job: DataJob) -> dict[str, object]:
     return job.model_dump(mode="json", exclude={"model": names, "dataset": names, "validation": names})
 
 
-def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, model: ReadyModel) -> PinnedDataset:
+def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, model: ReadyModel, task: Task) -> PinnedDataset:
     found = find_dataset(gateway.engine, tenant, ref)
     if found is None:
         name = ref.partition("@")[0]
@@ -79,7 +80,7 @@ def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, model: ReadyM
         version=found.version,
         sha256=found.sha256,
         images=found.report.images,
-        classes=classes_of(found.report.labels, model, pointer),
+        classes=classes_of(found.report, model, task.order, pointer),
     )
 
 
@@ -90,28 +91,6 @@ def _not_ready(found: DatasetVersion, pointer: str) -> ProblemError:
     detail = f"data set {found.name}@{found.version} is {what} {where}"
     errors = [FieldError(pointer=pointer, detail=detail)]
     return ProblemError(ErrorCode.DATASET_NOT_READY, detail, errors=errors, retryable=is_coming)
-
-
-def classes_of(labels: list[str], model: ReadyModel, pointer: str) -> list[int]:
-    """The model's class of each label: by name, by index, or in order where the model's classes have no names.
-
-    Raises:
-        ProblemError: Some labels are no classes.
-    """
-    count = model.report.classes
-    if all(label in model.labels for label in labels):
-        return [model.labels[label] for label in labels]
-    if all(label.isdecimal() and int(label) < count for label in labels):
-        return [int(label) for label in labels]
-    if not model.labels and len(labels) == count:
-        return list(range(count))
-    unknown = [label for label in labels if label not in model.labels]
-    expected = closest(unknown[0], list(model.labels)) if model.labels else f"it has {count} without names"
-    detail = (
-        f"{len(unknown)} of the data set's {len(labels)} labels are no classes of the model, first {unknown[0]!r}: "
-        f"{expected}"
-    )
-    raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.INVALID_OPTION)
 
 
 def _wrong_artifacts(request: JobRequest, model: ReadyModel, stored: dict[str, StoredArtifact]) -> Iterator[FieldError]:

@@ -2,20 +2,18 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-from attribution_contracts.datasets import SHOWN_REFUSALS, RefusedFile
+from attribution_contracts.datasets import SHOWN_REFUSALS, Order, RefusedFile, are_numbers
 from workers.datasets.entries import plain, shown
 from workers.problems import InvalidDataset
 
 TABLE = "labels.csv"
 _COLUMNS = ("file", "label")
 _MAX_LABEL = 200
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 class Kept(NamedTuple):
@@ -67,8 +65,10 @@ class Arranged(NamedTuple):
     """The images in the order of the data set."""
 
     labels: list[str]
+    order: Order
     placed: list[Placed]
     duplicates: int
+    warnings: list[str]
 
 
 def arrange(found: Found, labels: list[str]) -> Arranged:
@@ -83,7 +83,7 @@ def arrange(found: Found, labels: list[str]) -> Arranged:
     """
     root = _root(found)
     named = list(_labelled(found, root))
-    known = labels or _ordered({label for _, label in named})
+    known, order = (labels, Order.GIVEN) if labels else _ordered({label for _, label in named})
     chosen = _classes(known, {label for _, label in named}, may_number=bool(labels))
     placed = []
     for kept, label in named:
@@ -92,7 +92,24 @@ def arrange(found: Found, labels: list[str]) -> Arranged:
         else:
             placed.append(Placed(position, kept.name.removeprefix(root), kept))
     unique, duplicates = _without_duplicates(placed, found.refusals)
-    return Arranged(known, sorted(unique), duplicates)
+    return Arranged(known, order, sorted(unique), duplicates, list(_warnings(known, order, chosen)))
+
+
+def _warnings(known: list[str], order: Order, chosen: dict[str, int]) -> Iterator[str]:
+    """What is to be known of classes that are numbers, where whatever sorts names has them in another order."""
+    if order is Order.VALUE and sorted(known) != known:
+        yield (
+            f"the {len(known)} labels are numbers and listed by value; whatever sorts names, as torchvision's "
+            f"ImageFolder, has them as {', '.join(sorted(known)[:4])}...: a task with a model that has no such labels "
+            'says which it means, order="value" or order="text"'
+        )
+    numbers = sorted(set(chosen) - set(known), key=chosen.__getitem__)
+    if sorted(numbers) != numbers:
+        yield (
+            f"the {len(numbers)} folders that are numbers stand for positions among the labels by value; whatever "
+            f"sorts names, as torchvision's ImageFolder, has them as {', '.join(sorted(numbers)[:4])}...: where a "
+            "model was trained in that order, give the numbers themselves as labels, in the model's order"
+        )
 
 
 def _first(labels: list[str]) -> str:
@@ -160,9 +177,10 @@ def _lines(table: bytes) -> Iterator[tuple[int, str, str]]:
         raise InvalidDataset(f"{TABLE} is no CSV in UTF-8 ({error}): expected the columns file,label") from error
 
 
-def _ordered(labels: set[str]) -> list[str]:
-    are_numbers = all(_NUMBER.fullmatch(label) for label in labels)
-    return sorted(labels, key=lambda label: (float(label) if are_numbers else 0, label))
+def _ordered(labels: set[str]) -> tuple[list[str], Order]:
+    if are_numbers(labels):
+        return sorted(labels, key=lambda label: (float(label), label)), Order.VALUE
+    return sorted(labels), Order.TEXT
 
 
 def _classes(known: list[str], given: Iterable[str], *, may_number: bool) -> dict[str, int]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from attribution_contracts.file_names import FileNames
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef
 from storage.artifacts.store import ArtifactStore
@@ -30,7 +31,7 @@ class Subject(NamedTuple):
     """Tells several files of one image and class apart."""
 
     def file_name(self, name: str) -> str:
-        """The name of a file of this in the result."""
+        """What a file of this is called, unless another file of the result is."""
         steps = {"image": self.image, "class": self.target}
         words = [f"{word}-{number}" for word, number in steps.items() if number is not None]
         if self.layer is not None:
@@ -56,7 +57,7 @@ class Drawn:
     def __init__(self, store: ArtifactStore) -> None:
         self.references: list[ArtifactRef] = []
         self.stored: list[StoredArtifact] = []
-        self._store = store
+        self._store, self._names = store, FileNames("result.json")
 
     def keep(self, subject: Subject, *files: RenderedFile) -> None:
         """Stores files."""
@@ -72,7 +73,7 @@ class Drawn:
         self.stored.append(StoredArtifact(digest, file.media_type, len(file.content), file.details))
         self.references.append(
             ArtifactRef(
-                name=subject.file_name(file.name),
+                name=self._names.own(subject.file_name(file.name)),
                 image=subject.image,
                 target=subject.target,
                 layer=subject.layer,

@@ -268,6 +268,8 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         index=done.row.position,
         custom_id=done.row.given.custom_id,
         sha256=done.row.sha256,
+        original=list(done.row.view.original),
+        box=list(done.row.view.box),
         prediction=done.prediction,
         targets=done.targets,
         **done.figures.wire,

@@ -224,6 +224,8 @@ def _report(arranged: Arranged, found: Found) -> DatasetReport:
         refused=found.refusals.count,
         refusals=found.refusals.named,
         duplicates=arranged.duplicates,
+        order=arranged.order,
+        warnings=arranged.warnings,
     )
 
 

@@ -22,8 +22,6 @@ from workers.tasks.retrain import retrain_whole
 from workers.tasks.sweep import sweep_merge, sweep_part
 from workers.tasks.work import BINARY, STATE, Ended, Procedures, Work
 
-VERSION = 1
-
 TASKS = {
     "fit": Procedures(fit_part, fit_merge),
     "evaluate": Procedures(evaluate_part, counts_merge),
@@ -121,7 +119,7 @@ def _result(work: Work, drawn: Drawn, details: dict[str, Any], clock: Stopwatch)
             work.context,
             work.claimed,
             method=job.task.method,
-            version=VERSION,
+            version=job.task.version,
             parameters={"task": job.task.model_dump(mode="json"), "dataset": job.dataset.sha256},
             checks_sha256=work.loaded.checks_sha256,
             seconds=clock.seconds,

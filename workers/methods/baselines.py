@@ -24,6 +24,7 @@ from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import InputImage
 from attribution_contracts.models import Preprocessing
 from attribution_contracts.targets import Target
+from workers.images.preprocessing import View
 
 
 class Row(NamedTuple):
@@ -37,6 +38,8 @@ class Row(NamedTuple):
     """`(channels, height, width)`, normalised, on the device."""
     displayed: Image.Image
     """What the network sees, before normalisation."""
+    view: View
+    """Which part of the photograph that is."""
     target: Target | None
     """Nothing where the method compares classes instead."""
     preprocessing: Preprocessing

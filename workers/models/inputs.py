@@ -140,6 +140,7 @@ def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: 
         sha256=_digest(given),
         inputs=prepared.tensor.to(device),
         displayed=prepared.displayed,
+        view=prepared.view,
         target=given.target or getattr(request.explanation, "target", None),
         preprocessing=loaded.spec.preprocessing,
         seed=request.seed,

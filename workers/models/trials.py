@@ -14,6 +14,7 @@ from attribution.networks.probes import probes
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import InputImage
 from attribution_contracts.models import ModelSpec
+from workers.images.preprocessing import View
 from workers.methods.baselines import Row
 from workers.methods.calls import Call
 from workers.methods.table import METHODS
@@ -89,6 +90,7 @@ def _row(position: int, inputs: torch.Tensor, spec: ModelSpec) -> Row:
         sha256=digest,
         inputs=inputs,
         displayed=Image.new("RGB", (inputs.shape[2], inputs.shape[1])),
+        view=View.whole(*inputs.shape[1:]),
         target=None,
         preprocessing=spec.preprocessing,
         seed=0,

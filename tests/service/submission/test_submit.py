@@ -1,9 +1,12 @@
 """Submitting jobs: what is accepted, what becomes of it, and who answers twice."""
 
+import base64
+import codecs
 import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.states import Priority
 from storage.broker.queue import Queue, celery_app
-from tests.service.house import IG, SELF_TEST, House, picture, sent
+from tests.service.house import IG, SELF_TEST, House, picture, refused, sent
 
 IMAGE = picture()
 
@@ -52,6 +55,46 @@ def test_an_image_in_the_body_is_stored_and_named_by_digest(house: House) -> Non
     claimed = house.claim()
     assert claimed.request["inputs"] == [{"image": hashlib.sha256(IMAGE).hexdigest()}]
     assert house.store.get(claimed.request["inputs"][0]["image"]) == IMAGE
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        base64.b64encode,
+        lambda image: base64.urlsafe_b64encode(image).rstrip(b"="),
+        base64.encodebytes,
+        lambda image: b"data:image/png;base64," + base64.b64encode(image),
+        lambda image: b"data:;base64," + base64.urlsafe_b64encode(image),
+    ],
+)
+def test_base64_in_its_usual_forms(house: House, encoded: Callable[[bytes], bytes]) -> None:
+    house.add_model()
+    answer = house.submit(model="digits", inputs=[{"data": encoded(IMAGE).decode()}], explanation=IG)
+    assert answer.status_code == 202, answer.text
+    assert house.claim().request["inputs"] == [{"image": hashlib.sha256(IMAGE).hexdigest()}]
+
+
+@pytest.mark.parametrize("data", ["data:image/png,abcd", "data:text/plain;base64,", "ab=cd", "abcde", "ab$d"])
+def test_what_is_no_base64(house: House, data: str) -> None:
+    house.add_model()
+    answer = house.submit(model="digits", inputs=[{"data": data}], explanation=IG)
+    assert "/inputs/0/data" in refused(answer, 422, answer.json()["code"])
+
+
+def test_a_byte_order_mark_is_passed_over(house: House) -> None:
+    body = codecs.BOM_UTF8 + json.dumps(SELF_TEST).encode()
+    assert house.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"}).status_code == 202
+    parts = {"request": (None, body, "application/json")}
+    assert house.http.post("/v1/jobs", files=parts).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("image/jpg", "image/jpeg"), ("image/pjpeg", "image/jpeg"), ("image/x-png", "image/png")]
+)
+def test_media_types_that_are_not_registered_and_often_sent(house: House, kind: str, said: str) -> None:
+    image = picture("PNG" if said.endswith("png") else "JPEG")
+    answer = house.http.post("/v1/images", content=image, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["media_type"]) == (201, said)
 
 
 def test_what_the_worker_gets_is_pinned_complete_and_valid(house: House) -> None:

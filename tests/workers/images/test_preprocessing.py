@@ -24,6 +24,27 @@ def test_equals_the_transforms_of_torchvision(size):
     torch.testing.assert_close(preprocess(noise(*size), IMAGENET).tensor, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", [(300, 400), (500, 333), (224, 224), (100, 90), (333, 500)])
+def test_the_crop_is_told_in_pixels_of_the_photograph(size):
+    """Drawn into the photograph at its box, what the network saw lies where it came from."""
+    width, height = size
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    ramp = Image.fromarray(np.stack([across * 255 // width, down * 255 // height, 0 * down], -1).astype(np.uint8))
+    _, shown, view = preprocess(ramp, IMAGENET)
+    left, top, right, bottom = view.box
+    assert view.original == (height, width)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    middle = np.asarray(shown, dtype=float)[100, 50]
+    x, y = left + (right - left) * 50.5 / 224 - 0.5, top + (bottom - top) * 100.5 / 224 - 0.5
+    np.testing.assert_allclose(middle[:2], [x * 255 / width, y * 255 / height], atol=2)
+
+
+def test_without_a_crop_all_of_it_is_seen():
+    view = preprocess(noise(97, 120), Preprocessing(size=(20, 30))).view
+    assert view == ((120, 97), (0, 0, 97, 120))
+
+
 @pytest.mark.parametrize(
     "preprocessing",
     [
@@ -33,7 +54,7 @@ def test_equals_the_transforms_of_torchvision(size):
     ],
 )
 def test_the_picture_shown_is_what_the_network_sees(preprocessing):
-    tensor, displayed = preprocess(noise(97, 120), preprocessing)
+    tensor, displayed, _ = preprocess(noise(97, 120), preprocessing)
     assert tensor.shape == (preprocessing.channels, *preprocessing.size)
     assert (tensor.dtype, displayed.mode) == (torch.float32, "RGB")
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))

@@ -118,6 +118,26 @@ class TestContent:
         files = {f"{n}.png": png(pixels(n)) for n in range(5)} | {"labels.csv": table.encode()}
         assert ingested(context, zipped(files)).report.labels == ["-5", "-1", "1.5", "007", "10"]
 
+    def test_numbers_that_have_another_order_as_text(self, context):
+        report = ingested(context, zipped({f"{n}/a.png": png(pixels(n)) for n in range(12)})).report
+        [warning] = report.warnings
+        assert "the 12 labels are numbers and listed by value" in warning
+        assert "has them as 0, 1, 10, 11...: a task with a model that has no such labels says" in warning
+        assert report.order == "value"
+
+    def test_numbers_of_given_labels_that_have_another_order_as_text(self, context):
+        files = zipped({f"{n}/a.png": png(pixels(n)) for n in range(12)})
+        report = ingested(context, files, labels=tuple("abcdefghijkl")).report
+        assert "the 12 folders that are numbers stand for positions among the labels" in report.warnings[0]
+        assert report.order == "given"
+        in_order = ingested(context, files, "as-text", labels=tuple(sorted(map(str, range(12))))).report
+        assert (in_order.warnings, in_order.order) == ([], "given")
+
+    @pytest.mark.parametrize("folders", [("rose", "daisy"), ("9", "1"), ("09", "10")])
+    def test_no_warning_without_two_orders(self, context, folders):
+        files = {f"{folder}/{n}.png": png(pixels(n)) for n, folder in enumerate(folders)}
+        assert ingested(context, zipped(files)).report.warnings == []
+
     def test_labels_of_arrays_are_kept_as_they_are(self, context):
         labels = ["c/d", "c/e", "..", ".x", "plain", "/"]
         images = np.stack([pixels(n) for n in range(6)])

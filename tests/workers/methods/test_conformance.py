@@ -14,6 +14,7 @@ from attribution_contracts.jobs import InputImage
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.models import Preprocessing
 from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
+from workers.images.preprocessing import View
 from workers.methods.baselines import Row
 from workers.methods.calls import Call, Explained
 from workers.methods.table import METHODS
@@ -36,6 +37,7 @@ def row(position, inputs, seed=0):
         sha256=digest,
         inputs=inputs,
         displayed=Image.new("RGB", SHAPE[1:][::-1]),
+        view=View.whole(*SHAPE[1:]),
         target=None,
         preprocessing=PREPROCESSING,
         seed=seed,
