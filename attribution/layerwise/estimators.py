@@ -39,7 +39,7 @@ def _expected_gradients(task: LayerTask) -> Estimate:
     chunks = task.chunks(len(paths.inputs) * (count + 1) + paths.n_baselines, activations=3)
     sample_totals(task.network, paths, task.layers, draws, chunks, totals)
     delta = task.cutting_delta(totals, _change(task, chunks))
-    return task.estimate(totals, delta, count, chunks.size, sample_errors(totals, count))
+    return task.estimate(totals, delta, count, chunks.size, sample_errors(totals, count), count)
 
 
 def _layer_path(task: LayerTask) -> Estimate:

@@ -33,7 +33,7 @@ def game_values(task: LayerTask) -> Estimate:
             progress=_share(task.progress, place, len(task.layers)),
             **given,
         )
-    players = task.options.players
+    players, errors = task.options.players, _errors(found)
     return Estimate(
         maps={name: one.values.unflatten(2, (players.rows, players.columns)) for name, one in found.items()}
         if isinstance(players, Cells)
@@ -41,7 +41,8 @@ def game_values(task: LayerTask) -> Estimate:
         scores={name: one.values for name, one in found.items()},
         raw={},
         convergence_delta={name: one.convergence_delta for name, one in found.items()},
-        standard_error=_errors(found),
+        standard_error=errors,
+        n_draws=None if errors is None else {name: one.n_draws for name, one in found.items()},
         n_steps=torch.stack([one.n_evaluations for one in found.values()]).sum(0),
         chunk_size=min(one.chunk_size for one in found.values()),
     )

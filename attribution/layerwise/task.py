@@ -52,7 +52,8 @@ class LayerOptions(NamedTuple):
 class Estimate(NamedTuple):
     """What an estimator finds, keyed by layer, with an axis ``k`` for the classes, in float64.
 
-    ``n_steps`` ``(batch,)`` are the points evaluated of an image.
+    ``n_draws`` ``(batch,)`` are the independent draws that a layer's standard errors rest on, ``n_steps`` ``(batch,)``
+    the points evaluated of an image.
     """
 
     maps: dict[str, torch.Tensor]
@@ -60,6 +61,7 @@ class Estimate(NamedTuple):
     raw: dict[str, torch.Tensor]
     convergence_delta: dict[str, torch.Tensor]
     standard_error: dict[str, torch.Tensor] | None
+    n_draws: dict[str, torch.Tensor] | None
     n_steps: torch.Tensor
     chunk_size: int
 
@@ -93,6 +95,7 @@ class LayerTask(NamedTuple):
         n_steps: int | torch.Tensor,
         chunk_size: int,
         standard_error: dict[str, torch.Tensor] | None = None,
+        n_draws: int = 0,
     ) -> Estimate:
         """Returns the sums in the order of the layers."""
         count = torch.as_tensor(n_steps, device=self.paths.inputs.device).expand(len(self.paths.inputs))
@@ -101,7 +104,8 @@ class LayerTask(NamedTuple):
             {name: values[name] for name in names if name in values}
             for values in (totals.maps, totals.scores, totals.raw, delta)
         )
-        return Estimate(maps, scores, raw, deltas, standard_error, count.clone(), chunk_size)
+        draws = None if standard_error is None else {name: torch.full_like(count, n_draws) for name in names}
+        return Estimate(maps, scores, raw, deltas, standard_error, draws, count.clone(), chunk_size)
 
     def cutting_delta(self, totals: LayerTotals, change: torch.Tensor) -> dict[str, torch.Tensor]:
         """Returns the completeness of the layers that cut the network."""

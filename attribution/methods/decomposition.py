@@ -144,7 +144,7 @@ class _Reader:
         histogram = influential.histogram.to(device)
         order = histogram.sort(dim=1, descending=True, stable=True).indices
         self._places = order.argsort(dim=1) + 1
-        self._frequencies = histogram / influential.images.to(device).unsqueeze(1).double()
+        self._frequencies = histogram / influential.images.to(device).clamp(min=1).unsqueeze(1).double()
 
     def read(self, inputs: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
         """Returns the fields of the result by name, ``(n, k, ...)``."""

@@ -12,6 +12,7 @@ from attribution.checks import (
     require_number,
     target_table,
 )
+from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
@@ -36,6 +37,7 @@ class IntegratedGradients(NamedTuple):
         n_steps: ``(batch,)``, int64: points of the paths evaluated, over all baselines and noisy samples.
         absolute_gap: ``(batch, k)``, float64: sum of the absolute gaps of the intervals; NaN without ``tolerance``.
         standard_error: like ``attributions``: that of the mean over noisy samples; nothing below two samples.
+        n_draws: noisy samples that it rests on.
         chunk_size: Points evaluated at once, after any halving.
     """
 
@@ -44,7 +46,16 @@ class IntegratedGradients(NamedTuple):
     n_steps: torch.Tensor
     absolute_gap: torch.Tensor
     standard_error: torch.Tensor | None
+    n_draws: int
     chunk_size: int
+
+    @property
+    def interval(self) -> torch.Tensor | None:
+        """Both ends of a 95 % interval of each attribution, along a last axis of 2; nothing below two samples."""
+        if self.standard_error is None:
+            return None
+        draws = torch.full((len(self.attributions),), self.n_draws)
+        return student_interval(self.attributions, self.standard_error, draws)
 
 
 def integrated_gradients(
@@ -205,6 +216,7 @@ def _averaged(samples: Iterable[PathSums], dtype: torch.dtype, chunks: Chunks) -
         n_steps=torch.stack(steps).sum(0),
         absolute_gap=gaps.mean,
         standard_error=None if error is None else error.to(dtype),
+        n_draws=attributions.count,
         chunk_size=chunks.size,
     )
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 
 from attribution.checks import require_classes, target_table
+from attribution.confidence import student_interval
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
 from attribution.layerwise.estimators import ESTIMATES
 from attribution.layerwise.task import Estimate, Estimator, LayerOptions, LayerTask, require_options
@@ -34,8 +35,12 @@ class LayerShapley(NamedTuple):
             That is ``f(x) - mean f(x')`` at layers that cut the network; inside a branch the sum is the share that
             flows through it, which nothing else tells, and the delta is NaN. Every layer has its own with
             ``layer_path`` and ``feature_maps``, whose games are the layer's own.
-        standard_error: Like ``scores``: that of random estimates, 0 where exact; nothing where all are exact.
+        standard_error: Like ``scores``: that of random estimates, 0 where exact and NaN from a single draw; nothing
+            where all are exact.
+        n_draws: ``(batch,)``, int64: independent draws that a layer's standard errors rest on, samples or pairs of
+            permutations or coalitions; 0 where they are exact.
         raw: ``(batch, k, channels, height, width)`` for the layers asked for.
+        left_out: Of all layers, those whose scores are not finite for any image, as behind a padding with -inf.
         n_steps: ``(batch,)``, int64: points evaluated, in the network or behind the layers, for all of them.
         chunk_size: Points evaluated at once, after any halving.
         peak_bytes: The tensors' peak during the call on an accelerator; on a CPU the process's since its start.
@@ -45,10 +50,22 @@ class LayerShapley(NamedTuple):
     scores: dict[str, torch.Tensor]
     convergence_delta: dict[str, torch.Tensor]
     standard_error: dict[str, torch.Tensor] | None
+    n_draws: dict[str, torch.Tensor] | None
     raw: dict[str, torch.Tensor]
+    left_out: tuple[str, ...]
     n_steps: torch.Tensor
     chunk_size: int
     peak_bytes: int
+
+    def interval(self, layer: str) -> torch.Tensor:
+        """Returns both ends of a 95 % interval of each score of a layer, along a last axis of 2.
+
+        They are the score where it is exact, and NaN where a single draw shows no spread.
+        """
+        scores = self.scores[layer]
+        if self.standard_error is None or self.n_draws is None:
+            return torch.stack([scores, scores], dim=-1)
+        return student_interval(scores, self.standard_error[layer], self.n_draws[layer])
 
 
 def layer_shapley(
@@ -166,7 +183,8 @@ def layer_shapley(
         paths = Paths(inputs, baselines, classes)
         found = ESTIMATES[estimator](LayerTask(network, paths, chosen, whole, options, chunk_size, progress))
     _require_found(found, layers, chosen)
-    return _result(found, inputs, has_classes=target.dim() == 2)
+    left_out = _not_finite(found, layers)
+    return _result(found, left_out, inputs, has_classes=target.dim() == 2)
 
 
 def _require_raw(
@@ -194,16 +212,36 @@ def _require_found(found: Estimate, layers: str | Sequence[str], chosen: Iterabl
         )
 
 
-def _result(found: Estimate, inputs: torch.Tensor, *, has_classes: bool) -> LayerShapley:
+def _not_finite(found: Estimate, layers: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns the layers that no image has finite scores at, where others remain.
+
+    Raises:
+        NetworkError: One of them was chosen, or none remains.
+    """
+    names = tuple(
+        name for name, scores in found.scores.items() if len(scores) and not scores.isfinite().flatten(1).all(1).any()
+    )
+    if names and (layers != "all" or len(names) == len(found.scores)):
+        raise NetworkError(
+            f"the scores of layers {', '.join(names)} are not finite: values or gradients there are infinite, as behind"
+            " a padding with -inf; choose other layers, or pad with a large number"
+        )
+    return names
+
+
+def _result(found: Estimate, left_out: tuple[str, ...], inputs: torch.Tensor, *, has_classes: bool) -> LayerShapley:
     def cast(values: dict[str, torch.Tensor], dtype: torch.dtype = inputs.dtype) -> dict[str, torch.Tensor]:
-        return {name: (one if has_classes else one[:, 0]).to(dtype) for name, one in values.items()}
+        kept = ((name, one) for name, one in values.items() if name not in left_out)
+        return {name: (one if has_classes else one[:, 0]).to(dtype) for name, one in kept}
 
     return LayerShapley(
         maps=cast(found.maps),
         scores=cast(found.scores),
         convergence_delta=cast(found.convergence_delta, torch.float64),
         standard_error=None if found.standard_error is None else cast(found.standard_error),
+        n_draws=found.n_draws and {name: one for name, one in found.n_draws.items() if name not in left_out},
         raw=cast(found.raw),
+        left_out=left_out,
         n_steps=found.n_steps,
         chunk_size=found.chunk_size,
         peak_bytes=peak_bytes(inputs.device),

@@ -39,9 +39,14 @@ class MulticlassImportance(NamedTuple):
             adds up to.
         completeness_delta: ``(batch,)`` float64, the sum of the importance minus what it is for a complete
             attribution: ``class_variation``, or with baselines the variation of the outputs' change from them.
-        standard_error: That of ``individual``; only from a sketch.
+        standard_error: That of ``individual``; only from a sketch, as are the next two.
+        individual_low: What ``individual`` is at least in 95 % of all runs.
+        individual_high: What it is at most in as many.
         relative_error: ``(batch,)`` float64, estimated Euclidean distance of ``std`` from the exact one, over its norm.
+        relative_error_at_most: ``(batch,)`` float64, what it is at most in 95 % of all runs; only from a sketch.
         correlation: ``(batch,)`` float64, estimated Pearson correlation of ``std`` with the exact one.
+        correlation_at_least: ``(batch,)`` float64, what it is at least in 95 % of all runs; only from a sketch.
+        n_draws: ``(batch,)`` int64, the random signs that all these errors rest on; only from a sketch.
         n_rows: ``(batch,)`` int64, backward passes a point that the effects took.
         chunk_size: Points evaluated at once, after any halving.
     """
@@ -56,8 +61,13 @@ class MulticlassImportance(NamedTuple):
     attributed_variation: torch.Tensor
     completeness_delta: torch.Tensor
     standard_error: torch.Tensor | None
+    individual_low: torch.Tensor | None
+    individual_high: torch.Tensor | None
     relative_error: torch.Tensor | None
+    relative_error_at_most: torch.Tensor | None
     correlation: torch.Tensor | None
+    correlation_at_least: torch.Tensor | None
+    n_draws: torch.Tensor | None
     n_rows: torch.Tensor
     chunk_size: int
 
@@ -237,8 +247,13 @@ def _result(
         attributed_variation=maps.attributed_variation,
         completeness_delta=maps.completeness_delta,
         standard_error=_cast(effects.standard_error, dtype),
+        individual_low=_cast(effects.low, dtype),
+        individual_high=_cast(effects.high, dtype),
         relative_error=effects.relative_error,
+        relative_error_at_most=effects.relative_error_at_most,
         correlation=effects.correlation,
+        correlation_at_least=effects.correlation_at_least,
+        n_draws=effects.n_draws,
         n_rows=maps.n_rows,
         chunk_size=chunk_size,
     )

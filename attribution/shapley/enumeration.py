@@ -20,7 +20,7 @@ def additive_values(game: Game) -> Estimate:
     """
     everybody = torch.ones(game.batch, game.n_players)
     values = game.slopes(everybody, torch.arange(game.batch))
-    return Estimate(values, None, torch.full((game.batch,), game.slopes_cost + 2 * game.worth_cost))
+    return Estimate.exact(values, game.slopes_cost + 2 * game.worth_cost)
 
 
 def enumerated_values(game: Game) -> Estimate:
@@ -45,7 +45,7 @@ def enumerated_values(game: Game) -> Estimate:
         for image in range(game.batch):
             worth = game.worth(coalitions, torch.full((len(numbers),), image))
             values[image] += worth.T @ weights
-    return Estimate(values, None, torch.full((game.batch,), (2**n + 2) * game.worth_cost))
+    return Estimate.exact(values, (2**n + 2) * game.worth_cost)
 
 
 def shapley_weights(coalitions: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from attribution.checks import require_choice, require_classes, require_count, require_number, target_table
+from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
 from attribution.networks.network import Network
 from attribution.noise import Generators, image_generators
@@ -30,7 +31,9 @@ class FeatureMapShapley(NamedTuple):
 
     Attributes:
         values: ``(batch, k, players)``, float64.
-        standard_error: The same shape; nothing where the values are exact.
+        standard_error: The same shape; nothing where the values are exact, NaN from a single pair of permutations.
+        n_draws: ``(batch,)``, int64: independent draws that the standard error rests on, pairs of permutations or of
+            coalitions; 0 where the values are exact.
         convergence_delta: ``(batch, k)``: the sum of the values minus what all players together change.
         n_evaluations: ``(batch,)``, int64: of the tail; a gradient counts as one, and two more a target.
         sampler: How the values were found.
@@ -39,10 +42,17 @@ class FeatureMapShapley(NamedTuple):
 
     values: torch.Tensor
     standard_error: torch.Tensor | None
+    n_draws: torch.Tensor
     convergence_delta: torch.Tensor
     n_evaluations: torch.Tensor
     sampler: Sampler
     chunk_size: int
+
+    @property
+    def interval(self) -> torch.Tensor:
+        """Both ends of a 95 % interval of each value, ``(batch, k, players, 2)``; NaN from a single pair."""
+        error = torch.zeros_like(self.values) if self.standard_error is None else self.standard_error
+        return student_interval(self.values, error, self.n_draws)
 
 
 def feature_map_shapley(
@@ -143,6 +153,7 @@ def feature_map_shapley(
         return FeatureMapShapley(
             values=found.values,
             standard_error=found.standard_error,
+            n_draws=found.n_draws.to(inputs.device),
             convergence_delta=found.values.sum(2) - ends.change,
             n_evaluations=found.n_evaluations.to(inputs.device),
             sampler=chosen,

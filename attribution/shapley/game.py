@@ -1,6 +1,6 @@
 """The cooperative game of a layer: what the network says where some of the layer's players are absent."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 
@@ -24,11 +24,18 @@ class Ends(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """``values`` and their ``standard_error``, float64 ``(batch, k, players)``, and the cost ``(batch,)``."""
+    """``values`` and their ``standard_error``, float64 ``(batch, k, players)``, the draws and the cost ``(batch,)``."""
 
     values: torch.Tensor
     standard_error: torch.Tensor | None
+    n_draws: torch.Tensor
     n_evaluations: torch.Tensor
+
+    @classmethod
+    def exact(cls, values: torch.Tensor, n_evaluations: int) -> Self:
+        """Returns values without an error."""
+        batch = len(values)
+        return cls(values, None, torch.zeros(batch, dtype=torch.int64), torch.full((batch,), n_evaluations))
 
 
 class Game:

@@ -50,6 +50,7 @@ def permutation_values(
     return Estimate(
         values=torch.stack([one.mean for one in found]),
         standard_error=torch.stack([_error(one) for one in found]),
+        n_draws=counts,
         n_evaluations=(2 + inner * counts) * game.worth_cost,
     )
 

@@ -62,7 +62,7 @@ def regression_values(
         if budget == n_samples:
             break
         budget = min(n_samples, 2 * budget)
-    return Estimate(values, errors, spent)
+    return Estimate(values, errors, torch.tensor([one.n_pairs for one in draws]), spent)
 
 
 def _draw(
@@ -102,6 +102,11 @@ class _Draws:
         # Sums over points of slopes and of their weights, for players that are present there and for absent ones.
         self._slopes = torch.zeros(2, k, n_players, dtype=torch.float64, device=device)
         self._weights = torch.zeros(2, 1, n_players, dtype=torch.float64, device=device)
+
+    @property
+    def n_pairs(self) -> int:
+        """Coalitions with their complements."""
+        return sum(map(len, self._halves))
 
     def add_slopes(self, coalitions: torch.Tensor, slopes: torch.Tensor) -> None:
         """Takes slopes ``(n, k, players)`` around coalitions ``(n, players)``, pairs in turn."""

@@ -50,4 +50,7 @@ def ridge_fit(design: torch.Tensor, observations: torch.Tensor) -> RidgeFit:
     squares = right.square()
     reached = (1 / (scales.square().unsqueeze(1) + ridge) - 1 / ridge).T @ squares
     variance = reached + (1 - 1 / design.shape[1]) / ridge.unsqueeze(1)
+    # The likelihood's noise is too small by what the fit itself has taken from the observations.
+    taken = (scales.square().unsqueeze(1) / (scales.square().unsqueeze(1) + ridge)).sum(0)
+    noise = noise * len(design) / (len(design) - taken)
     return RidgeFit(values, (noise.unsqueeze(1) * variance.clamp(min=0)).sqrt(), ridge)

@@ -9,6 +9,9 @@ class FeatureMapScore(Wire):
     index: int
     score: float
     standard_error: float | None = None
+    """Of a random estimate, 0 where it is exact; null where one draw shows no spread, and of methods without."""
+    interval: list[float] | None = None
+    """Both ends of what holds the score in 95 % of all runs, at the layer's number of draws."""
 
 
 class LayerResult(Wire):
@@ -33,6 +36,8 @@ class LayerResult(Wire):
     """Sum of the layer minus what a complete attribution has; null inside a branch, which has no such number."""
     relative: float | None = None
     """The same as a share of the output's difference."""
+    n_draws: int | None = None
+    """Independent draws that the standard errors rest on; 0 where the scores are exact, null where there are none."""
     top: list[FeatureMapScore] = []
     """The feature maps with the largest scores, whatever their sign."""
 

@@ -30,8 +30,14 @@ class ClassVariation(Wire):
     """Backward passes that the individual effects took."""
     relative_error: float | None = None
     """Of a sketch: estimated distance of `std` from the exact map, as a share of its norm."""
+    relative_error_at_most: float | None = None
+    """Of a sketch: what it is at most, in 95 % of all runs."""
     correlation: float | None = None
     """Of a sketch: estimated Pearson correlation of `std` with the exact map."""
+    correlation_at_least: float | None = None
+    """Of a sketch: what it is at least, in 95 % of all runs."""
+    n_draws: int | None = None
+    """Of a sketch: the random directions that all its errors rest on."""
     pixels: list[PixelFigures] = []
 
 

@@ -52,6 +52,10 @@ def _caption(layer: LayerResult) -> str:
 
 
 def _scores(scores: list[LayerScores]) -> RenderedFile:
-    document = {item.layer: {"scores": item.scores, "standard_error": item.standard_error} for item in scores}
-    content = json.dumps(document).encode()
+    document = {
+        item.layer: {"scores": item.scores}
+        | ({"standard_error": None} if item.uncertainty is None else item.uncertainty._asdict())
+        for item in scores
+    }
+    content = json.dumps(document, allow_nan=False).encode()
     return RenderedFile("scores.json", "scores", "application/json", content, [len(scores)])

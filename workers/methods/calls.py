@@ -48,13 +48,24 @@ class MethodOutput(NamedTuple):
     """Tells several maps of one field and class apart."""
 
 
+class Uncertainty(NamedTuple):
+    """How far a layer's estimated scores may be off, and how many independent draws say so."""
+
+    standard_error: list[float | None]
+    """Of each score; nothing where a single draw shows no spread, as in `interval`."""
+    interval: list[list[float] | None]
+    """Both ends of what holds each score in 95 % of all runs."""
+    n_draws: int
+
+
 class LayerScores(NamedTuple):
     """All scores of one layer for one class."""
 
     target: int
     layer: str
     scores: list[float]
-    standard_error: list[float] | None
+    uncertainty: Uncertainty | None
+    """Nothing where no score is a random estimate."""
 
 
 class Figures(NamedTuple):

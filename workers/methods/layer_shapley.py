@@ -1,5 +1,6 @@
 """Layer Shapley for a job."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerRe
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
 from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of
 from workers.methods.baselines import baselines_of
-from workers.methods.calls import Call, Explained, Figures, LayerScores
+from workers.methods.calls import Call, Explained, Figures, LayerScores, Uncertainty
 
 
 def layer_shapley(call: Call) -> Explained:
@@ -84,11 +85,13 @@ def _maps(found: attribution.LayerShapley) -> Iterator[tuple[str, str, Tensor]]:
 def _figures(
     found: attribution.LayerShapley, layers: dict[str, Layer], params: LayerShapleyParams, row: int, targets: list[int]
 ) -> Figures:
-    results = [
-        _layer(found, layers[name], params, row, column, target)
+    scores = [
+        LayerScores(target, name, of_layer[row, column].tolist(), _uncertainty(found, name, row, column))
         for column, target in enumerate(targets)
-        for name in found.scores
+        for name, of_layer in found.scores.items()
     ]
+    columns = {target: column for column, target in enumerate(targets)}
+    results = [_layer(found, layers[one.layer], one, params.top, row, columns[one.target]) for one in scores]
     n_steps = int(found.n_steps[row])
     first = found.scores[next(iter(found.scores))]
     return Figures(
@@ -99,46 +102,52 @@ def _figures(
             ],
             "layers": results,
         },
-        scores=[
-            LayerScores(
-                target,
-                name,
-                scores[row, column].tolist(),
-                None if found.standard_error is None else found.standard_error[name][row, column].tolist(),
-            )
-            for column, target in enumerate(targets)
-            for name, scores in found.scores.items()
-        ],
+        scores=scores,
+    )
+
+
+def _uncertainty(found: attribution.LayerShapley, name: str, row: int, column: int) -> Uncertainty | None:
+    if found.standard_error is None or found.n_draws is None:
+        return None
+    errors = found.standard_error[name][row, column].tolist()
+    ends = found.interval(name)[row, column].tolist()
+    is_known = [math.isfinite(error) for error in errors]
+    return Uncertainty(
+        [error if known else None for error, known in zip(errors, is_known, strict=True)],
+        [pair if known else None for pair, known in zip(ends, is_known, strict=True)],
+        int(found.n_draws[name][row]),
     )
 
 
 def _layer(
-    found: attribution.LayerShapley, layer: Layer, params: LayerShapleyParams, row: int, column: int, target: int
+    found: attribution.LayerShapley, layer: Layer, given: LayerScores, top: int, row: int, column: int
 ) -> LayerResult:
     scores = found.scores[layer.name][row, column].double()
-    errors = None if found.standard_error is None else found.standard_error[layer.name][row, column]
     deltas = found.convergence_delta.get(layer.name)
     delta = None if deltas is None or deltas[row, column].isnan() else float(deltas[row, column])
     total = float(scores.sum())
     difference = total - (delta or 0.0)
-    order = scores.abs().argsort(descending=True, stable=True)[: params.top].tolist()
+    order = scores.abs().argsort(descending=True, stable=True)[:top].tolist()
+    told = given.uncertainty
     return LayerResult(
         layer=layer.name,
         kind=layer.kind,
         shape=None if layer.shape is None else list(layer.shape),
         cuts=layer.cuts,
-        target=target,
+        target=given.target,
         sum=total,
         positive=float(scores.clamp(min=0).sum()),
         negative=float(scores.clamp(max=0).sum()),
         absolute=float(scores.abs().sum()),
         convergence_delta=delta,
         relative=None if delta is None or difference == 0 else abs(delta / difference),
+        n_draws=None if told is None else told.n_draws,
         top=[
             FeatureMapScore(
                 index=index,
                 score=float(scores[index]),
-                standard_error=None if errors is None else float(errors[index]),
+                standard_error=None if told is None else told.standard_error[index],
+                interval=None if told is None else told.interval[index],
             )
             for index in order
         ],

@@ -41,7 +41,7 @@ def multiclass_importance(call: Call) -> Explained:
         **shared,
     )
     require_finite("the network's gradients at the image", found.importance)
-    fields = (*params.quantities, "standard_error")
+    fields = (*params.quantities, "standard_error", "individual_low", "individual_high")
     maps = {field: getattr(found, field) for field in fields}
     outputs = [MethodOutput(field, values) for field, values in maps.items() if values is not None]
     figures = [_figures(found, row) for row in range(len(call.rows))]
@@ -106,7 +106,10 @@ def _figures(found: attribution.MulticlassImportance, row: int) -> ClassVariatio
         completeness_delta=float(found.completeness_delta[row]),
         n_rows=int(found.n_rows[row]),
         relative_error=_known(found.relative_error, row),
+        relative_error_at_most=_known(found.relative_error_at_most, row),
         correlation=_known(found.correlation, row),
+        correlation_at_least=_known(found.correlation_at_least, row),
+        n_draws=None if found.n_draws is None else int(found.n_draws[row]),
     )
 
 

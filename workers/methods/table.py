@@ -38,6 +38,8 @@ METHODS: dict[str, Method] = {
             "covariation": "signed",
             "silhouette": "magnitude",
             "standard_error": "magnitude",
+            "individual_low": "values",
+            "individual_high": "values",
             "pixel_covariation": "signed",
         },
         trial={"mode": "importance"},

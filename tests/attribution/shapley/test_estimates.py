@@ -124,7 +124,8 @@ def test_the_ridge_fit_is_the_mean_of_the_posterior():
         expected = inverse @ design.T @ observations[:, column]
         assert torch.allclose(fit.values[column], expected, rtol=1e-9)
         spread = design @ design.T / ridge + torch.eye(12, dtype=torch.float64)
-        noise = observations[:, column] @ torch.linalg.solve(spread, observations[:, column]) / 12
+        taken = (design @ inverse @ design.T).trace()
+        noise = observations[:, column] @ torch.linalg.solve(spread, observations[:, column]) / (12 - taken)
         centred = torch.eye(6, dtype=torch.float64) - 1 / 6
         variance = noise * (centred @ inverse @ centred).diagonal()
         assert torch.allclose(fit.standard_error[column], variance.sqrt(), rtol=1e-9)

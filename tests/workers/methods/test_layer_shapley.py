@@ -135,6 +135,24 @@ def test_every_estimator_and_an_image_does_not_depend_on_its_batch(images, layer
         assert len(first.top) == 4
 
 
+@pytest.mark.parametrize(("n_samples", "n_draws"), [(32, 1), (62, 2)])
+def test_scores_say_how_far_to_trust_them(context, images, layered, n_samples, n_draws):
+    """A single pair of permutations shows no spread, so that nothing is known of its error."""
+    explanation = {"estimator": "feature_maps", "sampler": "permutations", "layers": ["conv1", "layer1.0.conv1"]}
+    job, result = layered(images(1), explanation=explanation | {"n_steps": None, "n_samples": n_samples})
+    assert job.status == JobStatus.SUCCEEDED, job.error
+    [image] = result.images
+    assert [layer.n_draws for layer in image.layers] == [n_draws, n_draws]
+    stored = json.loads(content(context, image, "scores"))
+    for layer in image.layers:
+        for one in layer.top:
+            assert (one.standard_error is None) == (one.interval is None) == (n_draws == 1)
+            if one.interval is not None:
+                assert one.interval[0] <= one.score <= one.interval[1]
+            assert stored[layer.layer]["interval"][one.index] == one.interval
+            assert stored[layer.layer]["standard_error"][one.index] == one.standard_error
+
+
 def test_a_background_that_depends_on_the_image(images, layered):
     digests = images(2)
     explanation = {"baselines": [{"kind": "blur", "sigma": 2}, {"kind": "black"}], "layers": ["conv1", "linear"]}

@@ -335,6 +335,15 @@ class TestExplanation:
         said = result.quality.occlusion_missing
         assert (said is None) if has_maps else said.startswith("decomposition found no map influential of this model")
 
+    def test_all_features_and_a_class_without_images(self, over, explained):
+        fit = over.run(FIT | {"n_initial": 64, "n_features": 64}).details["report"]["fit"]
+        job, result = explained(fit, list(over.files.values())[:1], target="all")
+        assert job.status == JobStatus.SUCCEEDED, job.error
+        shares = {one.target: {feature.frequency for feature in one.features} for one in result.images[0].decomposition}
+        without = over.classifier.spec.labels.index("south")
+        assert shares.pop(without) == {0.0}
+        assert list(shares.values()) == [{1.0}] * 3
+
     def test_it_is_what_the_engine_finds(self, over, fit, influential, explained):
         images = list(over.files.values())[:2]
         job, result = explained(fit["fit"], images, target={"classes": [1, 0]})
