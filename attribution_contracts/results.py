@@ -11,6 +11,7 @@ from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import Problem
+from attribution_contracts.warnings import ResultWarning
 
 
 class ClassScore(Wire):
@@ -73,6 +74,8 @@ class ImageHead(Wire):
     prediction: list[ClassScore] = []
     """The five most probable classes."""
     targets: list[TargetScore] = []
+    warnings: list[ResultWarning] = []
+    """Why to trust what follows less than it looks; empty where nothing speaks against it."""
 
 
 class ImageResult(

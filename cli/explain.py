@@ -1,6 +1,6 @@
 """`attribution explain`: images in, heatmaps out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,6 @@ from cli.options import out_option, param_option, parameters, seed_option, url_o
 
 if TYPE_CHECKING:
     from attribution_contracts.results import CellResult, ImageResult, Result
-
-LARGE_GAP = 0.05
-"""A map that misses more of what it should add up to is marked."""
 
 
 @click.command()
@@ -55,6 +52,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
         if cell.error is not None:
             table.add_row(_label(cell), f"[red]{cell.error.detail}[/red]")
     Console().print(table)
+    for text in _warnings(result, images):
+        click.secho(f"warning: {text}", fg="yellow", err=True)
     if result.quality is not None and result.quality.occlusion_missing is not None:
         click.secho(f"no occlusion curves: {result.quality.occlusion_missing}", fg="yellow", err=True)
     click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
@@ -117,7 +116,15 @@ def _targets(image: "ImageResult") -> list[list[str]]:
 
 def _completeness(image: "ImageResult") -> list[list[str]]:
     gaps = zip(image.targets, image.completeness, strict=True)
-    return [[target.name or str(target.index), _gap(gap.relative), str(gap.n_steps)] for target, gap in gaps]
+    warned = {warning.target for warning in image.warnings}
+    return [
+        [
+            target.name or str(target.index),
+            f"[yellow]{_share(gap.relative)}[/yellow]" if target.index in warned else _share(gap.relative),
+            str(gap.n_steps),
+        ]
+        for target, gap in gaps
+    ]
 
 
 def _variation(image: "ImageResult") -> list[list[str]]:
@@ -137,9 +144,16 @@ def _share(error: float | None) -> str:
     return "-" if error is None else f"{error:.2%}"
 
 
-def _gap(relative: float | None) -> str:
-    if relative is None:
-        return "-"
-    return (
-        f"{relative:.2%}" if relative <= LARGE_GAP else f"[yellow]{relative:.2%}, try --param tolerance=0.01[/yellow]"
-    )
+def _warnings(result: "Result", images: tuple[Path, ...]) -> Iterator[str]:
+    for label, image in _explained(result):
+        for warning in image.warnings:
+            of = "" if warning.target is None else f", class {_class_name(image, warning.target)}"
+            yield f"{images[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
+
+
+def _class_name(image: "ImageResult", index: int) -> str:
+    return next((target.name for target in image.targets if target.index == index and target.name), str(index))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

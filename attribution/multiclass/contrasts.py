@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import fx
 
+from attribution.errors import InvalidOption
 from attribution.networks.graph import tensor_nodes
 from attribution.networks.heads import scores_of
 from attribution.networks.layers import layer_kind
@@ -16,6 +17,8 @@ from attribution.networks.network import Network
 
 #: Singular values below this share of the largest count as zero.
 _RANK = 1e-6
+#: Classes whose directions take a square of numbers and a cube of operations, where no last layer has fewer features.
+_MOST_CLASSES = 4096
 
 
 class Head(NamedTuple):
@@ -76,11 +79,19 @@ def leading_directions(head: torch.Tensor | None, n_classes: int, *, spans: bool
         The left singular vectors of ``P head``: those that are not zero, or with ``spans`` false all
         ``n_classes - 1``.
 
+    Raises:
+        InvalidOption: There are too many classes to find directions for without a head of fewer features.
+
     >>> leading_directions(torch.tensor([[1.0], [1.0], [-2.0]]), 3, spans=True).abs()
     tensor([[0.4082, 0.4082, 0.8165]], dtype=torch.float64)
     """
     if head is not None and spans and head.shape[1] < n_classes - 1:
         return _few_directions(head.double() - head.double().mean(0))
+    if n_classes > _MOST_CLASSES:
+        raise InvalidOption(
+            f"{n_classes:,} classes are compared without a last linear layer that says which directions matter, at most"
+            f' {_MOST_CLASSES:,} can be: choose classes (indices or TopK), or mode="importance", which needs none'
+        )
     basis = contrasts(n_classes)
     if head is None:
         return basis

@@ -11,6 +11,7 @@ from torch._ops import OpOverload
 
 from attribution.errors import NetworkError
 from attribution.networks.hooks import call_with_hooks, has_forward_hooks
+from attribution.networks.places import line_of_error
 
 #: Questions about a tensor whose answers are no tensors; what is computed from them is none either.
 _METADATA = frozenset(
@@ -58,9 +59,20 @@ class _Proxy(fx.Proxy):
 class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         super().__init__(param_shapes_constant=True)
+        self.failed: str | None = None
+        """Path of the innermost module whose forward could not be traced."""
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:  # noqa: ANN401 - torch.fx's signature
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or self.path_of_module(m)
+            raise
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # What hooks change is part of the graph, not hidden in a module that has rules of its own.
@@ -79,7 +91,9 @@ def traced(module: nn.Module) -> fx.GraphModule:
         graph = tracer.trace(module)
     except Exception as error:
         # Tracing runs the user's code on proxies, which may raise anything.
-        raise NotTraceable(f"{type(error).__name__}: {(str(error) or '-').splitlines()[0]}") from error
+        what = f"{type(error).__name__}: {(str(error) or '-').splitlines()[0].rstrip('.')}"
+        where = f"in module {tracer.failed!r}" if tracer.failed else f"in {type(module).__name__}.forward"
+        raise NotTraceable(" ".join(filter(None, (what, where, line_of_error(error))))) from error
     if len(graph.find_nodes(op="placeholder")) != 1:
         raise NotTraceable(f"{type(module).__name__}.forward takes several inputs, expected one")
     return fx.GraphModule(tracer.root, graph, type(module).__name__)

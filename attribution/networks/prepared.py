@@ -20,6 +20,7 @@ from attribution.networks.layers import Layer, named_layers, observed, rows_firs
 from attribution.networks.link import Link
 from attribution.networks.measures import Check, agreement, in_parts, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
+from attribution.networks.places import values_by_place
 from attribution.networks.probes import probes
 
 #: What the measures take, and what a forward and backward pass takes, of what a forward pass of one image computes.
@@ -231,7 +232,12 @@ class Prepared:
             return Check("graph", None, None, "unknown", known.reason or "")
         figure, bound = _graph_agreement(known.graph, examples, expected)
         if figure > bound and not self._is_random(examples):
-            reason = f"for inputs of {shape} the traced graph gives other outputs than the module"
+            place = _first_apart(known, self.module, examples[:1])
+            where = "" if place is None else f", from layer {place!r} on"
+            reason = (
+                f"for inputs of {shape} the traced graph gives other outputs than the module{where}: what it does there"
+                " depends on more than the values of tensors"
+            )
             self.form = self._forms[shape] = _form(None, reason, n_classes=n_classes)
             return Check("graph", figure, bound, "noted", reason)
         seen = rows_first(known.graph, observed(known.graph, examples))
@@ -274,6 +280,24 @@ def _graph_agreement(graph: fx.GraphModule, examples: torch.Tensor, expected: to
             raise
         return float("inf"), 0.0
     return agreement(given, expected)
+
+
+def _first_apart(form: Form, module: nn.Module, example: torch.Tensor) -> str | None:
+    """Returns the first layer by name whose values in the graph are not those in the module."""
+    names = {node: layer.name for node, layer in form.layers.items()}
+    try:
+        by_graph = dict(reversed(values_by_place(form.graph, module, names, example)))
+        by_module = dict(reversed(values_by_place(None, module, names, example)))
+    except _FAILURES as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    for name, value in by_module.items():
+        other = by_graph.get(name, value)
+        difference, bound = agreement(other, value)
+        if difference > bound:
+            return name
+    return None
 
 
 def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from attribution_contracts.targets import Target
 class DecompositionParams(MethodParams):
     """Decomposition of the final layer: what the few features that decide a class see, and what each of them adds."""
 
-    version = 1
+    version = 2
     guarantee = "exact: contributions and bias add up to the decomposed logit; that the maps show where is a heuristic"
     cost_class = "one forward pass, whatever the number of classes; fitted beforehand on a data set"
 

@@ -22,7 +22,7 @@ class SmoothGrad(Wire):
 class IntegratedGradientsParams(MethodParams):
     """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
 
-    version = 1
+    version = 2
     guarantee = "exact up to the reported completeness gap of each map"
     cost_class = "n_steps forward and backward passes for each image and baseline"
 

@@ -68,7 +68,7 @@ Layers = Annotated[
 class LayerShapleyParams(MethodParams):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
-    version = 1
+    version = 2
     guarantee = (
         "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "
         "standard error"

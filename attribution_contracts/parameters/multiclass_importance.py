@@ -54,7 +54,7 @@ ChosenPixel = Annotated[
 class MulticlassImportanceParams(MethodParams):
     """Multi-class importance: which pixels tell the classes apart, all of them at the price of one."""
 
-    version = 1
+    version = 2
     guarantee = "exact; a sketch is unbiased with a standard error"
     cost_class = (
         "importance: two passes for each image, whatever the number of classes; the other maps: a backward pass for "

@@ -73,7 +73,7 @@ ENGINES: dict[str, Engine] = {
             "up to the same difference of the logits; the chart shows by how much the feature maps of each layer "
             "work against each other."
         ),
-        parameters={"n_steps": 16, "layers": ["input", "conv", "pooling", "linear"]},
+        parameters={"n_steps": 32, "layers": ["input", "conv", "pooling", "linear"]},
         has_baseline=True,
         ends=("against the class", "for the class"),
         shown=(Shown("all layers", None, "layers"), Shown("by depth", None, "depth")),

@@ -1,6 +1,7 @@
 """What each problem means and what to do about it: the text of the pages that `type` points at."""
 
 from attribution_contracts.problems import TITLES, ErrorCode
+from attribution_contracts.warnings import WARNING_TITLES, WarningCode
 from service.http.problems import STATUS
 
 EXPLANATIONS: dict[ErrorCode, str] = {
@@ -105,6 +106,36 @@ EXPLANATIONS: dict[ErrorCode, str] = {
 }
 
 
+WARNING_TEXTS: dict[WarningCode, str] = {
+    WarningCode.COMPLETENESS_LARGE: (
+        "The values of the map miss more than 5 % of what they should add up to: the difference of the output between "
+        "baseline and image, or the classes' variation. The quadrature has too few points for this network, or the "
+        "estimator is not complete. Ask for a `tolerance`, or for more steps."
+    ),
+    WarningCode.TOLERANCE_MISSED: (
+        "A `tolerance` was asked for and not reached with the points that `max_steps` (or the evaluations that "
+        "`n_samples`) allows; the figures say by how much. Raise the limit, or ask for less."
+    ),
+    WarningCode.BASELINE_OF_CLASS: (
+        "The network gives the baseline the explained class too, with an output close to the image's: a black picture "
+        "can be a confident 'angry'. The map then explains a small remainder, and errors that are shares of it look "
+        "large. More points do not help; another baseline does."
+    ),
+    WarningCode.NO_BETTER_THAN_RANDOM: (
+        "With occlusion curves asked for, replacing pixels in the order of the map changes the prediction no faster "
+        "than in a random order. Do not read places off such a map."
+    ),
+    WarningCode.LAYERS_LEFT_OUT: (
+        "Values or gradients of some layers are infinite (padding with -inf does that), so that they have no scores. "
+        "They are named; chosen by name they are an error."
+    ),
+    WarningCode.MODEL_NOTED: (
+        "What the check of the model measured and let pass, such as a mean meant for 0..255, or outputs that are "
+        "probabilities already: see `checks` in the model's report."
+    ),
+}
+
+
 def page() -> str:
     """The page about problems in the documentation."""
     lines = [
@@ -124,4 +155,13 @@ def page() -> str:
             "",
             text,
         ]
+    lines += [
+        "",
+        "# Warnings",
+        "",
+        "Each image of a result has `warnings`: `code`, `target`, `detail` and `advice`. They speak of maps that are",
+        "there, and that are to be trusted less than they look.",
+    ]
+    for warning, text in WARNING_TEXTS.items():
+        lines += ["", f"## {warning.value}", "", f"{WARNING_TITLES[warning]}.", "", text]
     return "\n".join(lines) + "\n"

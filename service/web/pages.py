@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader
 
 from attribution_contracts.problems import TITLES, ErrorCode
 from attribution_contracts.version import VERSION
-from service.description.problem_texts import EXPLANATIONS
+from attribution_contracts.warnings import WARNING_TITLES, WarningCode
+from service.description.problem_texts import EXPLANATIONS, WARNING_TEXTS
 from service.http.problems import STATUS
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -56,11 +57,24 @@ async def docs(request: Request) -> HTMLResponse:
 
 @router.get("/problems")
 async def problems() -> HTMLResponse:
-    """Every problem."""
-    return _page("problems.html", problems=list(EXPLANATIONS.items()), titles=TITLES, status=STATUS)
+    """Every problem, and every warning of a result."""
+    return _catalogue(list(EXPLANATIONS.items()), list(WARNING_TEXTS.items()))
 
 
 @router.get("/problems/{code}")
-async def problem(code: ErrorCode) -> HTMLResponse:
-    """One problem: the page that the `type` of a problem points at."""
-    return _page("problems.html", problems=[(code, EXPLANATIONS[code])], titles=TITLES, status=STATUS)
+async def problem(code: ErrorCode | WarningCode) -> HTMLResponse:
+    """One problem, the page that its `type` points at, or one warning."""
+    if isinstance(code, WarningCode):
+        return _catalogue([], [(code, WARNING_TEXTS[code])])
+    return _catalogue([(code, EXPLANATIONS[code])], [])
+
+
+def _catalogue(problems: list[tuple[ErrorCode, str]], warnings: list[tuple[WarningCode, str]]) -> HTMLResponse:
+    return _page(
+        "problems.html",
+        problems=problems,
+        titles=TITLES,
+        status=STATUS,
+        warnings=warnings,
+        warning_titles=WARNING_TITLES,
+    )

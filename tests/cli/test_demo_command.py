@@ -76,6 +76,13 @@ def test_the_planted_classifier_is_right_and_looks_at_the_evidence(outcome):
             assert share > 5 * area
 
 
+def test_nothing_speaks_against_the_maps_of_the_planted_classifier(outcome):
+    _, folder = outcome
+    for method in ENGINES:
+        result = Result.model_validate_json((folder / "demo" / "planted" / method / "result.json").read_text())
+        assert [image.warnings for image in result.images] == [[]] * 6, method
+
+
 def test_what_it_started_is_stopped(outcome):
     _, folder = outcome
     living = []

@@ -7,11 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+import attribution
 from attribution_contracts.digests import model_digest
 from cli.demo import digits, planted
+from cli.demo.engines import ENGINES
 from cli.demo.pictures import png
 from cli.demo.training import Examples, Recipe, accuracy, save, trained
 from tests.workers.checking import check
+from tests.workers.rows import warned
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 from workers.models.loading import load
@@ -60,6 +63,20 @@ def test_digits_are_reported(trained_digits, tmp_path):
     save(trained_digits[0].module, tmp_path / "digits.safetensors")
     report = check(digits.SPEC, tmp_path / "digits.safetensors", {})
     assert (report.classes, report.parameters) == (len(digits.SPEC.labels), 1_256_080)
+
+
+@pytest.mark.parametrize("method", ENGINES)
+def test_nothing_speaks_against_the_maps_of_digits(trained_digits, method):
+    network, held_out = attribution.Network(trained_digits[0].module, (1, 28, 28)), digits.held_out()
+    chosen = [int(np.flatnonzero(held_out.labels == label)[0]) for label in range(10)]
+    seen = digits.SPEC.preprocessing
+    inputs = torch.stack([preprocess(decode(png(held_out.images[at]), "grey"), seen).tensor for at in chosen])
+    params = ENGINES[method].parameters
+    fitted = b""
+    if ENGINES[method].has_fit:
+        fitted = attribution.influential_features(network, [(inputs, torch.arange(10))]).to_bytes()
+        params = params | {"fit": "0" * 64}
+    assert warned(network, inputs, seen, method, fitted=fitted, **params) == [[]] * 10
 
 
 def short_training(seed):

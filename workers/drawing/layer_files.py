@@ -27,7 +27,8 @@ def keep_layers(drawn: Drawn, position: int, figures: Figures, labels: Sequence[
         tiles = _tiles(drawn, subject, layers)
         if tiles:
             rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
-            drawn.keep(subject, sheet("layers", rows, side=_SIDE))
+            told = [warning.detail for warning in figures.warnings if warning.target in (target, None)]
+            drawn.keep(subject, sheet("layers", rows, side=_SIDE, warnings=told))
         drawn.keep(subject, depth_chart(layers))
         drawn.keep(subject, _scores([item for item in figures.scores if item.target == target]))
 

@@ -11,7 +11,7 @@ from workers.drawing.rendering import RenderedFile
 _GAP = 12
 _LINE = 17
 _FONT_SIZE = 13
-_INK, _PAPER, _BLANK = "#222222", "#ffffff", "#eeeeee"
+_INK, _PAPER, _BLANK, _ALARM = "#222222", "#ffffff", "#eeeeee", "#a03000"
 
 
 class Tile(NamedTuple):
@@ -23,13 +23,15 @@ class Tile(NamedTuple):
     """Nothing where there is none to show."""
 
 
-def sheet(name: str, rows: Sequence[Sequence[Tile]], *, side: int = 224) -> RenderedFile:
-    """A PNG of tiles `side` pixels wide, each with its caption above it."""
+def sheet(name: str, rows: Sequence[Sequence[Tile]], *, side: int = 224, warnings: Sequence[str] = ()) -> RenderedFile:
+    """A PNG of tiles `side` pixels wide, each with its caption above it, and lines of warnings below all of them."""
     font = ImageFont.load_default(_FONT_SIZE)
     lines = max(len(tile.caption.splitlines()) for row in rows for tile in row)
     width = _GAP + max(map(len, rows)) * (side + _GAP)
     step = lines * _LINE + _height(rows, side) + _GAP
-    page = Image.new("RGB", (width, _GAP + len(rows) * step), _PAPER)
+    warned = [line for text in warnings for line in _wrapped(f"Warning: {text}", width - 2 * _GAP, font)]
+    end = _GAP + len(rows) * step
+    page = Image.new("RGB", (width, end + (len(warned) * _LINE + _GAP if warned else 0)), _PAPER)
     pen = ImageDraw.Draw(page)
     for number, row in enumerate(rows):
         for column, tile in enumerate(row):
@@ -37,6 +39,8 @@ def sheet(name: str, rows: Sequence[Sequence[Tile]], *, side: int = 224) -> Rend
             for index, line in enumerate(tile.caption.splitlines()):
                 pen.text((left, top + index * _LINE), _cut(line, side, font), fill=_INK, font=font)
             page.paste(_fitted(tile.picture, side), (left, top + lines * _LINE))
+    for index, line in enumerate(warned):
+        pen.text((_GAP, end + index * _LINE), line, fill=_ALARM, font=font)
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", optimize=True)
     return RenderedFile(f"{name}.png", name, "image/png", buffer.getvalue(), [page.height, page.width])
@@ -54,6 +58,18 @@ def _fitted(picture: Image.Image | None, side: int) -> Image.Image:
     return picture.convert("RGB").resize(
         (side, height), Image.Resampling.NEAREST if is_smaller else Image.Resampling.LANCZOS
     )
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """The text in lines no wider than the width."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [_cut(line, width, font) for line in lines]
 
 
 def _cut(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -24,6 +24,7 @@ def side_by_side(
     labels = _labels([request.explanation.model_dump() for request in asked if request.explanation])
     columns = 1 + max(cell.explanation for cell in cells)
     for position, given in enumerate(asked[0].inputs):
+        warned = list(_warnings(cells, position, labels))
         originals = [_original(context, tenant, cell, given) for cell in cells[::columns]]
         for name in shared or ["maps"]:
             chosen = [name if shared else names[0] for names in quantities]
@@ -32,7 +33,7 @@ def side_by_side(
                 for cell, quantity, label in zip(cells, chosen, labels, strict=True)
             ]
             rows = [[original, *tiles[row * columns : (row + 1) * columns]] for row, original in enumerate(originals)]
-            yield Subject(position), sheet(f"{name}-side-by-side", rows)
+            yield Subject(position), sheet(f"{name}-side-by-side", rows, warnings=warned)
 
 
 def _original(context: WorkerContext, tenant: str, cell: CellResult, given: InputImage) -> Tile:
@@ -47,6 +48,14 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
     caption = f"{label}: {quantity}\n{_name(cell)}: {best.name or best.index} ({best.probability:.0%})"
     file = next((file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)), None)
     return Tile(caption, None if file is None else Image.open(io.BytesIO(context.store.get(file.sha256))))
+
+
+def _warnings(cells: Sequence[CellResult], position: int, labels: Sequence[str]) -> Iterator[str]:
+    for cell, label in zip(cells, labels, strict=True):
+        for image in cell.images:
+            if image.index == position:
+                for warning in image.warnings:
+                    yield f"{label}, {_name(cell)}: {warning.detail}"
 
 
 def _name(cell: CellResult) -> str:

@@ -37,6 +37,7 @@ from workers.methods.table import METHODS
 from workers.models.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
 from workers.problems import WorkProblem
 from workers.quality.occlusion import occlusion_of
+from workers.quality.warnings import changes_of, warnings_of
 
 
 class Done(NamedTuple):
@@ -168,6 +169,12 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))
+    with job.clock("judge"):
+        changes, checks = changes_of(network, job.params, rows, logits, target), network.report().checks
+        warnings = [
+            warnings_of(job.params, figures, own, curves, checks)
+            for figures, own, curves in zip(explained.figures, changes, occlusion, strict=True)
+        ]
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
     job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
     kept = [given._replace(values=given.values.detach().to("cpu", torch.float32)) for given in explained.outputs]
@@ -179,7 +186,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
                 row,
                 class_scores(logits[position], likely[position], labels),
                 target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
-                explained.figures[position],
+                explained.figures[position]._replace(warnings=warnings[position]),
                 list(_maps(method, kept, row, position)),
                 occlusion[position],
             )
@@ -272,6 +279,7 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         box=list(done.row.view.box),
         prediction=done.prediction,
         targets=done.targets,
+        warnings=list(done.figures.warnings),
         **done.figures.wire,
         occlusion=done.occlusion,
         artifacts=drawn.of_image(done.row.position),

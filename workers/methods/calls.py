@@ -9,6 +9,7 @@ from torch import Tensor
 from attribution import Network
 from attribution.class_sets import Classes
 from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.warnings import ResultWarning
 from workers.methods.baselines import Row
 
 OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
@@ -77,6 +78,8 @@ class Figures(NamedTuple):
     """By field of the image's result: see `attribution_contracts.figures`."""
     scores: Sequence[LayerScores] = ()
     """What is stored beside them as a file."""
+    warnings: Sequence[ResultWarning] = ()
+    """What speaks against it: as the method says itself, and as found afterwards."""
 
 
 class Explained(NamedTuple):

@@ -14,6 +14,7 @@ from attribution.shapley.players import Cells, Groups
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
+from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of
 from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures, LayerScores, Uncertainty
@@ -103,7 +104,33 @@ def _figures(
             "layers": results,
         },
         scores=scores,
+        warnings=[*_left_out(found), *_too_uncertain(params, scores)],
     )
+
+
+def _left_out(found: attribution.LayerShapley) -> Iterator[ResultWarning]:
+    if found.left_out:
+        yield ResultWarning(
+            code=WarningCode.LAYERS_LEFT_OUT,
+            target=None,
+            detail=f"the scores of layers {', '.join(found.left_out)} are not finite, so that they have none",
+            advice="a padding with -inf does that; pad with a large number to have these layers too",
+        )
+
+
+def _too_uncertain(params: LayerShapleyParams, scores: list[LayerScores]) -> Iterator[ResultWarning]:
+    if params.estimator != "feature_maps" or params.tolerance is None:
+        return
+    for one in scores:
+        errors = [] if one.uncertainty is None else [error for error in one.uncertainty.standard_error if error]
+        if errors and max(errors) > params.tolerance:
+            yield ResultWarning(
+                code=WarningCode.TOLERANCE_MISSED,
+                target=one.target,
+                detail=f"a standard error of {params.tolerance:g} was asked for, at layer {one.layer} it is "
+                f"{max(errors):.3g}",
+                advice="raise n_samples, or let groups or cells take part in place of feature maps",
+            )
 
 
 def _uncertainty(found: attribution.LayerShapley, name: str, row: int, column: int) -> Uncertainty | None:

@@ -38,7 +38,7 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
     """
     inputs = _grey_image(spec)
     classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
-    methods, found = tried(network, spec), network.report()
+    methods, found, odd = tried(network, spec), network.report(), list(_odd_units(spec.preprocessing))
     return ModelReport(
         classes=classes,
         input_shape=list(inputs.shape[1:]),
@@ -54,8 +54,8 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
         ],
         methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in methods.items()},
         link=network.link,
-        checks=checks_of(network),
-        warnings=[*taken, *_odd_units(spec.preprocessing), *_repeated(spec.labels), *found.warnings],
+        checks=[*checks_of(network), *odd],
+        warnings=[*taken, *(check.detail for check in odd), *_repeated(spec.labels), *found.warnings],
     )
 
 
@@ -71,14 +71,15 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _odd_units(preprocessing: Preprocessing) -> Iterator[str]:
+def _odd_units(preprocessing: Preprocessing) -> Iterator[MeasuredCheck]:
     for name in ("mean", "std"):
         given = getattr(preprocessing, name)
-        if any(value >= _UNLIKELY for value in given):
-            yield (
+        if max(given) >= _UNLIKELY:
+            detail = (
                 f"{name} {given} looks as if it were meant for pixels in 0..255; here they are divided by 255 before "
                 f"{name} is used: divide {name} by 255 as well, or the network sees something else than in training"
             )
+            yield MeasuredCheck(name=name, figure=max(given), bound=_UNLIKELY, verdict="noted", detail=detail)
 
 
 def _repeated(labels: Sequence[str]) -> Iterator[str]:

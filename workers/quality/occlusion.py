@@ -59,7 +59,8 @@ def _orders(
 ) -> Iterator[tuple[Order, Tensor]]:
     yield "map", _at_input(output.values, call.inputs)
     if options.references:
-        yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target)
+        if call.network.no_gradients is None:
+            yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target)
         yield "random", random_maps(call.inputs, [row.generator("random order") for row in call.rows])
 
 

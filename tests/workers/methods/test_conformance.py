@@ -1,21 +1,17 @@
 """What holds of every method, over the table of tiny networks: a method joins by its line in the table of methods."""
 
 import copy
-import hashlib
 from functools import cache
 
 import pytest
 import torch
-from PIL import Image
 
 import attribution
 from attribution.errors import AttributionError, Cancelled
-from attribution_contracts.jobs import InputImage
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.models import Preprocessing
 from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
-from workers.images.preprocessing import View
-from workers.methods.baselines import Row
+from tests.workers.rows import row
 from workers.methods.calls import Call, Explained
 from workers.methods.table import METHODS
 
@@ -27,23 +23,6 @@ EVERY_OF_IMAGES = pytest.mark.parametrize(
     "method", [name for name in sorted(METHODS) if PARAMS[name].takes == "images"]
 )
 PREPROCESSING = Preprocessing(color="grey", size=SHAPE[1:], mean=[0.5], std=[0.25])
-
-
-def row(position, inputs, seed=0):
-    digest = hashlib.sha256(inputs.double().numpy().tobytes()).hexdigest()
-    return Row(
-        position=position,
-        given=InputImage(image=digest),
-        sha256=digest,
-        inputs=inputs,
-        displayed=Image.new("RGB", SHAPE[1:][::-1]),
-        view=View.whole(*SHAPE[1:]),
-        target=None,
-        preprocessing=PREPROCESSING,
-        seed=seed,
-        backgrounds={},
-        fetch=lambda _: pytest.fail("nothing names another image"),
-    )
 
 
 @cache
@@ -66,7 +45,7 @@ def explain(method, name, inputs, *, network=None, seed=0, progress=lambda done,
     given = PARAMS[method].model_validate({"method": method, **REQUIRED.get(method, {}), **params})
     k = 1 if given.class_field() == "target" else 0
     target = network.logits(inputs).argmax(1, keepdim=True)[:, :k] if len(inputs) else torch.empty(0, 0).long()
-    rows = [row(position, one, seed) for position, one in enumerate(inputs)]
+    rows = [row(position, one, PREPROCESSING, seed) for position, one in enumerate(inputs)]
     return METHODS[method].run(
         Call(network, rows, inputs, target, given, progress, 2**30, lambda _: fit_of(name, dtype))
     )

@@ -1,0 +1,38 @@
+"""Warnings: how far the result of an image is to be trusted, where that is less than it looks."""
+
+from enum import StrEnum
+
+from attribution_contracts.base import Wire
+
+
+class WarningCode(StrEnum):
+    """What a warning is about, as a word that programs can act on."""
+
+    COMPLETENESS_LARGE = "completeness_large"
+    TOLERANCE_MISSED = "tolerance_missed"
+    BASELINE_OF_CLASS = "baseline_of_class"
+    NO_BETTER_THAN_RANDOM = "no_better_than_random"
+    LAYERS_LEFT_OUT = "layers_left_out"
+    MODEL_NOTED = "model_noted"
+
+
+class ResultWarning(Wire):
+    """One reason to trust the result of an image less than it looks."""
+
+    code: WarningCode
+    target: int | None
+    """The class whose map it is about; null where it is about all of them."""
+    detail: str
+    """What was seen, in figures."""
+    advice: str
+    """What to do about it."""
+
+
+WARNING_TITLES: dict[WarningCode, str] = {
+    WarningCode.COMPLETENESS_LARGE: "The map does not add up",
+    WarningCode.TOLERANCE_MISSED: "The tolerance was not reached",
+    WarningCode.BASELINE_OF_CLASS: "The baseline is of the class already",
+    WarningCode.NO_BETTER_THAN_RANDOM: "The map orders pixels no better than chance",
+    WarningCode.LAYERS_LEFT_OUT: "Layers without finite values are left out",
+    WarningCode.MODEL_NOTED: "The model's check let something pass",
+}

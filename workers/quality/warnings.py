@@ -1,0 +1,206 @@
+"""What speaks against an image's result, from its figures: see `attribution_contracts.warnings`."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attribution import Network
+from attribution.networks.measures import Check
+from attribution.passes.outputs import predicted
+from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.figures.multiclass_importance import ClassVariation
+from attribution_contracts.figures.occlusion import OcclusionCurve
+from attribution_contracts.methods import Explanation
+from attribution_contracts.warnings import ResultWarning, WarningCode
+from workers.methods.baselines import Row, baselines_of
+from workers.methods.calls import Figures
+
+LARGE_GAP = 0.05
+"""A map that misses more of what it should add up to is warned of."""
+_NEAR = 0.25
+"""A baseline whose output for its class differs by less than this, of how far the class stands out, is of the class."""
+_ROUNDING = 1e-6
+"""Of an area under a curve of probabilities."""
+_COMPLETE = ("integrated_gradients", "deeplift")
+"""Attributions of multi-class importance that add up; a product with the gradient alone is not made to."""
+
+
+class Change(NamedTuple):
+    """What the explained output of a class does between baseline and image."""
+
+    start: float
+    end: float
+    is_winner_at_start: bool
+    """Whether the class wins at the baseline as well."""
+    prominence: float
+    """How far the class stands out of the mean of all at the image."""
+
+    @property
+    def is_of_class(self) -> bool:
+        """Whether the baseline is of the class already, so that hardly anything is left to explain."""
+        return self.is_winner_at_start and abs(self.end - self.start) < _NEAR * self.prominence
+
+
+def changes_of(
+    network: Network, params: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor
+) -> list[list[Change]]:
+    """The change of each image's explained classes from the method's baselines; empty where it has none.
+
+    Args:
+        network: What is explained.
+        params: Of the method.
+        rows: The images.
+        logits: Of the images, `(batch, classes)`.
+        target: The classes explained, `(batch, k)`.
+    """
+    chosen = getattr(params, "baselines", None)
+    if params.class_field() != "target" or not chosen:
+        return [[] for _ in rows]
+    starts = [predicted(network, start) for start in baselines_of(rows, chosen)]
+    raw = torch.stack([start.expand(len(rows), -1) for start in starts]).mean(0)
+    explained = torch.stack([network.explained(start).expand(len(rows), -1) for start in starts]).mean(0)
+    outputs = network.explained(logits)
+    return [
+        [
+            Change(
+                float(explained[row, index]),
+                float(outputs[row, index]),
+                _wins(raw[row], index),
+                abs(float(outputs[row, index] - (outputs[row].mean() if outputs.shape[1] > 1 else 0.0))),
+            )
+            for index in classes
+        ]
+        for row, classes in enumerate(target.tolist())
+    ]
+
+
+def _wins(raw: Tensor, index: int) -> bool:
+    return bool(raw[index] > 0) if len(raw) == 1 else int(raw.argmax()) == index
+
+
+def warnings_of(
+    params: Explanation,
+    figures: Figures,
+    changes: Sequence[Change],
+    curves: Sequence[OcclusionCurve],
+    checks: Sequence[Check],
+) -> list[ResultWarning]:
+    """All warnings of one image.
+
+    Args:
+        params: Of the method.
+        figures: What the method says of the image.
+        changes: As `changes_of` returns them, one an explained class.
+        curves: Where they were asked for.
+        checks: What was measured of the model.
+    """
+    return [
+        *_of_completeness(params, figures, changes),
+        *_of_variation(params, figures.wire.get("class_variation")),
+        *_of_curves(curves),
+        *figures.warnings,
+        *_of_model(checks),
+    ]
+
+
+def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Change]) -> Iterator[ResultWarning]:
+    found: Sequence[Completeness] = figures.wire.get("completeness", [])
+    tolerance = getattr(params, "tolerance", None)
+    for place, one in enumerate(found):
+        change = changes[place] if place < len(changes) else None
+        if change is not None and change.is_of_class:
+            yield _baseline_of_class(one, change)
+        elif tolerance is not None and _is_relative(params) and _misses(one.relative, tolerance):
+            yield _warning(
+                WarningCode.TOLERANCE_MISSED,
+                f"a completeness error of {tolerance:.2%} was asked for and {one.relative:.2%} reached, with "
+                f"{one.n_steps} points",
+                "raise max_steps, or ask for less: what is missing of the sum is missing in the map",
+                one.target,
+            )
+        elif _misses(one.relative, LARGE_GAP):
+            yield _warning(
+                WarningCode.COMPLETENESS_LARGE,
+                f"the map misses {one.relative:.2%} of the output's change that it should add up to",
+                _more_points(params),
+                one.target,
+            )
+
+
+def _is_relative(params: Explanation) -> bool:
+    return getattr(params, "estimator", "path") == "path"
+
+
+def _misses(relative: float | None, bound: float) -> bool:
+    return relative is not None and relative > bound * (1 + 1e-6)
+
+
+def _more_points(params: Explanation) -> str:
+    match getattr(params, "estimator", "path"):
+        case "expected_gradients":
+            return "use the estimator path, which is complete: inner layers of this one are biased, with any n_samples"
+        case "deeplift" | "feature_maps":
+            return "rounding alone does that: check the scale of the model's weights, mean and std"
+    names = type(params).model_fields
+    ways = [way for name, way in (("tolerance", "ask for a tolerance"), ("n_steps", "raise n_steps")) if name in names]
+    return f"{', or '.join(ways)}; deep networks with rectifiers may need many" if ways else "use another method"
+
+
+def _baseline_of_class(one: Completeness, change: Change) -> ResultWarning:
+    error = "" if one.relative is None else f"; the completeness error is {one.relative:.0%} of that change"
+    return _warning(
+        WarningCode.BASELINE_OF_CLASS,
+        f"the network gives the baseline the same class: its output is {change.start:.3g} there and {change.end:.3g} "
+        f"for the image{error}",
+        "choose another baseline (blur, mean, noise or images of other classes): this map explains what is left of the "
+        "class's evidence; more points do not help",
+        one.target,
+    )
+
+
+def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator[ResultWarning]:
+    if found is None or getattr(params, "attribution", None) not in _COMPLETE:
+        return
+    complete = found.attributed_variation - found.completeness_delta
+    relative = abs(found.completeness_delta / complete) if complete else None
+    if _misses(relative, LARGE_GAP):
+        yield _warning(
+            WarningCode.COMPLETENESS_LARGE,
+            f"the importance misses {relative:.2%} of the variation that it should add up to",
+            "raise n_steps",
+        )
+
+
+def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
+    for curve in curves:
+        if curve.order != "map":
+            continue
+        alike = (curve.target, curve.quantity, curve.direction)
+        chance = next((c for c in curves if c.order == "random" and (c.target, c.quantity, c.direction) == alike), None)
+        if chance is None:
+            continue
+        sign = 1 if curve.direction == "deletion" else -1
+        if sign * (curve.prediction_area - chance.prediction_area) >= -_ROUNDING:
+            yield _warning(
+                WarningCode.NO_BETTER_THAN_RANDOM,
+                f"{curve.direction} in the order of {curve.quantity} leaves an area of {curve.prediction_area:.3f} "
+                f"under the curve of the prediction, a random order {chance.prediction_area:.3f}",
+                "do not read places off this map: try another method or baseline, and see the curves",
+                curve.target,
+            )
+
+
+def _of_model(checks: Sequence[Check]) -> Iterator[ResultWarning]:
+    for check in checks:
+        if check.verdict == "noted":
+            yield _warning(
+                WarningCode.MODEL_NOTED,
+                f"{check.name}: {check.detail}",
+                "see checks in the model's report; where it is not as you mean it, register a corrected version",
+            )
+
+
+def _warning(code: WarningCode, detail: str, advice: str, target: int | None = None) -> ResultWarning:
+    return ResultWarning(code=code, target=target, detail=detail, advice=advice)
