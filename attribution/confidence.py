@@ -34,6 +34,18 @@ def _student(n_draws: int) -> float:
     return float(stats.t.ppf(1 - _TAIL, n_draws - 1)) if n_draws > 1 else math.nan
 
 
+def share_interval(n_hits: int, n_draws: int) -> tuple[float, float]:
+    """Returns both ends for a share of independent draws (Wilson 1927); all of 0 to 1 where there are none.
+
+    >>> [round(end, 3) for end in share_interval(0, 10)]
+    [0.0, 0.278]
+    """
+    if n_draws == 0:
+        return 0.0, 1.0
+    found = stats.binomtest(n_hits, n_draws).proportion_ci(1 - 2 * _TAIL, method="wilson")
+    return float(found.low), float(found.high)
+
+
 def squares_interval(mean: torch.Tensor, n_draws: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns both ends for what a mean of squares of sums with random signs estimates."""
     low, high = (n_draws / float(stats.chi2.ppf(share, n_draws)) for share in (1 - _TAIL, _TAIL))

@@ -168,7 +168,9 @@ class EvaluationReport(Wire):
     agreement: float
     """Share of the images that both give the same class."""
     standard_error: float
-    """Of `accuracy`."""
+    """Of `accuracy`, as a share of `images` independent ones."""
+    interval: list[float] | None = None
+    """Both ends of a 95 % interval of `accuracy`; null in reports that are older."""
     images: int
     classes: ClassCounts
 

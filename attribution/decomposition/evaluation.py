@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from attribution.confidence import share_interval
 from attribution.data_sets.batches import Batches, over_batches
 from attribution.decomposition.classifiers import decomposed_head
 from attribution.decomposition.influential import Influential
@@ -52,6 +53,11 @@ class Evaluation(NamedTuple):
         """Of ``accuracy``, as a share of so many independent images."""
         share = self.accuracy
         return float((share * (1 - share) / int(self.images.sum())) ** 0.5)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends of a 95 % interval of ``accuracy``."""
+        return share_interval(int(self.other.sum()), int(self.images.sum()))
 
 
 def _share(part: torch.Tensor, whole: torch.Tensor) -> float:

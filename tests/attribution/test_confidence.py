@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import attribution
-from attribution.confidence import squares_factor, squares_interval, student_interval, variance_factor
+from attribution.confidence import share_interval, squares_factor, squares_interval, student_interval, variance_factor
 from attribution.shapley.feature_maps import FeatureMapShapley, feature_map_shapley
 
 SEEDS = 200
@@ -167,6 +167,15 @@ class TestSketch:
     def test_exact_maps_have_no_interval(self) -> None:
         exact = attribution.multiclass_importance(network(), image())
         assert (exact.individual_low, exact.individual_high, exact.n_draws, exact.correlation_at_least) == (None,) * 4
+
+
+@pytest.mark.parametrize(("share", "n_draws"), [(0.5, 20), (0.9, 40), (0.98, 60)])
+def test_the_interval_of_a_share_holds(share: float, n_draws: int) -> None:
+    hits = torch.binomial(
+        torch.full((SEEDS,), float(n_draws)), torch.full((SEEDS,), share), generator=torch.Generator().manual_seed(0)
+    )
+    ends = [share_interval(int(count), n_draws) for count in hits]
+    assert sum(low <= share <= high for low, high in ends) >= LEAST * SEEDS
 
 
 def test_students_quantiles() -> None:

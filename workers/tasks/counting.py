@@ -59,6 +59,7 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         ratio=total.ratio if int(total.full.sum()) else None,
         agreement=int(total.agreed.sum()) / int(total.images.sum()),
         standard_error=total.standard_error,
+        interval=list(total.interval),
         images=int(total.images.sum()),
         classes=_class_counts(total),
     )

@@ -96,6 +96,7 @@ def check_counts(report, found):
     assert report["ratio"] == (None if math.isnan(found.ratio) else found.ratio)
     assert report["agreement"] == int(found.agreed.sum()) / IMAGES
     assert (report["images"], report["standard_error"]) == (IMAGES, found.standard_error)
+    assert report["interval"][0] <= report["accuracy"] <= report["interval"][1]
 
 
 @pytest.mark.parametrize("size", [5, 500])
