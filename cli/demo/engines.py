@@ -1,7 +1,10 @@
 """What the demonstration asks for: one entry for each method."""
 
+import inspect
 from typing import Any, NamedTuple
 
+from attribution_contracts.methods import METHODS
+from attribution_contracts.parameters.base import MethodParams
 from cli.demo.exhibits import Exhibit
 
 RENDER = {"clip_percentile": 98, "opacity": 0.9}
@@ -48,7 +51,7 @@ class Engine(NamedTuple):
         return {"method": method, **self.parameters, **baselines, **fits}
 
 
-ENGINES: dict[str, Engine] = {
+_TOLD: dict[str, Engine] = {
     "integrated_gradients": Engine(
         title="Integrated gradients",
         question="Which pixels speak for the predicted class, and which against it, compared with {reference}?",
@@ -111,4 +114,28 @@ ENGINES: dict[str, Engine] = {
         ),
     ),
 }
-"""By method id. A new method joins the demonstration with an entry here."""
+"""Methods that the demonstration has words of its own for."""
+
+
+def _plain(method: str, params: type[MethodParams]) -> Engine:
+    """A method as its catalogue entry describes it."""
+    [quantity, *_] = params.model_construct().quantities
+    title = method.replace("_", " ").capitalize()
+    return Engine(
+        title=title,
+        question=(inspect.getdoc(params) or title).replace("{", "{{").replace("}", "}}"),
+        reading=f"Guarantee: {params.guarantee}.",
+        parameters={},
+        has_baseline="baselines" in params.model_fields,
+        ends=("against", "for"),
+        shown=(Shown("heatmap", quantity), Shown("overlay", quantity, "overlay")),
+        has_fit="fit" in params.model_fields,
+    )
+
+
+ENGINES: dict[str, Engine] = _TOLD | {
+    method: _plain(method, params)
+    for method, params in METHODS.items()
+    if method not in _TOLD and params.takes == "images"
+}
+"""Every method that explains images, by its id."""
