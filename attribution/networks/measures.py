@@ -206,17 +206,21 @@ def _deterministic(network: Subject, examples: torch.Tensor) -> Check:
     place = _differing_place(network, examples)
     what = " in ".join(filter(None, (", ".join(draws.found), place))) or "something in it"
     raise NetworkError(
-        f"the network is random in evaluation mode: the same images give outputs that differ by {figure:.0%}; {what}"
-        " draws random numbers or keeps count. Make it depend on self.training (functional.dropout needs"
-        " training=self.training), and on nothing but the image"
+        f"the network is random in evaluation mode: the same images give outputs that differ by"
+        f" {100 * figure:.2g} %; {what} draws random numbers or keeps count. Make it depend on self.training"
+        " (functional.dropout needs training=self.training), and on nothing but the image"
     )
 
 
 def _differing_place(network: Subject, examples: torch.Tensor) -> str | None:
     with torch.no_grad():
-        one, other = (_values(network, examples[:1]) for _ in range(2))
-    place = first_difference(one, other, 1e-6)
-    return None if place is None else f"layer {place!r}"
+        one = _values(network, examples[:1])
+        # Draws of few bits agree now and then.
+        for _ in range(_MORE_RUNS):
+            place = first_difference(one, _values(network, examples[:1]), 1e-6)
+            if place is not None:
+                return f"layer {place!r}"
+    return None
 
 
 def _values(network: Subject, inputs: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
@@ -236,8 +240,9 @@ def _rows(network: Subject, twin: _Twin, examples: torch.Tensor) -> Check:
     place = first_difference(both, first, max(bound, 100 * torch.finfo(examples.dtype).eps))
     where = "" if place is None else f"; the first layer where they meet is {place!r}"
     raise NetworkError(
-        f"an image's outputs depend on the other images of its batch (by {figure:.0%}){where}. Batch normalisation"
-        " needs stored statistics (track_running_stats=True), and nothing may be summed or attended to over the batch"
+        f"an image's outputs depend on the other images of its batch (by {100 * figure:.2g} %){where}. Batch"
+        " normalisation needs stored statistics (track_running_stats=True), and nothing may be summed or attended to"
+        " over the batch"
     )
 
 

@@ -213,8 +213,8 @@ class Prepared:
         if figure > bound and not self._is_random(examples):
             raise NetworkError(
                 f"a frozen copy of {type(original).__name__} computes something else than the module itself (outputs"
-                f" differ by {figure:.0%}): hooks, computed weights or state that is no parameter or buffer are not"
-                " copied with it, or it has changed since. Make them part of the module"
+                f" differ by {100 * figure:.2g} %): hooks, computed weights or state that is no parameter or buffer"
+                " are not copied with it, or it has changed since. Make them part of the module"
             )
         return Check("same_function", figure, bound, "right", "")
 
