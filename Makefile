@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo serve test check faults bench openapi lock fmt clean
+.PHONY: help install demo serve test check faults bench conformance openapi lock fmt clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(INSTALLED): requirements/all.txt requirements/uv.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not here: install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
@@ -42,7 +42,10 @@ faults: $(INSTALLED) ## Fault tests at full size: thousands of jobs, random kill
 	$(BIN)/python -m pytest tests/faults --full-size -v -s
 
 bench: $(INSTALLED) ## Run every benchmark; each prints JSON lines
-	@for file in benchmarks/*.py; do echo "# $$file" >&2; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/conformance.py,$(wildcard benchmarks/*.py)); do echo "# $$file" >&2; $(BIN)/python $$file || exit 1; done
+
+conformance: $(INSTALLED) ## Hold every method against every network of torchvision and timm (hours), write docs/conformance.md
+	$(BIN)/python benchmarks/conformance.py --out benchmarks/conformance.jsonl --table docs/conformance.md >/dev/null
 
 openapi: $(INSTALLED) ## Write openapi/openapi.json anew
 	$(BIN)/python -m service.openapi_file

@@ -27,7 +27,7 @@ REGISTRIES = [
     )
 ]
 LARGEST_BYTES = 2**20
-TARGETS = ["help", "demo", "serve", "test", "check", "faults", "bench", "openapi", "fmt", "clean"]
+TARGETS = ["help", "demo", "serve", "test", "check", "faults", "bench", "conformance", "openapi", "fmt", "clean"]
 
 
 @pytest.fixture(scope="module")
