@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from attribution.errors import InvalidInput, InvalidOption, InvalidTarget
+from attribution.errors import InvalidInput, InvalidOption, InvalidTarget, NetworkError
 
 #: More points than this on one path is a mistake, not a wish.
 MAX_STEPS = 100_000
@@ -104,6 +104,22 @@ def require_number(value: float, name: str, minimum: float, maximum: float = mat
     if not minimum <= value <= maximum:
         raise InvalidOption(f"{name} is {value}, expected {minimum} to {maximum}")
     return float(value)
+
+
+def require_finite(what: str, *values: torch.Tensor) -> None:
+    """Accepts values ``(batch, ...)`` without NaN and infinity.
+
+    Raises:
+        NetworkError: There are some; the message names the images.
+    """
+    finite = torch.stack([some.isfinite().flatten(1).all(1) for some in values]).all(0)
+    if not bool(finite.all()):
+        rows = ", ".join(map(str, (~finite).nonzero()[:10, 0].tolist()))
+        raise NetworkError(
+            f"{what} of images {rows} are not finite: the network gives NaN or infinity for them, for their baseline or"
+            " between the two, as where a flat image is divided by its spread; use another baseline, or check weights,"
+            " mean and std"
+        )
 
 
 def require_choice(value: str, name: str, choices: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from torch import nn
 import attribution
 from attribution.final_layer.layer import FinalLayer
 
-N_QUADRATURE, N_NODES, EPSILON = 3, 5, 1e-10
+N_QUADRATURE, N_NODES, EPSILON = 2, 3, 1e-10
 
 
 class Found(NamedTuple):
@@ -193,7 +193,7 @@ def feature_maps(case: Case, count: int) -> Found:
     cutting = [layer for layer in case.network.layers if layer.cuts and layer.shape][:-1]
     maps = [layer for layer in cutting if len(layer.shape or ()) == 3] or cutting
     chosen = maps[-1].name if maps else "input"
-    given = layers(case, count, layers=chosen, estimator="feature_maps", n_samples=16)
+    given = layers(case, count, layers=chosen, estimator="feature_maps", n_samples=64)
     return Found(float(((given.scores[chosen].sum(1) - case.change[:count]) / case.change[:count]).abs().max()))
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from attribution.checks import require_choice
 from attribution.errors import NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
-from attribution.networks.heads import Scores, scores_of
+from attribution.networks.heads import Scores, scores_of, with_shift
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 
@@ -66,6 +66,7 @@ class FinalLayer:
         graph, layer = _last(network)
         scores = _scores(graph, network.nodes[layer.name], layer)
         _require_alone(graph, scores.node, layer)
+        scores = with_shift(graph, scores)
         self.network = network
         self.name, self.path = layer.name, scores.path
         self.node, self.features_node = scores.node, scores.features
@@ -78,6 +79,8 @@ class FinalLayer:
             )
         self._forward = with_outputs(graph, (self.features_node,))
         self._behind = _behind(graph, scores.node)
+        self._is_ordered = network.head is not None
+        self._require_order(layer.shape)
 
     @property
     def n_classes(self) -> int:
@@ -99,6 +102,8 @@ class FinalLayer:
             One forward pass; no gradients.
         """
         self.network.class_count(inputs)
+        if not self._is_ordered:
+            self._require_order(next(layer.shape for layer in self.network.layers if layer.name == self.name))
         with torch.no_grad(), torch.autocast(self.weight.device.type, torch.bfloat16, enabled=self._is_narrow):
             features, logits = self._forward(inputs)
         if self._is_narrow:
@@ -126,6 +131,30 @@ class FinalLayer:
             )
         if not bool(torch.isfinite(features).all()):
             raise NetworkError(f"the features before {self.name} contain NaN or infinity; check the weights")
+
+    def _require_order(self, shape: tuple[int, ...] | None) -> None:
+        """Accepts what follows the layer if the larger of two scores makes the larger output.
+
+        Args:
+            shape: Of the layer's scores without the batch; nothing is known yet where it is none.
+
+        Raises:
+            NetworkError: It is not so: outputs may be in another order than scores.
+        """
+        if shape is None or self._is_ordered:
+            return
+        draw = torch.randperm(self.n_classes, generator=torch.Generator().manual_seed(0)).to(self.weight)
+        by_class = draw.view(-1, *[1] * (len(shape) - 1)) if self.is_spatial else draw
+        with torch.no_grad():
+            outputs = self._behind((by_class / self.n_classes).expand(1, *shape))
+        if outputs.shape != (1, self.n_classes):
+            return  # whoever runs it says so
+        if not torch.equal(outputs[0].argsort(), draw.argsort()):
+            raise NetworkError(
+                f"no decomposition: what follows the last layer {self.name} changes the order of its scores, or mixes"
+                " them; expected output c to be made of score c"
+            )
+        self._is_ordered = True
 
     def logits(self, features: torch.Tensor, head: nn.Module | None = None) -> torch.Tensor:
         """Returns the logits ``(n, classes)`` of features as ``run`` returns them, by this layer or another head."""
@@ -161,8 +190,9 @@ def _last(network: Network) -> tuple[fx.GraphModule, Layer]:
         raise NetworkError("no decomposition: the network is a decomposed one already; give the full one")
     if network.graph is None:
         raise NetworkError("no decomposition: its last layer is unknown without a graph (network.report() says why)")
+    head = None if network.head is None else network.head.scores.node
     for layer in reversed(network.layers):
-        if layer.kind in ("linear", "conv", "attention"):
+        if network.nodes[layer.name] is head or layer.kind in ("linear", "conv", "attention"):
             return network.graph, layer
     raise NetworkError("no decomposition: the network has no linear layer")
 
@@ -175,9 +205,10 @@ def _scores(graph: fx.GraphModule, node: fx.Node, layer: Layer) -> Scores:
     if isinstance(module, nn.Conv2d):
         height, width = module.kernel_size
         grouped = "grouped " if module.groups != 1 else ""
+        more = f" with stride {module.stride}" if module.stride != (1, 1) else ""
         raise NetworkError(
             f"no decomposition: the last layer with weights, {layer.name}, is a {grouped}{height} x {width}"
-            " convolution, expected a linear layer or a 1 x 1 one"
+            f" convolution{more}, expected a linear layer or a 1 x 1 one"
         )
     kind = layer.name.rpartition(".")[2] if module is None else type(module).__name__
     raise NetworkError(

@@ -9,6 +9,7 @@ from attribution.checks import (
     require_choice,
     require_classes,
     require_count,
+    require_finite,
     require_number,
     target_table,
 )
@@ -112,6 +113,7 @@ def integrated_gradients(
         InvalidInput: Inputs, baselines or generators do not fit the network or each other.
         InvalidTarget: Not one row of existing classes an image.
         InvalidOption: An option out of range, or options that exclude each other.
+        NetworkError: Maps or their sums are not finite.
         OutOfMemory: A single point does not fit into memory.
 
     Cost:
@@ -155,6 +157,7 @@ def integrated_gradients(
             for sample in _noisy(inputs, n_samples, noise, generator)
         )
         result = _averaged(samples, inputs.dtype, chunks)
+    require_finite("attributions", result.attributions, result.convergence_delta)
     return result if target.dim() == 2 else _without_classes(result)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, get_args
 
 import torch
 
-from attribution.checks import require_choice, require_count, require_number
+from attribution.checks import require_choice, require_count, require_finite, require_number
 from attribution.class_sets import Classes, largest_set, require_class_sets
 from attribution.errors import InvalidOption
 from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
@@ -134,7 +134,7 @@ def multiclass_importance(
         InvalidInput: Inputs, baselines or generators do not fit the network or each other.
         InvalidTarget: Classes that the network does not have, or fewer than two.
         InvalidOption: An option out of range, or one that the attribution or mode does not take.
-        NetworkError: The attribution has no rule for a layer.
+        NetworkError: The attribution has no rule for a layer, or maps are not finite.
         OutOfMemory: A single point does not fit into memory.
 
     Cost:
@@ -174,6 +174,7 @@ def multiclass_importance(
         chunks = Chunks(size, len(inputs) * _most_rows(plan, n_classes), progress)
         maps = joined(list(_groups(rows, plan, signs, chunks)))
         chunks.advance(chunks.total - chunks.done)
+        require_finite("maps", maps.importance)
         return _result(maps, inputs.dtype, radius, threshold, chunks.size)
 
 

@@ -1,6 +1,7 @@
 """A frozen copy of a module over the same weights, which leaves the module as it was."""
 
 import copy
+import pickle
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from torch.nn.utils import parametrize
 from attribution.errors import NetworkError
 from attribution.networks.hooks import forward_hooks, settle
 
+#: Where torch keeps what a module is made of; all else in it are attributes of its author's.
+_TABLES = {"_parameters", "_buffers", "_modules"}
 #: Hooks that only a backward pass calls: they may change gradients, but not the function whose gradients we want.
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 
@@ -34,11 +37,12 @@ class FrozenCopy(NamedTuple):
     dropped: tuple[str, ...]
 
 
-def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = ()) -> FrozenCopy:
+def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = (), *, keep_hooks: bool = False) -> FrozenCopy:
     """Returns a copy: parameters share storage and ask for no gradient, buffers are copied.
 
-    What a parametrisation computes becomes a plain weight. So does what a forward hook computes, once there are probes
-    to run it on; before that all forward hooks are kept.
+    A part with a ``train()`` or ``eval()`` of its own, which may change weights (adapters that are merged), gets copies
+    of them. What a parametrisation computes becomes a plain weight. So does what a forward hook computes, once there
+    are probes to run it on; before that all forward hooks are kept.
 
     Raises:
         NetworkError: The module has parameters without a shape yet, is TorchScript, or cannot be copied.
@@ -46,16 +50,19 @@ def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = ()) -> Froze
     module = unwrapped(module)
     _require_no_script(module)
     memo: dict[int, Any] = {}
+    own = {id(inner) for part in module.modules() if _has_modes_of_its_own(part) for inner in part.modules()}
     for part in module.modules():
-        memo |= _detached_tensors(part)
+        memo |= _detached_tensors(part, is_shared=id(part) not in own)
         for name in _BACKWARD_HOOKS:
             memo[id(getattr(part, name, None))] = OrderedDict()
     memo.pop(id(None), None)
     duplicate = _duplicate(module, memo)
+    _require_no_part_of(module, duplicate)
     evaluate(duplicate)
     duplicate.requires_grad_(False)
     baked = tuple(_bake_parametrisations(duplicate))
-    if not probes or not (hooks := forward_hooks(duplicate)):
+    hooks = forward_hooks(duplicate)
+    if not probes or not hooks or keep_hooks:
         kept = tuple(hook.description for hook in hooks) if probes else ()
         return FrozenCopy(duplicate, baked, kept, ())
     settled = settle(duplicate, probes)
@@ -91,25 +98,41 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
         The module itself, rid of what wraps it.
     """
     module = unwrapped(module)
-    parts = list(module.modules())
-    flags = [part.training for part in parts]
-    attributes = [{name: value for name, value in vars(part).items() if _is_tensor(value)} for part in parts]
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    kept = [_Kept(part) for part in module.modules()]
+    changing = [part for part in module.modules() if _has_modes_of_its_own(part)]
+    tensors = {*module.buffers(), *(parameter for part in changing for parameter in part.parameters())}
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors]
     devices = {tensor.device for tensor in module.parameters() if tensor.device.type == "cuda"}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
             evaluate(module)
             yield module
     finally:
-        for part, flag, own in zip(parts, flags, attributes, strict=True):
-            part.training = flag
-            for name in [name for name, value in vars(part).items() if _is_tensor(value) and name not in own]:
-                delattr(part, name)
-            vars(part).update(own)
+        for one in kept:
+            one.restore()
         with torch.no_grad():
-            for buffer, before in buffers:
-                if not torch.equal(buffer, before):
-                    buffer.copy_(before)
+            for tensor, value in before:
+                if not torch.equal(tensor, value):
+                    tensor.data.copy_(value)
+
+
+class _Kept:
+    """The attributes of one module that are no submodules, parameters or buffers, to be put back."""
+
+    def __init__(self, part: nn.Module) -> None:
+        self._part = part
+        self._attributes = {name: value for name, value in vars(part).items() if name not in _TABLES}
+        self._contents = [(value, copy.copy(value)) for value in self._attributes.values() if _is_container(value)]
+
+    def restore(self) -> None:
+        attributes = vars(self._part)
+        for name in attributes.keys() - self._attributes.keys() - _TABLES:
+            del attributes[name]
+        attributes.update(self._attributes)
+        for container, content in self._contents:
+            if _identities(container) != _identities(content):
+                container.clear()
+                (container.extend if isinstance(container, list) else container.update)(content)
 
 
 def evaluate(module: nn.Module) -> None:
@@ -139,15 +162,40 @@ def _duplicate(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     for known in (dict(memo), by_reference):
         try:
             return copy.deepcopy(module, known)
-        except (TypeError, RuntimeError, AttributeError) as failure:
+        except (TypeError, RuntimeError, AttributeError, pickle.PickleError) as failure:
             error = failure
     raise NetworkError(
         f"{type(module).__name__} cannot be copied ({error}); remove what copy.deepcopy refuses"
     ) from error
 
 
-def _detached_tensors(part: nn.Module) -> dict[int, Any]:
+def _has_modes_of_its_own(part: nn.Module) -> bool:
+    kind = type(part)
+    is_plain = kind.train is nn.Module.train and kind.eval is nn.Module.eval
+    return not is_plain or not vars(part).keys().isdisjoint(("train", "eval"))
+
+
+def _require_no_part_of(module: nn.Module, duplicate: nn.Module) -> None:
+    """Accepts a copy that shares no module with what it was made of.
+
+    Raises:
+        NetworkError: A module is its own copy.
+    """
+    originals = {id(part) for part in module.modules()}
+    for path, part in duplicate.named_modules():
+        if id(part) in originals:
+            raise NetworkError(
+                f"{path or 'the network'} ({type(part).__name__}) is no copy but the module itself: its __deepcopy__"
+                " returns it; give it an ordinary one"
+            )
+
+
+def _detached_tensors(part: nn.Module, *, is_shared: bool = True) -> dict[int, Any]:
     """Returns what each differentiable tensor of one module becomes in the copy, by identity.
+
+    Args:
+        part: The module.
+        is_shared: Whether parameters of the copy share memory with the module's.
 
     Raises:
         NetworkError: A parameter has no shape yet.
@@ -158,11 +206,20 @@ def _detached_tensors(part: nn.Module) -> dict[int, Any]:
             raise NetworkError(
                 f"parameter {name} of {type(part).__name__} has no shape yet; run the module once, then wrap it"
             )
-        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    for value in vars(part).values():
-        # weight_norm keeps the computed weight as a plain attribute, which deepcopy refuses.
-        if isinstance(value, torch.Tensor) and value.requires_grad:
-            memo.setdefault(id(value), value.detach())
+        values = parameter.detach() if is_shared else parameter.detach().clone()
+        memo[id(parameter)] = nn.Parameter(values, requires_grad=False)
+    # weight_norm keeps the computed weight as a plain attribute, others their activations; deepcopy refuses them.
+    pending, seen = [value for name, value in vars(part).items() if name not in _TABLES], set[int]()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, torch.Tensor):
+            if value.requires_grad:
+                memo.setdefault(id(value), value.detach())
+        elif isinstance(value, torch.jit.ScriptFunction):
+            memo[id(value)] = value
+        elif isinstance(value, list | tuple | dict) and id(value) not in seen:
+            seen.add(id(value))
+            pending += value.values() if isinstance(value, dict) else value
     return memo
 
 
@@ -185,5 +242,11 @@ def _bake_parametrisations(module: nn.Module) -> Iterator[str]:
             yield f"{path}.{name}" if path else name
 
 
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, torch.Tensor)
+def _identities(container: Any) -> list[Any]:  # noqa: ANN401 - a list, a set or a dictionary
+    if isinstance(container, dict):
+        return [(key, id(value)) for key, value in container.items()]
+    return [id(value) for value in container]
+
+
+def _is_container(value: object) -> bool:
+    return isinstance(value, list | dict | set)

@@ -16,6 +16,7 @@ from attribution.networks.places import line_of_error
 #: Questions about a tensor whose answers are no tensors; what is computed from them is none either.
 _METADATA = frozenset(
     {"size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "storage_offset", "get_device"}
+    | {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
     | {"_assert", "is_floating_point", "is_complex", "is_contiguous", "has_names", "__len__", "len"}
 )
 #: Attributes of a tensor that are no tensors. All others (``mT``, ``real``, ``data``) carry its values.

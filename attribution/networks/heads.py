@@ -70,6 +70,9 @@ def scores_of(graph: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]
     if node not in names or len(read) != 1:
         return None
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if module is not None and not _is_as_written(module):
+        found = None if isinstance(module, nn.Conv2d) else _measured(graph, node, read[0])
+        return None if found is None else Scores(node, read[0], *found, str(node.target), is_spatial=False)
     if isinstance(module, nn.Linear):
         return Scores(node, read[0], module.weight.detach(), _detached(module.bias), str(node.target), is_spatial=False)
     if isinstance(module, nn.Conv2d):
@@ -80,8 +83,25 @@ def scores_of(graph: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]
     return None if found is None else Scores(node, read[0], *found, _own_module(graph, node, names), is_spatial=False)
 
 
-def linear_head(graph: fx.GraphModule, layers: Mapping[fx.Node, Layer]) -> LinearHead | None:
-    """Returns the linear layer that the output is made of, if what lies behind it treats every score by itself."""
+def with_shift(graph: fx.GraphModule, scores: Scores) -> Scores:
+    """Returns scores with the constant that is added to them right behind as their bias, where they have none."""
+    users = list(scores.node.users)
+    if scores.bias is not None or scores.is_spatial or len(users) != 1 or tensor_nodes(graph).get(users[0]) != "add":
+        return scores
+    [user] = users
+    shift = next((_constant(graph, one) for one in user.args if one is not scores.node), None)
+    if user.kwargs or shift is None or shift.numel() != len(scores.weight):
+        return scores
+    return scores._replace(node=user, bias=shift.detach().flatten().to(scores.weight))
+
+
+def linear_head(
+    graph: fx.GraphModule, layers: Mapping[fx.Node, Layer], n_classes: int | None = None
+) -> LinearHead | None:
+    """Returns the linear layer that the output is made of, if what lies behind it treats every score by itself.
+
+    A layer that gives scores of several tokens is none; that is known once the network has run.
+    """
     names, node = tensor_nodes(graph), graph.graph.output_node().args[0]
     tail = _Tail(torch.ones((), dtype=torch.float64), None, is_bare=True)
     while isinstance(node, fx.Node) and node in names:
@@ -93,6 +113,8 @@ def linear_head(graph: fx.GraphModule, layers: Mapping[fx.Node, Layer]) -> Linea
         return None
     scores = scores_of(graph, node, names)
     if scores is None or scores.is_spatial or tail.scale.numel() not in (1, len(scores.weight)):
+        return None
+    if len(layers[node].shape or (0,)) != 1 or n_classes not in (None, len(scores.weight)):
         return None
     return LinearHead(scores, tail.scale, tail.squash)
 
@@ -165,11 +187,26 @@ def _constant(graph: fx.GraphModule, value: Any) -> torch.Tensor | None:  # noqa
     return found if isinstance(found, torch.Tensor) else torch.tensor(float(found), dtype=torch.float64)
 
 
+def _is_as_written(module: nn.Module) -> bool:
+    """Returns whether torch's own forward runs: a subclass, or a function in its place, may do more with weights."""
+    kind = nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d
+    if not isinstance(module, kind):
+        return True
+    return all(
+        getattr(type(module), name, None) is getattr(kind, name, None) and name not in vars(module)
+        for name in ("forward", "_conv_forward")
+    )
+
+
 def _pointwise(node: fx.Node, features: fx.Node, module: nn.Conv2d) -> Scores | None:
-    if module.kernel_size != (1, 1) or module.groups != 1 or any(module.padding):
+    if module.kernel_size != (1, 1) or module.stride != (1, 1) or module.groups != 1 or _is_padded(module):
         return None
     weight = module.weight.detach().flatten(1)
     return Scores(node, features, weight, _detached(module.bias), str(node.target), is_spatial=True)
+
+
+def _is_padded(module: nn.Conv2d) -> bool:
+    return not isinstance(module.padding, str) and any(module.padding)
 
 
 def _stored(
@@ -206,8 +243,8 @@ def _measured(
     like = torch.empty(0) if first is None else first
     try:
         with torch.no_grad():
-            rows = layer(torch.eye(width, dtype=like.dtype, device=like.device))
-            bias = layer(torch.zeros(1, width, dtype=like.dtype, device=like.device))[0]
+            rows = layer.forward(torch.eye(width, dtype=like.dtype, device=like.device))
+            bias = layer.forward(torch.zeros(1, width, dtype=like.dtype, device=like.device))[0]
     except (RuntimeError, TypeError, ValueError, IndexError):
         return None
     if not isinstance(rows, torch.Tensor) or rows.dim() != 2 or len(rows) != width:

@@ -1,10 +1,15 @@
 """Forward hooks of a module: which compute a weight, which change values, and which only look on.
 
 What a hook does is seen by running it. One that computes a weight gives its result to the copy and goes; one that
-changes what goes in or comes out belongs to the function and stays; one that does neither is left behind.
+changes what goes in or comes out, or by its code might for other inputs, belongs to the function and stays; one that
+does neither is left behind.
 """
 
+import dis
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -82,6 +87,8 @@ def settle(module: nn.Module, probes: Sequence[torch.Tensor]) -> Settled:
     for watch in watches:
         hook = watch.hook
         getattr(hook.part, hook.table)[hook.key] = hook.function
+        if not watch.changes_values and _might_change(hook.function):
+            watch.changes_values = True
         if not watch.changes_values:
             del getattr(hook.part, hook.table)[hook.key]
             getattr(hook.part, f"{hook.table}_with_kwargs").pop(hook.key, None)
@@ -122,10 +129,11 @@ class _Watch:
     def __call__(self, part: nn.Module, *values: Any) -> Any:  # noqa: ANN401 - a hook's signature
         seen = list(_tensors(values))
         versions = [tensor._version for tensor in seen]  # noqa: SLF001 - says whether somebody wrote into it
-        before = _marks(part)
+        before, plain = _marks(part), _plain(part)
         result = self.hook.function(part, *values)
         written = [tensor._version for tensor in seen] != versions  # noqa: SLF001
-        self.changes_values |= result is not None or written
+        # A number that a hook leaves in a module may be read in its forward pass.
+        self.changes_values |= result is not None or written or _plain(part) != plain
         if _FORWARD[self.hook.table]:
             for (owner, name), mark in _marks(part).items():
                 if before.get((owner, name)) != mark:
@@ -148,6 +156,52 @@ def _marks(part: nn.Module) -> dict[tuple[nn.Module, str], tuple[int, int]]:
         for name, value in table.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def _plain(part: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(part).items() if isinstance(value, bool | int | float | str)}
+
+
+def _might_change(function: Callable[..., Any]) -> bool:
+    """Returns whether a hook that did nothing might do something for other inputs, by its code.
+
+    Code without a branch always does the same. With one, it might where it returns something or writes into tensors.
+    """
+    code = getattr(_unwrapped_function(function), "__code__", None)
+    if code is None:
+        return True
+    steps = list(dis.get_instructions(code))
+    if not any("JUMP_IF" in step.opname or "JUMP_FORWARD_IF" in step.opname for step in steps):
+        return False
+    return any(_returns_something(step, before) or _writes(step) for before, step in pairwise(steps))
+
+
+def _unwrapped_function(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - whatever is inside
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif not hasattr(function, "__code__") and hasattr(type(function), "__call__"):  # noqa: B004 - the one of its class
+            inner = type(function).__call__
+            if not hasattr(inner, "__code__"):
+                return inner
+            function = inner
+        else:
+            return function
+
+
+def _returns_something(step: dis.Instruction, before: dis.Instruction) -> bool:
+    if step.opname == "RETURN_CONST":
+        return step.argval is not None
+    is_nothing = before.opname == "LOAD_CONST" and before.argval is None
+    return step.opname == "RETURN_VALUE" and not is_nothing
+
+
+def _writes(step: dis.Instruction) -> bool:
+    name = str(step.argval)
+    is_in_place = step.opname in ("LOAD_METHOD", "LOAD_ATTR") and name.endswith("_") and not name.endswith("__")
+    return is_in_place or step.opname == "STORE_SUBSCR"
 
 
 def _bake(owner: nn.Module, name: str, path: str) -> str:

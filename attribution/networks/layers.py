@@ -68,11 +68,12 @@ class Observed(NamedTuple):
     """What one node of a graph gave: the ``shape`` of a tensor without the batch, and the axis of its ``rows``.
 
     Of a value that is no tensor both are nothing; of a tensor whose rows are no axis (windows folded into the batch),
-    the shape is that of all but the first axis.
+    the shape is that of all but the first axis. ``is_shared`` says that it is as large for two images as for one.
     """
 
     shape: tuple[int, ...] | None
     rows: int | None
+    is_shared: bool = False
 
 
 class _Shapes(fx.Interpreter):
@@ -105,7 +106,7 @@ def _observed(one: torch.Size | None, two: torch.Size | None) -> Observed:
         return Observed(None, None)
     differing = [axis for axis, sides in enumerate(zip(one, two, strict=False)) if sides[0] != sides[1]]
     if len(one) != len(two) or len(differing) != 1 or (one[differing[0]], two[differing[0]]) != (1, 2):
-        return Observed(tuple(one[1:]), None)
+        return Observed(tuple(one[1:]), None, is_shared=one == two)
     [rows] = differing
     return Observed((*one[:rows], *one[rows + 1 :]), rows)
 
@@ -139,7 +140,7 @@ def rows_first(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed]) -
     """
     found = dict(seen)
     for node, one in seen.items():
-        if node.op == "placeholder" or one.rows in (None, 0) or not node.users:
+        if node.op == "placeholder" or one.rows in (None, 0) or not node.users or _is_settled(node):
             continue
         with graph_module.graph.inserting_after(node):
             first = graph_module.graph.call_function(torch.movedim, (node, one.rows, 0))
@@ -150,6 +151,46 @@ def rows_first(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed]) -
         found[first] = found[back] = Observed(one.shape, 0)
     graph_module.recompile()
     return found
+
+
+def _is_settled(node: fx.Node) -> bool:
+    """Returns whether the rows of a node were put first before, for inputs of another size."""
+    return not node.meta.keys().isdisjoint((_MOVED, _BACK)) or any(user.meta.get(_MOVED) is node for user in node.users)
+
+
+def whole_batch(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed], probes: torch.Tensor) -> fx.Node | None:
+    """Returns the first node that gives one value for all images of a batch, such as their maximum, if there is one.
+
+    Args:
+        graph_module: The graph.
+        seen: What its nodes give.
+        probes: At least two inputs; what is the same for both does not depend on the images.
+    """
+    suspects = {node for node in tensor_nodes(graph_module) if node in seen and seen[node].is_shared}
+    if not suspects:
+        return None
+    runs = []
+    for probe in torch.split(probes[:2], 1):
+        run = _Values(graph_module, suspects)
+        with torch.no_grad():
+            run.run(probe)
+        runs.append(run.values)
+    return next((node for node in runs[0] if not torch.equal(runs[0][node], runs[1][node])), None)
+
+
+class _Values(fx.Interpreter):
+    """Runs a graph and keeps the tensors of some nodes."""
+
+    def __init__(self, graph_module: fx.GraphModule, nodes: set[fx.Node]) -> None:
+        super().__init__(graph_module)
+        self._nodes = nodes
+        self.values: dict[fx.Node, torch.Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        if n in self._nodes and isinstance(result, torch.Tensor):
+            self.values[n] = result
+        return result
 
 
 def _is_several(node: fx.Node, name: str, seen: Mapping[fx.Node, Observed] | None) -> bool:

@@ -44,6 +44,7 @@ _TWIN_BYTES = 2**30
 #: Beyond the first two, where something random was called that seems to have no effect.
 _MORE_RUNS = 8
 _FAR = 1e3
+_EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 #: With fewer digits than this a difference of outputs says nothing of a derivative.
 _COARSE = 1e-4
 
@@ -70,6 +71,10 @@ class Subject(Protocol):
         """Returns the raw outputs ``(batch, classes)``."""
         ...
 
+    def run_copy(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns those of the copy, whether it has a graph or not."""
+        ...
+
 
 class Check(NamedTuple):
     """One thing that was found out: a ``figure`` beside its ``bound``, and what follows.
@@ -94,14 +99,16 @@ class Measured(NamedTuple):
 
 
 def agreement(given: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
-    """Returns the largest difference over the size of the expected values, and what rounding explains of it."""
+    """Returns the largest difference over the size of the expected values, and what rounding explains of it.
+
+    Of outputs ``(rows, classes)`` each class has a size of its own, for some may be masked with a large number.
+    """
     bound = torch.finfo(expected.dtype).eps ** 0.5 if expected.is_floating_point() else 0.0
-    if given.shape != expected.shape or not bool((given.isnan() == expected.isnan()).all()):
+    if given.shape != expected.shape:
         return math.inf, bound
-    known = ~expected.isnan()
-    scale = float(expected[known].abs().max()) if bool(known.any()) else 0.0
-    difference = float((given[known] - expected[known]).abs().max()) if bool(known.any()) else 0.0
-    return (difference / scale if scale else difference), bound
+    given, expected = _numbers(given), _numbers(expected)
+    sizes = _sizes(expected, expected) if expected.dim() == 2 else _largest(expected.flatten(), dim=0)
+    return _gap(given, expected, sizes), bound
 
 
 def measured(network: Subject, examples: torch.Tensor, link: Link | None, before: Sequence[Check]) -> Measured:
@@ -147,7 +154,7 @@ class _Twin(NamedTuple):
 
 def _twin(network: Subject, examples: torch.Tensor) -> _Twin:
     """Returns the network in float64, where it runs there and gives the same."""
-    own = _Twin(network.run, examples.dtype)
+    own = _Twin(network.run_copy if network.graph is None else network.run, examples.dtype)
     module = network.module if network.graph is None else network.graph
     size = 2 * sum(tensor.nbytes for tensor in module.state_dict().values() if isinstance(tensor, torch.Tensor))
     if examples.dtype == torch.float64 or size > _TWIN_BYTES:
@@ -183,20 +190,29 @@ def in_parts(function: Function, examples: torch.Tensor) -> torch.Tensor:
 def _deterministic(network: Subject, examples: torch.Tensor) -> Check:
     """Runs the examples twice, and more often where something draws random numbers to no effect.
 
+    The copy is run beside the graph, in which numbers drawn as it was traced stay what they were.
+
     Returns:
         What was seen.
 
     Raises:
         NetworkError: The outputs differ.
-    """
+    """  # noqa: DOC502 - what it calls raises
+    checks = [_repeatable(network, network.run_copy, examples)]
+    if network.graph is not None:
+        checks.append(_repeatable(network, network.run, examples))
+    return next((check for check in checks if check.verdict != "right"), checks[0])
+
+
+def _repeatable(network: Subject, run: Function, examples: torch.Tensor) -> Check:
     bound = max(1e-5, 10 * torch.finfo(examples.dtype).eps)
     with torch.no_grad():
         draws = RandomDraws()
-        first = in_parts(network.run, examples)
+        first = in_parts(run, examples)
         with draws:
-            others = [in_parts(network.run, examples)]
-        if draws.found:
-            others += [in_parts(network.run, examples) for _ in range(_MORE_RUNS)]
+            others = [in_parts(run, examples)]
+        if draws.found or draws.moved:
+            others += [in_parts(run, examples) for _ in range(_MORE_RUNS)]
         figure = max(_difference(other, first, first) for other in others)
     if draws.found and figure == 0:
         detail = f"it draws random numbers ({', '.join(draws.found)}) that did not change the outputs of probes"
@@ -206,7 +222,7 @@ def _deterministic(network: Subject, examples: torch.Tensor) -> Check:
     place = _differing_place(network, examples)
     what = " in ".join(filter(None, (", ".join(draws.found), place))) or "something in it"
     raise NetworkError(
-        f"the network is random in evaluation mode: the same images give outputs that differ by"
+        "the network is random in evaluation mode: the same images give outputs that differ by"
         f" {100 * figure:.2g} %; {what} draws random numbers or keeps count. Make it depend on self.training"
         " (functional.dropout needs training=self.training), and on nothing but the image"
     )
@@ -214,12 +230,14 @@ def _deterministic(network: Subject, examples: torch.Tensor) -> Check:
 
 def _differing_place(network: Subject, examples: torch.Tensor) -> str | None:
     with torch.no_grad():
-        one = _values(network, examples[:1])
-        # Draws of few bits agree now and then.
-        for _ in range(_MORE_RUNS):
-            place = first_difference(one, _values(network, examples[:1]), 1e-6)
-            if place is not None:
-                return f"layer {place!r}"
+        # In the graph places have finer names, but what was drawn as it was traced is no longer drawn.
+        for graph in dict.fromkeys([network.graph, None]):
+            one = values_by_place(graph, network.module, network.names, examples[:1])
+            # Draws of few bits agree now and then.
+            for _ in range(_MORE_RUNS):
+                again = values_by_place(graph, network.module, network.names, examples[:1])
+                if (place := first_difference(one, again, 1e-6)) is not None:
+                    return f"layer {place!r}"
     return None
 
 
@@ -251,11 +269,17 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
     pair = examples[:2].to(twin.dtype)
     with torch.no_grad():
         outputs = twin.function(pair)
+    # Classes may be masked, with infinities or with numbers in which all else drowns.
+    kept = outputs.isfinite().all(0).nonzero()[:, 0]
+    outputs = outputs[:, kept]
     generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(outputs.shape[1], generator=generator, dtype=torch.float64).to(outputs)
+    weights = torch.randn(len(kept), generator=generator, dtype=torch.float64).to(outputs)
+    sizes = _sizes(outputs, outputs)
+    weights = weights / torch.where(sizes > 0, sizes, 1)
+    twin, run = twin._replace(function=_of_classes(twin.function, kept)), _of_classes(network.run, kept)
     try:
         exact = gradient_of(twin.function, pair, weights)
-        own = gradient_of(network.run, examples[:1], weights)
+        own = gradient_of(run, examples[:1], weights)
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -272,8 +296,12 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
             return [Check("gradient_exists", share, 1.0, "noted", detail)], None
         reason = _why_no_gradient(network, examples, exact)
         return [Check("gradient_exists", share, 1.0, "refused", reason)], reason
-    held, wrong = _held_against_differences(network, twin, examples, weights)
+    held, wrong = _held_against_differences(network.module, run, twin, examples, weights)
     return [Check("gradient_exists", share, 1.0, "right", ""), held], wrong
+
+
+def _of_classes(function: Function, kept: torch.Tensor) -> Function:
+    return lambda points: function(points)[:, kept]
 
 
 def _has_gradient_nearby(twin: _Twin, examples: torch.Tensor, weights: torch.Tensor) -> bool:
@@ -299,7 +327,7 @@ def _why_no_gradient(network: Subject, examples: torch.Tensor, gradient: torch.T
 
 
 def _held_against_differences(
-    network: Subject, twin: _Twin, examples: torch.Tensor, weights: torch.Tensor
+    module: nn.Module, run: Function, twin: _Twin, examples: torch.Tensor, weights: torch.Tensor
 ) -> tuple[Check, str | None]:
     """Holds gradients of one and two rows in both layouts against finite differences at the first of them.
 
@@ -308,7 +336,7 @@ def _held_against_differences(
     """
     start = examples[:1].to(twin.dtype)
     worst = Check("gradient", 0.0, None, "unknown", f"{examples.dtype} has too few digits for differences")
-    for function, dtype in dict.fromkeys([(twin.function, twin.dtype), (network.run, examples.dtype)]):
+    for function, dtype in dict.fromkeys([(twin.function, twin.dtype), (run, examples.dtype)]):
         if torch.finfo(dtype).eps > _COARSE:
             continue
         found = []
@@ -325,7 +353,7 @@ def _held_against_differences(
             )
             continue
         if error.exceeds(bound):
-            place = faulty_part(network.module, examples[:1], bound)
+            place = faulty_part(module, examples[:1], bound)
             where = "" if place is None else f"; the first module whose own gradient is wrong is {place!r}"
             reason = (
                 "the gradient is not the derivative of the outputs: it differs from finite differences by"
@@ -341,7 +369,8 @@ def _held_against_differences(
 def _link(network: Subject, examples: torch.Tensor, told: Link | None) -> tuple[Link, Check]:
     with torch.no_grad():
         outputs = in_parts(network.run, examples)
-        are_likely = are_probabilities(outputs)
+        # Outputs of a head of zeros say nothing.
+        are_likely = are_probabilities(outputs) and (add_up_to_one(outputs) or bool((outputs != outputs[:1]).any()))
         if are_likely and not add_up_to_one(outputs):
             # Raw outputs may happen to lie there; far out they do not.
             far = torch.cat([_FAR * examples, -_FAR * examples])
@@ -360,13 +389,36 @@ def _link(network: Subject, examples: torch.Tensor, told: Link | None) -> tuple[
 
 def _difference(one: torch.Tensor, other: torch.Tensor, of: torch.Tensor) -> float:
     """Returns the largest difference over how much outputs ``(rows, classes)`` vary between rows, or their size."""
-    if not bool((one.isfinite() == other.isfinite()).all()):
-        return math.inf
-    known = one.isfinite() & other.isfinite()
-    if not bool(known.any()):
-        return 0.0
-    spread = torch.where(of.isfinite(), of - of[:1], 0).abs().max() if len(of) > 1 else of.abs().max()
-    scale = float(spread) or float(of[of.isfinite()].abs().max()) or 1.0
+    one, other, of = _numbers(one), _numbers(other), _numbers(of)
+    largest = _largest(of, dim=0)
     # A spread at the level of rounding is none.
-    scale = max(scale, 1e3 * torch.finfo(of.dtype).eps * float(of[of.isfinite()].abs().max()))
-    return float((one - other)[known].abs().max()) / scale
+    spread = (_largest(of - of[:1], dim=0) if len(of) > 1 else largest).clamp(min=1e3 * _EPS[of.dtype] * largest)
+    return _gap(one, other, _sizes(torch.where(spread > 0, spread, largest)[None], of))
+
+
+def _numbers(values: torch.Tensor) -> torch.Tensor:
+    return values.detach().double() if values.dtype not in _EPS else values.detach()
+
+
+def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
+    """Returns the largest size among the finite values along an axis."""
+    return torch.where(values.isfinite(), values, 0).abs().amax(dim)
+
+
+def _sizes(values: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Returns the size ``(classes,)`` of each class, at least that of an ordinary one: one that varies between rows."""
+    sizes = _largest(values, dim=0)
+    varies = (outputs != outputs[:1]).any(0) & outputs.isfinite().all(0)
+    ordinary = sizes[varies] if bool(varies.any()) else sizes
+    return sizes.clamp(min=ordinary.median()) if len(ordinary) else sizes
+
+
+def _gap(one: torch.Tensor, other: torch.Tensor, sizes: torch.Tensor) -> float:
+    """Returns the largest difference over the sizes; endless where only one of two values is finite, or another one."""
+    is_same = (one == other) | (one.isnan() & other.isnan())
+    difference = torch.where(is_same, 0, (one - other).abs())
+    if not bool(difference.isfinite().all()):
+        return math.inf
+    # Differences that small cannot be told from none.
+    relative = difference / torch.where(sizes > 0, sizes, 1)
+    return float(relative.max()) if relative.numel() else 0.0

@@ -15,7 +15,7 @@ from attribution.networks.graph import tensor_nodes
 Kind = Literal["copy", "affine", "activation", "maximum", "product"]
 
 _COPIES = re.compile(
-    r"view|viewas|reshape|flatten|unflatten|ravel|permute|transpose|t|squeeze|unsqueeze|expand|expandas|contiguous"
+    r"view|viewas|reshape|flatten|unflatten|ravel|permute|transpose|t|mt|h|mh|real|squeeze|unsqueeze|expand|expandas|contiguous"
     r"|clone|identity|getitem|select|narrow|chunk|split|unbind|tensorsplit|movedim|swapaxes|roll|flip|cat|concat"
     r"|concatenate|stack|to|type|float|double|half|bfloat16|(alpha|featurealpha)?dropout|dropout[123]d"
     r"|stochasticdepth|pixel(un)?shuffle|channelshuffle|zeropad2d|upsamplingnearest2d|neg"
@@ -63,15 +63,20 @@ def _kind(node: fx.Node, name: str, nodes: Mapping[fx.Node, str], modules: Mappi
         or (_NORMS.fullmatch(name) and _uses_stored_statistics(node, modules))
         or (_MATRIX_PRODUCTS.fullmatch(name) and n_sources == 1)
     )
-    return "affine" if is_affine else _plain_kind(name)
-
-
-def _plain_kind(name: str) -> Kind | None:
-    if _COPIES.fullmatch(name):
-        return "copy"
+    if is_affine or _COPIES.fullmatch(name):
+        return "affine" if is_affine else "copy"
+    if n_sources != 1:
+        return None
     if _ACTIVATIONS.fullmatch(name):
         return "activation"
-    return "maximum" if _MAXIMA.fullmatch(name) else None
+    return "maximum" if _MAXIMA.fullmatch(name) and not _returns_indices(node, name, modules) else None
+
+
+def _returns_indices(node: fx.Node, name: str, modules: Mapping[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(modules[str(node.target)], "return_indices", False))
+    place = 2 if name.startswith("adaptive") else 6
+    return bool(node.args[place] if len(node.args) > place else node.kwargs.get("return_indices", False))
 
 
 def _scaling_kind(node: fx.Node, name: str, n_sources: int, nodes: Mapping[fx.Node, str]) -> Kind | None:

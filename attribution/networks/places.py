@@ -1,13 +1,15 @@
 """Where in a network something happens: what is found wrong is named by the layer or line that does it."""
 
 import os
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,12 +19,33 @@ _OURS = (os.path.dirname(torch.__file__), str(Path(__file__).parents[1]))  # noq
 
 
 class RandomDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
-    """Notes which of torch's operations inside draw random numbers, and the line of the network that asked for them."""
+    """Notes which of torch's operations inside draw random numbers, and the line of the network that asked for them.
+
+    Attributes:
+        found: Operations with their lines, in the order in which they drew.
+        moved: Whether Python's or NumPy's own generator drew meanwhile, for whomever.
+    """
 
     def __init__(self) -> None:
         """Starts with none."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.found: dict[str, None] = {}
+        self.moved = False
+
+    def __enter__(self) -> Self:
+        """Begins to look.
+
+        Returns:
+            Itself.
+        """
+        self._before = _other_generators()
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch's own
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Ends it."""
+        super().__exit__(*failure)  # type: ignore[no-untyped-call]  # torch's own
+        self.moved = _other_generators() != self._before
 
     def __torch_dispatch__(
         self,
@@ -35,6 +58,11 @@ class RandomDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.found[f"{func.overloadpacket.__name__} {line_of(sys._getframe())}"] = None  # noqa: SLF001
         return func(*args, **(kwargs or {}))
+
+
+def _other_generators() -> tuple[object, ...]:
+    _, keys, place, *_ = np.random.get_state()
+    return random.getstate(), np.asarray(keys).tobytes(), place
 
 
 def line_of(frame: FrameType | None) -> str:

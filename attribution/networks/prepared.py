@@ -1,5 +1,6 @@
 """A module made ready to be explained: copied, traced, run on probes and measured; once for all that it explains."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import MappingProxyType
@@ -16,12 +17,12 @@ from attribution.networks.graph import NotTraceable, tolerate_layouts, traced
 from attribution.networks.heads import LinearHead, linear_head
 from attribution.networks.hooks import forward_hooks, without_hooks
 from attribution.networks.inplace import make_out_of_place
-from attribution.networks.layers import Layer, named_layers, observed, rows_first
+from attribution.networks.layers import Layer, named_layers, observed, rows_first, whole_batch
 from attribution.networks.link import Link
 from attribution.networks.measures import Check, agreement, in_parts, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
 from attribution.networks.places import values_by_place
-from attribution.networks.probes import probes
+from attribution.networks.probes import RANGES, probes
 
 #: What the measures take, and what a forward and backward pass takes, of what a forward pass of one image computes.
 _MEASURES, _ONE_PASS = 6, 2
@@ -46,7 +47,8 @@ class Form(NamedTuple):
     in_place: tuple[str, ...]
     n_classes: int | None
     head: LinearHead | None
-    shape: tuple[int, ...] | None
+    shape: tuple[int, ...] | None = None
+    no_gradients: str | None = None
 
 
 class Prepared:
@@ -59,23 +61,39 @@ class Prepared:
         form: What the network is for inputs of the size that was met last.
         link: What makes probabilities of its outputs, once that was told or found out.
         checks: What was measured.
-        no_gradients: Why there are no gradients to explain with.
+        no_gradients: Why there are no gradients to explain with, of the size that was met last.
     """
 
     def __init__(
         self, module: nn.Module, link: Link | None, checks: Sequence[Check] | None, budget: int | None
     ) -> None:
-        """Copies and traces a module; nothing of it is run yet."""
+        """Copies and traces a module; nothing of it is run yet.
+
+        Raises:
+            NetworkError: Its weights have no values yet, or it cannot be copied.
+        """
         self._budget = budget
         # Kept until it has run, for what its hooks do and what it computes is seen by running it.
         self._original: nn.Module | None = unwrapped(module)
         self._forms: dict[tuple[int, ...], Form] = {}
+        self._values: str | None = None
+        # With hooks that compute weights still in place, to see whether they compute others for images of another size.
+        self._hooked: nn.Module | None = None
         self.link, self.checks = link, None if checks is None else tuple(checks)
         self.no_gradients: str | None = None
+        # What others have measured of the same weights is believed, for all sizes.
+        self._measures = checks is None
         self._take()
-        first = next((tensor for tensor in self.module.parameters() if tensor.is_floating_point()), None)
-        self.dtype: torch.dtype | None = None if first is None else first.dtype
-        self.device: torch.device | None = None if first is None else first.device
+        weights = [tensor for tensor in self.module.parameters() if tensor.is_floating_point()]
+        if any(tensor.is_meta for tensor in weights):
+            raise NetworkError("the weights are on the device 'meta', which holds no values: load them first")
+        # Most of the weights decide: a single scale may be kept in more digits.
+        sizes = Counter[tuple[torch.dtype, torch.device]]()
+        for tensor in weights:
+            sizes[tensor.dtype, tensor.device] += tensor.numel()
+        most = next((kind for kind, _ in sizes.most_common(1)), (None, None))
+        self.dtype: torch.dtype | None = most[0]
+        self.device: torch.device | None = most[1]
 
     @property
     def module(self) -> nn.Module:
@@ -93,10 +111,22 @@ class Prepared:
         return {node: layer.name for node, layer in self.form.layers.items()}
 
     def run(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the raw outputs ``(batch, classes)`` by the graph, or by the copy where there is none."""
+        """Returns the raw outputs ``(batch, classes)`` by the graph, or by the copy where there is none.
+
+        The copy takes one image after another: what it does may depend on all that it is given at once.
+        """
         if self.graph is not None:
             return require_logits(_outputs(self.graph.forward, inputs), inputs)
-        return self._run_copy(inputs)
+        if len(inputs) < 2:
+            return self.run_copy(inputs)
+        return torch.cat([self.run_copy(image) for image in torch.split(inputs, 1)])
+
+    def run_copy(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the raw outputs of the copy for inputs all at once."""
+        # In-place operations must not reach the caller's tensor, and views may need its ordinary layout.
+        own = inputs.clone(memory_format=torch.contiguous_format)
+        with StoredStatistics():
+            return require_logits(_outputs(self.module, own), inputs)
 
     def meet(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> Form:
         """Returns what the network is for inputs of a shape, which is ``form`` from now on.
@@ -109,8 +139,9 @@ class Prepared:
             with torch.inference_mode(False), torch.no_grad():
                 dtype, device = self.dtype or dtype, self.device or device
                 n_examples = self._meet_smaller(shape, dtype, device)
-                self._meet(shape, probes(shape, dtype, device)[:n_examples])
+                self._meet(shape, self._probes(shape, dtype, device)[:n_examples])
         self.form = self._forms[shape] = self._forms[shape]._replace(shape=shape)
+        self.no_gradients = self.form.no_gradients
         return self.form
 
     def _meet_smaller(
@@ -138,24 +169,117 @@ class Prepared:
         scale = (self._budget / (_MEASURES * needed)) ** 0.5
         smaller = (shape[0], *(max(1, int(side * scale) // _MULTIPLE * _MULTIPLE) for side in shape[1:]))
         with suppress(NetworkRefuses):
-            self._meet(smaller, probes(smaller, dtype, device))
+            self._meet(smaller, self._probes(smaller, dtype, device))
         return 1
 
     def _meet(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
         examples = self._fitting(examples)
         if self._original is None:
-            self._settle(shape, examples)
+            self._require_same_weights(shape, examples)
+            checks = [self._settle(shape, examples)]
+            if self._measures:
+                with torch.enable_grad():
+                    *_, self.no_gradients = measured(self, examples, self.link, checks)
+            self._require_rows(shape, examples)
+            self.form = self._forms[shape] = self.form._replace(no_gradients=self.no_gradients)
             return
-        if forward_hooks(self._original):
-            self._take(examples)
-        checks = [self._held_against(self._original, examples), self._settle(shape, examples)]
+        same = self._copied(self._original, examples)
+        checks = [same, self._settle(shape, examples)]
         if self.checks is None:
             with torch.enable_grad():
                 self.checks, self.link, self.no_gradients = measured(self, examples, self.link, checks)
         else:
             refused = [check.detail for check in self.checks if check.verdict == "refused"]
             self.no_gradients = refused[0] if refused else None
+        self._require_rows(shape, examples)
+        self.form = self._forms[shape] = self.form._replace(no_gradients=self.no_gradients)
+        if self.copied.baked and forward_hooks(self._original):
+            self._hooked = frozen_copy(self._original).module
         self._original = None
+
+    def _probes(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> torch.Tensor:
+        """Returns probes with values that the network takes, and which are noted for other sizes.
+
+        Raises:
+            NetworkError: It gives nothing finite for any.
+        """  # noqa: DOC501, DOC502 - running out of memory is found again where it is dealt with
+        failure: NetworkError | None = None
+        for values in RANGES if self._values is None else (self._values,):
+            examples = probes(shape, dtype, device, values)
+            try:
+                outputs = self._of_original(examples[:1])
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    return probes(shape, dtype, device)
+                raise
+            except NetworkRefuses as error:
+                failure = failure or error
+                continue
+            if bool(outputs.isfinite().any()):
+                self._values = values
+                return examples
+        raise failure or NetworkError(
+            "the network's outputs are not finite, neither for images with values around 0 nor for those between 0 and"
+            " 1 or 255"
+        )
+
+    def _of_original(self, examples: torch.Tensor) -> torch.Tensor:
+        """Returns what the caller's module gives, in place and with its hooks; later what the copy gives."""
+        if self._original is None:
+            return in_parts(self.run_copy, examples)
+        with evaluating(self._original) as module:
+            return in_parts(lambda part: require_logits(_outputs(module, part.clone()), part), examples)
+
+    def _copied(self, original: nn.Module, examples: torch.Tensor) -> Check:
+        """Settles the copy's hooks and holds it against the module; hooks that its forward pass reads from stay.
+
+        Returns:
+            How they were seen to agree.
+        """  # noqa: DOC501 - the check that it calls raises
+        if not forward_hooks(original):
+            return self._held_against(original, examples)
+        self._take(examples)
+        try:
+            return self._held_against(original, examples)
+        except NetworkError:
+            if not self.copied.dropped:
+                raise
+        self._take(examples, keep=True)
+        return self._held_against(original, examples)
+
+    def _require_same_weights(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
+        """Accepts images of another size if what hooks compute of the weights is for them what it was before.
+
+        Raises:
+            NetworkError: It is not.
+        """
+        if self._hooked is None:
+            return
+        hooked, images = self._hooked, examples.clone()
+        with torch.no_grad(), StoredStatistics():
+            figure, bound = agreement(in_parts(self.run_copy, images), in_parts(hooked, images))
+        if figure > bound:
+            raise NetworkError(
+                f"for images of {shape} hooks compute other weights than for those before ({self.copied.baked[0]};"
+                f" outputs differ by {100 * figure:.2g} %): wrap the module anew for this size"
+            )
+
+    def _require_rows(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
+        """Gives the graph up where it takes one value of a whole batch: images are then run one after another."""
+        if self.form.graph is None or len(examples) == 1:
+            return
+        node = whole_batch(self.form.graph, observed(self.form.graph, examples), examples)
+        if node is None:
+            return
+        name = self.names.get(node, node.name)
+        reason = (
+            f"layer {name!r} gives one value for all images of a batch, which are therefore run one after another;"
+            " take it of each image to have layers: x.amax((1, 2, 3), keepdim=True) in place of x.max()"
+        )
+        self.form = self._forms[shape] = _form(None, reason, n_classes=self.form.n_classes)
+        if self.checks is not None:
+            noted = Check("graph", None, None, "noted", reason)
+            self.checks = tuple(noted if check.name == "graph" else check for check in self.checks)
 
     def _fitting(self, examples: torch.Tensor) -> torch.Tensor:
         """Returns the examples, or the first alone where two of them do not fit into memory.
@@ -165,7 +289,16 @@ class Prepared:
         """  # noqa: DOC501 - other failures go on as they are
         for count in (1, 2):
             try:
-                self._run_copy(examples[:count])
+                self.run_copy(examples[:count])
+            except NetworkRefuses as error:
+                # The module itself has run on the first.
+                if self._original is None or not (hooks := forward_hooks(self._original)):
+                    raise
+                names = ", ".join(hook.description for hook in hooks[:3])
+                raise NetworkError(
+                    f"a copy fails where the module does not ({error}): its forward hooks ({names}) seem to belong to"
+                    " the module itself; let forward() keep what they collect"
+                ) from error
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -177,10 +310,11 @@ class Prepared:
                 ) from error
         return examples
 
-    def _take(self, examples: torch.Tensor | None = None) -> None:
-        """Copies the module and traces the copy; with examples, its hooks are settled."""
+    def _take(self, examples: torch.Tensor | None = None, *, keep: bool = False) -> None:
+        """Copies the module and traces the copy; with examples, its hooks are settled, or all kept."""
         assert self._original is not None  # noqa: S101 - it goes once the network has run
-        self.copied: FrozenCopy = frozen_copy(self._original, () if examples is None else torch.split(examples, 1))
+        seen = () if examples is None else torch.split(examples, 1)
+        self.copied: FrozenCopy = frozen_copy(self._original, seen, keep_hooks=keep)
         # Another copy, for tracing changes flags and rewriting changes what in-place modules do. Hooks that nobody
         # has seen at work yet may do anything to what tracing hands them.
         own = shared_copy(self.module)
@@ -190,6 +324,7 @@ class Prepared:
         except NotTraceable as error:
             self.form = _form(None, str(error))
             return
+        graph.graph.eliminate_dead_code()
         rewrite_batch_norms(graph)
         layers = named_layers(graph)
         tolerate_layouts(graph)
@@ -205,11 +340,8 @@ class Prepared:
         Raises:
             NetworkError: The copy computes something else, or nothing finite.
         """
-        with evaluating(original) as module:
-            expected = in_parts(lambda part: require_logits(_outputs(module, part.clone()), part), examples)
-        if not bool(expected.isfinite().any()):
-            raise NetworkError("the network's outputs for noise, a ramp and a flat image are not finite")
-        figure, bound = agreement(in_parts(self._run_copy, examples), expected)
+        expected = self._of_original(examples)
+        figure, bound = agreement(in_parts(self.run_copy, examples), expected)
         if figure > bound and not self._is_random(examples):
             raise NetworkError(
                 f"a frozen copy of {type(original).__name__} computes something else than the module itself (outputs"
@@ -225,7 +357,7 @@ class Prepared:
             How the graph was seen to agree.
         """
         known = next((form for form in self._forms.values() if form.graph is not None), self.form)
-        expected = in_parts(self._run_copy, examples)
+        expected = in_parts(self.run_copy, examples)
         n_classes = expected.shape[1]
         if known.graph is None:
             self.form = self._forms[shape] = known._replace(n_classes=n_classes)
@@ -247,15 +379,9 @@ class Prepared:
         self.form = self._forms[shape] = _form(known.graph, None, layers, known.in_place, n_classes)
         return Check("graph", figure, bound, "right", "")
 
-    def _run_copy(self, inputs: torch.Tensor) -> torch.Tensor:
-        # In-place operations must not reach the caller's tensor, and views may need its ordinary layout.
-        own = inputs.clone(memory_format=torch.contiguous_format)
-        with StoredStatistics():
-            return require_logits(_outputs(self.module, own), inputs)
-
     def _is_random(self, examples: torch.Tensor) -> bool:
         """Returns whether the copy gives something else the second time, which is a finding of its own."""
-        one, other = (in_parts(self._run_copy, examples) for _ in range(2))
+        one, other = (in_parts(self.run_copy, examples) for _ in range(2))
         return not torch.equal(one, other)
 
 
@@ -268,18 +394,21 @@ def _form(
 ) -> Form:
     layers = layers or {}
     nodes = {layer.name: node for node, layer in layers.items()}
-    head = None if graph is None else linear_head(graph, layers)
-    return Form(graph, reason, MappingProxyType(layers), MappingProxyType(nodes), in_place, n_classes, head, None)
+    head = None if graph is None else linear_head(graph, layers, n_classes)
+    return Form(graph, reason, MappingProxyType(layers), MappingProxyType(nodes), in_place, n_classes, head)
 
 
 def _graph_agreement(graph: fx.GraphModule, examples: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
+    found = []
     try:
-        given = in_parts(graph.forward, examples)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            given = in_parts(graph.forward, examples.contiguous(memory_format=layout))
+            found.append(agreement(given, expected))
     except _FAILURES as error:
         if is_out_of_memory(error):
             raise
         return float("inf"), 0.0
-    return agreement(given, expected)
+    return max(found)
 
 
 def _first_apart(form: Form, module: nn.Module, example: torch.Tensor) -> str | None:
@@ -319,6 +448,11 @@ def require_logits(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         raise NetworkError(
             f"the network returns a {type(outputs).__name__}, expected one tensor of logits; wrap the module in one"
             " whose forward returns only them"
+        )
+    if not outputs.is_floating_point():
+        raise NetworkError(
+            f"the network returns {str(outputs.dtype).removeprefix('torch.')}, expected floating-point logits; leave"
+            " argmax, comparisons and transforms to whoever reads them"
         )
     if outputs.dim() != 2 or outputs.shape[0] != inputs.shape[0]:
         raise NetworkError(

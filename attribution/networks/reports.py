@@ -70,7 +70,7 @@ def warnings_of(copied: FrozenCopy, checks: Sequence[Check], reason: str | None)
     if reason is not None:
         found.append(f"not traced ({reason}): layers are unknown, only methods that need no graph apply")
     if copied.kept:
-        found.append(f"hooks change values and are part of the explained network: {_some(copied.kept)}")
+        found.append(f"hooks change values, or might, and are part of the explained network: {_some(copied.kept)}")
     if copied.dropped:
         found.append(f"hooks that change nothing were left behind: {_some(copied.dropped)}")
     if copied.baked:

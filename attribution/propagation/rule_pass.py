@@ -89,4 +89,4 @@ def require_rules(network: Network, rules: Mapping[Kind, Rule | None], method: s
 def _described(node: fx.Node, graph: fx.GraphModule) -> str:
     if node.op == "call_module":
         return type(graph.get_submodule(str(node.target))).__name__
-    return str(getattr(node.target, "__name__", node.target))
+    return str(node.args[1]) if node.target is getattr else str(getattr(node.target, "__name__", node.target))

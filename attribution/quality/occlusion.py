@@ -4,7 +4,14 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.checks import require_classes, require_count, require_images, require_number, target_table
+from attribution.checks import (
+    require_classes,
+    require_count,
+    require_finite,
+    require_images,
+    require_number,
+    target_table,
+)
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidInput, InvalidTarget
 from attribution.networks.link import entropy, probabilities
@@ -90,6 +97,7 @@ def occlusion_curves(
         InvalidInput: Inputs, maps or baseline do not fit each other.
         InvalidTarget: Classes that are not there.
         InvalidOption: An option out of range.
+        NetworkError: Predictions on the way are not finite.
         OutOfMemory: A single point does not fit into memory.
 
     Cost:
@@ -127,6 +135,7 @@ def occlusion_curves(
         ends = (start, inputs) if insert else (inputs, start)
         sets = _sets(network, inputs, classes, chunks)
         prediction, entropy, deviation = _curves(network, ends, steps, sets, table, chunks)
+        require_finite("predictions", prediction)
         shares = torch.linspace(0, share, n_steps + 1, dtype=torch.float64, device=inputs.device)
         return OcclusionCurves(
             prediction=prediction,

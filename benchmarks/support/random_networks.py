@@ -5,7 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
-N_CLASSES = 10
+N_CLASSES = 5
 #: More than 150 million parameters.
 TOO_LARGE = ("convnext_large", "regnet_y_128gf", "vit_h_14", "vit_l_16", "vit_l_32")
 _CONVOLUTIONAL = """

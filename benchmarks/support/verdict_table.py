@@ -8,7 +8,7 @@ from support.random_networks import TOO_LARGE
 
 _CAPTION = (
     "What `benchmarks/conformance.py` found of {count} networks with {versions}. Weights are random, in float64, with"
-    " 10 classes; images are noise of the smallest side, in multiples of 32, that a network takes. A figure is the"
+    " 5 classes; images are noise of the smallest side, in multiples of 32, that a network takes. A figure is the"
     " worse one of a batch of one image and one of two, always against the module itself, called directly an image at"
     " a time with its own autograd. Numbers in brackets name the engine's reason to refuse, listed below. Networks of"
     " torchvision with more than 150 million parameters are left out: {left_out}."

@@ -150,3 +150,18 @@ def tiny_model(name: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> 
 
 def images(batch: int = 3, dtype: torch.dtype = torch.float64, seed: int = 1) -> torch.Tensor:
     return torch.randn(batch, *SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def hungry(module, most, error, tried=None):
+    """Returns a module that raises ``error`` above ``most[0]`` images at once, as an allocator does, and notes them."""
+
+    def allocated(x):
+        if tried is not None:
+            tried.append(len(x))
+        if len(x) > most[0]:
+            raise error
+        return x
+
+    gate = nn.Identity()
+    gate.forward = allocated
+    return nn.Sequential(gate, module)

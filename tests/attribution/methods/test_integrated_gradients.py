@@ -7,7 +7,7 @@ from torch import nn
 import attribution
 from attribution.errors import Cancelled, OutOfMemory
 from tests.attribution.methods.slow_integrated_gradients import bisected, riemann, value
-from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
+from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, hungry, images, tiny_model
 
 TARGET = torch.tensor([0, 2, 1])
 RULES = ("gauss_legendre", "trapezoid", "midpoint", "right")
@@ -288,34 +288,22 @@ def test_works_in_inference_mode_and_keeps_inputs(options):
     assert not found.attributions.requires_grad
 
 
-class Hungry(nn.Module):
-    """Runs out of memory above a number of points, as an allocator does."""
-
-    def __init__(self, most, error):
-        super().__init__()
-        self.body, self.most, self.error = tiny_model("plain"), most, error
-
-    def forward(self, x):
-        if len(x) > self.most:
-            raise self.error
-        return self.body(x)
-
-
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("[enforce fail] can't allocate memory: 12 bytes")],
 )
 @pytest.mark.parametrize("options", [{"n_steps": 9}, {"tolerance": 0.02}])
 def test_out_of_memory_halves_the_chunk_and_changes_nothing(options, error):
-    found = explain(Hungry(3, error), chunk_size=16, **options)
+    found = explain(hungry(tiny_model("plain"), [3], error), chunk_size=16, **options)
     assert found.chunk_size <= 3
     assert_equal(found.attributions, explain(tiny_model("plain"), **options).attributions, 1e-10)
 
 
 @pytest.mark.parametrize("options", [{"n_steps": 9}, {"tolerance": 0.02}])
 def test_out_of_memory_for_a_single_point(options):
-    network = attribution.Network(Hungry(1, MemoryError()), SHAPE)
-    network.module.most = 0
+    most = [1]
+    network = attribution.Network(hungry(tiny_model("plain"), most, MemoryError()), SHAPE)
+    most[0] = 0
     with pytest.raises(OutOfMemory, match="one point"):
         attribution.integrated_gradients(network, images(), TARGET, baseline=images(1), **options)
 

@@ -14,7 +14,7 @@ from tests.attribution.methods.slow_multiclass_importance import (
     variation,
 )
 from tests.attribution.methods.slow_rules import CHAINS, relevances, rescale_contributions, steps_of
-from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
+from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, hungry, images, tiny_model
 
 PLAIN = ("input_x_gradient", "gradient", "saliency")
 MAPS = ("importance", "std", "individual", "covariation", "silhouette")
@@ -377,23 +377,8 @@ def test_progress_reaches_its_end_and_may_stop_the_work():
 
 def test_memory_that_runs_out_halves_the_chunk():
     module, tried = many_classes(), []
-
-    def forward(self, x):
-        # Asking for the length also keeps it from being traced.
-        tried.append(len(x))
-        if len(x) > 2:
-            raise torch.OutOfMemoryError("out of memory")
-        return nn.Sequential.forward(self, x)
-
     expected = explain(module)
-
-    class Greedy(ManyClasses):
-        pass
-
-    Greedy.forward = forward
-    greedy = Greedy().double()
-    greedy.load_state_dict(module.state_dict())
-    found = explain(greedy, chunk_size=8)
+    found = explain(hungry(module, [2], torch.OutOfMemoryError("out of memory"), tried), chunk_size=8)
     assert found.chunk_size == 2
     assert max(tried) == 3
     for name in MAPS:
