@@ -36,5 +36,9 @@ class OutOfMemory(AttributionError, MemoryError):
     """The smallest chunk, a single point, does not fit into memory."""
 
 
+class OverBudget(OutOfMemory):
+    """A pass of one image takes more memory than the caller allows; nothing was run."""
+
+
 class Cancelled(AttributionError):
     """Raised by a ``progress`` callback to stop the work between two chunks."""

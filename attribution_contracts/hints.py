@@ -1,14 +1,15 @@
 """Hints for names that are not known."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
+
+from rapidfuzz import fuzz, process
 
 
 def closest(given: str, known: Sequence[str]) -> str:
     """A hint at what may have been meant."""
     if not known:
         return "there are none yet"
-    matches = get_close_matches(given, known, n=3, cutoff=0.5)
+    matches = [name for name, _, _ in process.extract(given, known, scorer=fuzz.ratio, limit=3, score_cutoff=50)]
     return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import fx
 
 from attribution.final_layer.layer import FinalLayer, with_outputs
+from attribution.networks.agreement import agreement
 from attribution.networks.graph import operation
-from attribution.networks.measures import agreement
 
 #: What may lie between the last feature maps and the features.
 _PASSED = ("flatten", "reshape", "pooling", "dropout", "identity")

@@ -16,7 +16,6 @@ check               figure
 Differences are relative to how much the outputs vary; in float64 where the network runs there.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Literal, NamedTuple, Protocol
@@ -27,6 +26,7 @@ from torch.func import functional_call
 
 from attribution.errors import NetworkError
 from attribution.memory import is_out_of_memory
+from attribution.networks.agreement import agreement, difference, in_parts, sizes_of
 from attribution.networks.derivatives import Function, derivative_error, faulty_part, gradient_of
 from attribution.networks.link import Link, add_up_to_one, are_probabilities
 from attribution.networks.norms import StoredStatistics
@@ -44,7 +44,6 @@ _TWIN_BYTES = 2**30
 #: Beyond the first two, where something random was called that seems to have no effect.
 _MORE_RUNS = 8
 _FAR = 1e3
-_EPS = {dtype: torch.finfo(dtype).eps for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 #: With fewer digits than this a difference of outputs says nothing of a derivative.
 _COARSE = 1e-4
 
@@ -96,19 +95,6 @@ class Measured(NamedTuple):
     checks: tuple[Check, ...]
     link: Link
     no_gradients: str | None
-
-
-def agreement(given: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
-    """Returns the largest difference over the size of the expected values, and what rounding explains of it.
-
-    Of outputs ``(rows, classes)`` each class has a size of its own, for some may be masked with a large number.
-    """
-    bound = torch.finfo(expected.dtype).eps ** 0.5 if expected.is_floating_point() else 0.0
-    if given.shape != expected.shape:
-        return math.inf, bound
-    given, expected = _numbers(given), _numbers(expected)
-    sizes = _sizes(expected, expected) if expected.dim() == 2 else _largest(expected.flatten(), dim=0)
-    return _gap(given, expected, sizes), bound
 
 
 def measured(network: Subject, examples: torch.Tensor, link: Link | None, before: Sequence[Check]) -> Measured:
@@ -181,12 +167,6 @@ def _twin(network: Subject, examples: torch.Tensor) -> _Twin:
     return _Twin(function, torch.float64) if is_same else own
 
 
-def in_parts(function: Function, examples: torch.Tensor) -> torch.Tensor:
-    """Returns what a network gives for the first example alone and the others together, never more than two."""
-    parts = [examples[:1], *torch.split(examples[1:], 2)]
-    return torch.cat([function(part) for part in parts if len(part)])
-
-
 def _deterministic(network: Subject, examples: torch.Tensor) -> Check:
     """Runs the examples twice, and more often where something draws random numbers to no effect.
 
@@ -213,7 +193,7 @@ def _repeatable(network: Subject, run: Function, examples: torch.Tensor) -> Chec
             others = [in_parts(run, examples)]
         if draws.found or draws.moved:
             others += [in_parts(run, examples) for _ in range(_MORE_RUNS)]
-        figure = max(_difference(other, first, first) for other in others)
+        figure = max(difference(other, first, first) for other in others)
     if draws.found and figure == 0:
         detail = f"it draws random numbers ({', '.join(draws.found)}) that did not change the outputs of probes"
         return Check("deterministic", figure, bound, "noted", detail)
@@ -250,7 +230,7 @@ def _rows(network: Subject, twin: _Twin, examples: torch.Tensor) -> Check:
     with torch.no_grad():
         together = twin.function(pair)
         alone = torch.cat([twin.function(pair[:1]), twin.function(pair[1:])])
-    figure, bound = _difference(together, alone, alone), 10 * twin.rounding
+    figure, bound = difference(together, alone, alone), 10 * twin.rounding
     if figure <= bound:
         return Check("rows", figure, bound, "right", "")
     with torch.no_grad():
@@ -274,7 +254,7 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
     outputs = outputs[:, kept]
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(len(kept), generator=generator, dtype=torch.float64).to(outputs)
-    sizes = _sizes(outputs, outputs)
+    sizes = sizes_of(outputs, outputs)
     weights = weights / torch.where(sizes > 0, sizes, 1)
     twin, run = twin._replace(function=_of_classes(twin.function, kept)), _of_classes(network.run, kept)
     try:
@@ -385,40 +365,3 @@ def _link(network: Subject, examples: torch.Tensor, told: Link | None) -> tuple[
         return found, Check("link", None, None, verdict, detail and f"{found}: {detail}")
     detail = f"{told} as told; by the outputs it would be {found}" if are_likely or told == "none" else ""
     return told, Check("link", None, None, "noted" if detail else "right", detail)
-
-
-def _difference(one: torch.Tensor, other: torch.Tensor, of: torch.Tensor) -> float:
-    """Returns the largest difference over how much outputs ``(rows, classes)`` vary between rows, or their size."""
-    one, other, of = _numbers(one), _numbers(other), _numbers(of)
-    largest = _largest(of, dim=0)
-    # A spread at the level of rounding is none.
-    spread = (_largest(of - of[:1], dim=0) if len(of) > 1 else largest).clamp(min=1e3 * _EPS[of.dtype] * largest)
-    return _gap(one, other, _sizes(torch.where(spread > 0, spread, largest)[None], of))
-
-
-def _numbers(values: torch.Tensor) -> torch.Tensor:
-    return values.detach().double() if values.dtype not in _EPS else values.detach()
-
-
-def _largest(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Returns the largest size among the finite values along an axis."""
-    return torch.where(values.isfinite(), values, 0).abs().amax(dim)
-
-
-def _sizes(values: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Returns the size ``(classes,)`` of each class, at least that of an ordinary one: one that varies between rows."""
-    sizes = _largest(values, dim=0)
-    varies = (outputs != outputs[:1]).any(0) & outputs.isfinite().all(0)
-    ordinary = sizes[varies] if bool(varies.any()) else sizes
-    return sizes.clamp(min=ordinary.median()) if len(ordinary) else sizes
-
-
-def _gap(one: torch.Tensor, other: torch.Tensor, sizes: torch.Tensor) -> float:
-    """Returns the largest difference over the sizes; endless where only one of two values is finite, or another one."""
-    is_same = (one == other) | (one.isnan() & other.isnan())
-    difference = torch.where(is_same, 0, (one - other).abs())
-    if not bool(difference.isfinite().all()):
-        return math.inf
-    # Differences that small cannot be told from none.
-    relative = difference / torch.where(sizes > 0, sizes, 1)
-    return float(relative.max()) if relative.numel() else 0.0

@@ -39,12 +39,12 @@ class Network:
             are probabilities. Found out unless told.
         checks: What was measured of the same weights before, by a report; nothing is measured again then but that the
             copy and its graph compute what the module does.
-
         budget: Bytes that the measures may take for what the network computes; where they would take more they are
             made on smaller images, if it takes those. Nothing: as many as they need.
 
     Raises:
-        OutOfMemory: Not even a pass of one image fits into the budget.
+        OverBudget: Not even a pass of one image fits into the budget.
+        OutOfMemory: One does not fit into memory.
         NetworkError: The module cannot be copied, does not return logits, is random, or its rows meet.
         InvalidOption: ``output`` or ``link`` is none of the three.
 
@@ -183,6 +183,10 @@ class Network:
             checks=checks,
             warnings=reports.warnings_of(self._prepared.copied, checks, form.reason),
         )
+
+    def examples(self) -> torch.Tensor:
+        """Returns the images ``(3, channels, height, width)`` that it was measured on last."""
+        return self._prepared.examples()
 
     def require_images(self, inputs: torch.Tensor, name: str = "inputs") -> torch.Tensor:
         """Returns the inputs, detached; :class:`InvalidInput` where they do not fit the network."""

@@ -1,54 +1,39 @@
 """A module made ready to be explained: copied, traced, run on probes and measured; once for all that it explains."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import fx, nn
 
-from attribution.errors import NetworkError, OutOfMemory
+from attribution.errors import NetworkError, OutOfMemory, OverBudget
 from attribution.memory import is_out_of_memory
+from attribution.networks.agreement import agreement, in_parts
 from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, shared_copy, unwrapped
 from attribution.networks.estimates import activation_bytes
+from attribution.networks.forms import (
+    Form,
+    NetworkRefuses,
+    first_apart,
+    form_of,
+    graph_agreement,
+    outputs_of,
+    require_logits,
+)
 from attribution.networks.graph import NotTraceable, tolerate_layouts, traced
-from attribution.networks.heads import LinearHead, linear_head
 from attribution.networks.hooks import forward_hooks, without_hooks
 from attribution.networks.inplace import make_out_of_place
-from attribution.networks.layers import Layer, named_layers, observed, rows_first, whole_batch
+from attribution.networks.layers import named_layers, observed, rows_first, whole_batch
 from attribution.networks.link import Link
-from attribution.networks.measures import Check, agreement, in_parts, measured
+from attribution.networks.measures import Check, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
-from attribution.networks.places import values_by_place
 from attribution.networks.probes import RANGES, probes
 
 #: What the measures take, and what a forward and backward pass takes, of what a forward pass of one image computes.
 _MEASURES, _ONE_PASS = 6, 2
 #: Sides of smaller images are a multiple of this, which pools and windows like.
 _MULTIPLE = 32
-
-#: What a forward pass raises over inputs or weights that do not fit it.
-_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-
-
-class NetworkRefuses(NetworkError):
-    """The network fails on inputs of a shape."""
-
-
-class Form(NamedTuple):
-    """A network as it is for inputs of one size: its graph, why it has none, its layers and classes."""
-
-    graph: fx.GraphModule | None
-    reason: str | None
-    layers: MappingProxyType[fx.Node, Layer]
-    nodes: MappingProxyType[str, fx.Node]
-    in_place: tuple[str, ...]
-    n_classes: int | None
-    head: LinearHead | None
-    shape: tuple[int, ...] | None = None
-    no_gradients: str | None = None
 
 
 class Prepared:
@@ -116,7 +101,7 @@ class Prepared:
         The copy takes one image after another: what it does may depend on all that it is given at once.
         """
         if self.graph is not None:
-            return require_logits(_outputs(self.graph.forward, inputs), inputs)
+            return require_logits(outputs_of(self.graph.forward, inputs), inputs)
         if len(inputs) < 2:
             return self.run_copy(inputs)
         return torch.cat([self.run_copy(image) for image in torch.split(inputs, 1)])
@@ -126,7 +111,7 @@ class Prepared:
         # In-place operations must not reach the caller's tensor, and views may need its ordinary layout.
         own = inputs.clone(memory_format=torch.contiguous_format)
         with StoredStatistics():
-            return require_logits(_outputs(self.module, own), inputs)
+            return require_logits(outputs_of(self.module, own), inputs)
 
     def meet(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> Form:
         """Returns what the network is for inputs of a shape, which is ``form`` from now on.
@@ -153,7 +138,7 @@ class Prepared:
             How many examples of the shape itself to run; nothing for all of them.
 
         Raises:
-            OutOfMemory: Not even a pass of one image fits.
+            OverBudget: Not even a pass of one image fits.
         """
         if self._budget is None or self._original is None:
             return None
@@ -161,7 +146,7 @@ class Prepared:
         if needed is None or _MEASURES * needed <= self._budget:
             return None
         if _ONE_PASS * needed > self._budget:
-            raise OutOfMemory(
+            raise OverBudget(
                 f"a pass of one image of {tuple(shape)} computes {needed / 2**30:.1f} GiB and needs about"
                 f" {_ONE_PASS * needed / 2**30:.1f}, allowed are {self._budget / 2**30:.1f}: use a smaller size, or"
                 " allow more"
@@ -197,6 +182,11 @@ class Prepared:
             self._hooked = frozen_copy(self._original).module
         self._original = None
 
+    def examples(self) -> torch.Tensor:
+        """Returns the probes of the size that was met last."""
+        assert self.form.shape is not None  # noqa: S101 - one was met
+        return probes(self.form.shape, self.dtype, self.device, self._values or RANGES[0])
+
     def _probes(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> torch.Tensor:
         """Returns probes with values that the network takes, and which are noted for other sizes.
 
@@ -228,7 +218,7 @@ class Prepared:
         if self._original is None:
             return in_parts(self.run_copy, examples)
         with evaluating(self._original) as module:
-            return in_parts(lambda part: require_logits(_outputs(module, part.clone()), part), examples)
+            return in_parts(lambda part: require_logits(outputs_of(module, part.clone()), part), examples)
 
     def _copied(self, original: nn.Module, examples: torch.Tensor) -> Check:
         """Settles the copy's hooks and holds it against the module; hooks that its forward pass reads from stay.
@@ -276,7 +266,7 @@ class Prepared:
             f"layer {name!r} gives one value for all images of a batch, which are therefore run one after another;"
             " take it of each image to have layers: x.amax((1, 2, 3), keepdim=True) in place of x.max()"
         )
-        self.form = self._forms[shape] = _form(None, reason, n_classes=self.form.n_classes)
+        self.form = self._forms[shape] = form_of(None, reason, n_classes=self.form.n_classes)
         if self.checks is not None:
             noted = Check("graph", None, None, "noted", reason)
             self.checks = tuple(noted if check.name == "graph" else check for check in self.checks)
@@ -322,14 +312,14 @@ class Prepared:
             graph = traced(without_hooks(own) if examples is None else own)
             rewritten = make_out_of_place(graph)
         except NotTraceable as error:
-            self.form = _form(None, str(error))
+            self.form = form_of(None, str(error))
             return
         graph.graph.eliminate_dead_code()
         rewrite_batch_norms(graph)
         layers = named_layers(graph)
         tolerate_layouts(graph)
         names = {node.name: layer.name for node, layer in layers.items()}
-        self.form = _form(graph, None, layers, tuple(names.get(name, name) for name in rewritten))
+        self.form = form_of(graph, None, layers, tuple(names.get(name, name) for name in rewritten))
 
     def _held_against(self, original: nn.Module, examples: torch.Tensor) -> Check:
         """Holds the copy against the module itself, in place and with its hooks.
@@ -362,101 +352,24 @@ class Prepared:
         if known.graph is None:
             self.form = self._forms[shape] = known._replace(n_classes=n_classes)
             return Check("graph", None, None, "unknown", known.reason or "")
-        figure, bound = _graph_agreement(known.graph, examples, expected)
+        figure, bound = graph_agreement(known.graph, examples, expected)
         if figure > bound and not self._is_random(examples):
-            place = _first_apart(known, self.module, examples[:1])
+            place = first_apart(known, self.module, examples[:1])
             where = "" if place is None else f", from layer {place!r} on"
             reason = (
                 f"for inputs of {shape} the traced graph gives other outputs than the module{where}: what it does there"
                 " depends on more than the values of tensors"
             )
-            self.form = self._forms[shape] = _form(None, reason, n_classes=n_classes)
+            self.form = self._forms[shape] = form_of(None, reason, n_classes=n_classes)
             return Check("graph", figure, bound, "noted", reason)
         seen = rows_first(known.graph, observed(known.graph, examples))
         for node, one in seen.items():
             node.meta["width"] = one.shape[0] if one.shape is not None and len(one.shape) == 1 else None
         layers = named_layers(known.graph, seen)
-        self.form = self._forms[shape] = _form(known.graph, None, layers, known.in_place, n_classes)
+        self.form = self._forms[shape] = form_of(known.graph, None, layers, known.in_place, n_classes)
         return Check("graph", figure, bound, "right", "")
 
     def _is_random(self, examples: torch.Tensor) -> bool:
         """Returns whether the copy gives something else the second time, which is a finding of its own."""
         one, other = (in_parts(self.run_copy, examples) for _ in range(2))
         return not torch.equal(one, other)
-
-
-def _form(
-    graph: fx.GraphModule | None,
-    reason: str | None,
-    layers: dict[fx.Node, Layer] | None = None,
-    in_place: tuple[str, ...] = (),
-    n_classes: int | None = None,
-) -> Form:
-    layers = layers or {}
-    nodes = {layer.name: node for node, layer in layers.items()}
-    head = None if graph is None else linear_head(graph, layers, n_classes)
-    return Form(graph, reason, MappingProxyType(layers), MappingProxyType(nodes), in_place, n_classes, head)
-
-
-def _graph_agreement(graph: fx.GraphModule, examples: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:
-    found = []
-    try:
-        for layout in (torch.contiguous_format, torch.channels_last):
-            given = in_parts(graph.forward, examples.contiguous(memory_format=layout))
-            found.append(agreement(given, expected))
-    except _FAILURES as error:
-        if is_out_of_memory(error):
-            raise
-        return float("inf"), 0.0
-    return max(found)
-
-
-def _first_apart(form: Form, module: nn.Module, example: torch.Tensor) -> str | None:
-    """Returns the first layer by name whose values in the graph are not those in the module."""
-    names = {node: layer.name for node, layer in form.layers.items()}
-    try:
-        by_graph = dict(reversed(values_by_place(form.graph, module, names, example)))
-        by_module = dict(reversed(values_by_place(None, module, names, example)))
-    except _FAILURES as error:
-        if is_out_of_memory(error):
-            raise
-        return None
-    for name, value in by_module.items():
-        other = by_graph.get(name, value)
-        difference, bound = agreement(other, value)
-        if difference > bound:
-            return name
-    return None
-
-
-def _outputs(forward: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    try:
-        return forward(inputs)
-    except _FAILURES as error:
-        if is_out_of_memory(error):
-            raise
-        raise NetworkRefuses(f"the network fails on inputs of shape {tuple(inputs.shape)}: {error}") from error
-
-
-def require_logits(outputs: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    """Returns the outputs, which are a tensor ``(batch, classes)``.
-
-    Raises:
-        NetworkError: They are something else.
-    """
-    if not isinstance(outputs, torch.Tensor):
-        raise NetworkError(
-            f"the network returns a {type(outputs).__name__}, expected one tensor of logits; wrap the module in one"
-            " whose forward returns only them"
-        )
-    if not outputs.is_floating_point():
-        raise NetworkError(
-            f"the network returns {str(outputs.dtype).removeprefix('torch.')}, expected floating-point logits; leave"
-            " argmax, comparisons and transforms to whoever reads them"
-        )
-    if outputs.dim() != 2 or outputs.shape[0] != inputs.shape[0]:
-        raise NetworkError(
-            f"the network returns shape {tuple(outputs.shape)} for a batch of {inputs.shape[0]}, expected"
-            f" ({inputs.shape[0]}, classes)"
-        )
-    return outputs

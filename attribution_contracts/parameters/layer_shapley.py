@@ -1,8 +1,9 @@
 """Parameters of layer Shapley."""
 
+from itertools import chain
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, BlackBaseline
@@ -11,6 +12,8 @@ from attribution_contracts.targets import ExplainedOutput, Target
 
 FeatureMap = Annotated[int, Field(ge=0, strict=True)]
 LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+MAX_PATTERNS, MAX_WILDCARDS = 32, 8
+"""Patterns among the choices of layers, and wildcards in each: all are held against every layer's name."""
 
 _TAKERS = {
     "n_steps": ("path", "layer_path"),
@@ -24,6 +27,20 @@ _TAKERS = {
 """Which estimators take which option."""
 
 
+def _require_few_patterns(choices: list[str]) -> list[str]:
+    patterns = 0
+    for choice in choices:
+        wildcards = sum(map(choice.count, "*?["))
+        patterns += wildcards > 0
+        if wildcards > MAX_WILDCARDS:
+            raise ValueError(
+                f"a pattern has {wildcards} wildcards, at most {MAX_WILDCARDS} are accepted: {choice[:60]!r}"
+            )
+    if patterns > MAX_PATTERNS:
+        raise ValueError(f"{patterns} are patterns, at most {MAX_PATTERNS} are accepted: use fewer, or names of layers")
+    return choices
+
+
 class PlayerGroups(Wire):
     """Groups of feature maps that take part together; each feature map is in one of them."""
 
@@ -32,10 +49,11 @@ class PlayerGroups(Wire):
 
     @model_validator(mode="after")
     def _require_each_once(self) -> "PlayerGroups":
-        indices = [index for group in self.groups for index in group]
-        if len(set(indices)) != len(indices):
-            twice = next(index for index in indices if indices.count(index) > 1)
-            raise ValueError(f"feature map {twice} is named twice: expected each feature map in one group, once")
+        seen = set[int]()
+        for index in chain.from_iterable(self.groups):
+            if index in seen:
+                raise ValueError(f"feature map {index} is named twice: expected each feature map in one group, once")
+            seen.add(index)
         return self
 
 
@@ -60,7 +78,9 @@ Players = Annotated[
 ]
 Layers = Annotated[
     Annotated[Literal["all"], Tag("word")]
-    | Annotated[list[LayerChoice], Field(min_length=1, max_length=1000), Tag("list")],
+    | Annotated[
+        list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(_require_few_patterns), Tag("list")
+    ],
     form_of(("all",), {}, 'expected "all" or a list of names, kinds and patterns of layers'),
 ]
 
@@ -103,7 +123,7 @@ class LayerShapleyParams(MethodParams):
     """How coalitions are chosen; the first possible of linear, exact and regression unless told."""
     excluded: Literal["mean", "average"] | None = None
     """What stands for players that take no part: their mean over the background, or each of its images in turn."""
-    raw: Annotated[list[LayerChoice], Field(max_length=20)] = []
+    raw: Annotated[list[LayerChoice], Field(max_length=20), AfterValidator(_require_few_patterns)] = []
     """Layers whose values are also returned whole, with all their feature maps."""
     top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""

@@ -1,4 +1,8 @@
-"""Explanations by a module's own autograd, called directly and an image at a time; nothing here is the engine's."""
+"""Explanations by a module's own autograd, called directly and an image at a time; nothing here is the engine's.
+
+Gradients are those of the first of two equal rows: of one alone torch's own are wrong on CPUs behind an evaluating
+batch norm in one layout of memory.
+"""
 
 import contextlib
 from collections import defaultdict
@@ -20,9 +24,13 @@ def outputs_of(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
 def gradients(module: nn.Module, point: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
     """Those of some outputs ``(k, channels, height, width)``, by a backward pass each."""
     point = point.clone().requires_grad_()
-    # A copy, for a first layer in place overwrites what it is given.
-    outputs = module(point.clone().unsqueeze(0))[0]
+    outputs = module(_twice(point))[0]
     return torch.stack([torch.autograd.grad(outputs[one], point, retain_graph=True)[0] for one in classes])
+
+
+def _twice(point: torch.Tensor) -> torch.Tensor:
+    # A copy, for a first layer in place overwrites what it is given.
+    return torch.stack([point, point.detach()])
 
 
 def gauss_legendre(
@@ -62,13 +70,16 @@ def path_scores(
 def _values_and_gradients(
     module: nn.Module, point: torch.Tensor, target: int
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    point = point.unsqueeze(0).requires_grad_()
+    point = point.clone().requires_grad_()
     with _observed(module) as seen:
-        output = module(point.clone())[0, target]
+        output = module(_twice(point))[0, target]
     once = {path: calls[0] for path, calls in seen.items() if len(calls) == 1 and calls[0].requires_grad}
-    values = {"input": point} | {path: value for path, value in once.items() if value.shape[:1] == (1,)}
-    slopes = torch.autograd.grad(output, list(values.values()), materialize_grads=True)
-    return {path: (value[0].detach(), slope[0]) for (path, value), slope in zip(values.items(), slopes, strict=True)}
+    values = {path: value for path, value in once.items() if value.shape[:1] == (2,)}
+    slopes = torch.autograd.grad(output, [point, *values.values()], materialize_grads=True)
+    found = {
+        path: (value[0].detach(), slope[0]) for (path, value), slope in zip(values.items(), slopes[1:], strict=True)
+    }
+    return {"input": (point.detach(), slopes[0]), **found}
 
 
 @contextlib.contextmanager

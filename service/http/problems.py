@@ -92,23 +92,26 @@ class ProblemError(Exception):
 
 
 def wrong_fields(
-    errors: Sequence[FieldError], code: ErrorCode = ErrorCode.INVALID_REQUEST, *, unnamed: int = 0
+    errors: Sequence[FieldError], code: ErrorCode = ErrorCode.INVALID_REQUEST, *, unnamed: int | None = 0
 ) -> ProblemError:
     """The problem of a request with wrong fields.
 
     Args:
         errors: The wrong fields.
         code: What is wrong with them.
-        unnamed: How many errors there are beside these.
+        unnamed: How many errors there are beside these; None where there are some and nobody counted.
     """
     shown = [FieldError(pointer=_cut(error.pointer), detail=_cut(error.detail)) for error in errors[:MAX_ERRORS]]
-    count = len(errors) + unnamed
     where = ", ".join(error.pointer or "the body" for error in shown[:5])
-    more = f" and {count - 5} more" if count > 5 else ""
-    detail = f"{where}{more}: {shown[0].detail}" if count == 1 else f"{count} fields are wrong: {where}{more}"
-    if count > len(shown):
-        rest = f"{count - len(shown)} more errors are not listed: correct these first"
-        shown.append(FieldError(pointer="", detail=rest))
+    if unnamed is None:
+        detail, rest = f"more than {len(errors)} fields are wrong: {where} and others", "more errors"
+    else:
+        count = len(errors) + unnamed
+        more = f" and {count - 5} more" if count > 5 else ""
+        detail = f"{where}{more}: {shown[0].detail}" if count == 1 else f"{count} fields are wrong: {where}{more}"
+        rest = f"{count - len(shown)} more errors" if count > len(shown) else ""
+    if rest:
+        shown.append(FieldError(pointer="", detail=f"{rest} are not listed: correct these first"))
     return ProblemError(code, detail, errors=shown)
 
 

@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
 from attribution_contracts.images import ImageRef
@@ -11,6 +12,7 @@ from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
 from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
+from service.http.problems import MAX_ERRORS, wrong_fields
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
 
@@ -31,7 +33,24 @@ class Staged:
 
     def blame(self, code: ErrorCode, pointer: str, detail: str) -> None:
         """Notes a wrong field."""
-        self.wrong.setdefault(code, []).append(FieldError(pointer=pointer, detail=detail))
+        self.blame_each(code, [FieldError(pointer=pointer, detail=detail)])
+
+    def blame_each(self, code: ErrorCode, errors: Iterable[FieldError]) -> None:
+        """Notes wrong fields, and looks for no more than an answer names: a word on each costs time."""
+        left = MAX_ERRORS + 1 - sum(map(len, self.wrong.values()))
+        if found := list(islice(errors, left)):
+            self.wrong.setdefault(code, []).extend(found)
+
+    def require_nothing_wrong(self) -> None:
+        """Ends the request where a field is wrong.
+
+        Raises:
+            ProblemError: One is.
+        """
+        errors = [error for found in self.wrong.values() for error in found]
+        if errors:
+            code = next(iter(self.wrong)) if len(self.wrong) == 1 else ErrorCode.INVALID_REQUEST
+            raise wrong_fields(errors[:MAX_ERRORS], code, unnamed=None if len(errors) > MAX_ERRORS else 0)
 
     def store(self, store: ArtifactStore) -> None:
         """Writes the bytes; nothing of a request is written before all of it is known to be right."""

@@ -1,7 +1,8 @@
 """The layers that a job explains, checked against the model; the engine reads a choice in the same way."""
 
+import re
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
@@ -15,27 +16,39 @@ INPUT = "input"
 
 def chosen_layers(choice: str | Sequence[str], layers: Sequence[LayerInfo]) -> set[str]:
     """The layers that a choice means: a name if there is such, else a kind, else a pattern."""
-    return {name for one in ([choice] if isinstance(choice, str) else choice) for name in _meant(one, layers)}
+    named = _Named(layers)
+    return {name for one in ([choice] if isinstance(choice, str) else choice) for name in named.meant(one)}
 
 
 def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Choices that mean no layer."""
-    layers = model.report.layers
-    known = [INPUT, *(layer.name for layer in layers), *sorted({layer.kind for layer in layers})]
+    named = _Named(model.report.layers)
     for pointer, explanation in request.asked_explanations().items():
         for field in ("layers", "raw"):
             choices = getattr(explanation, field, "all")
             for index, choice in enumerate([] if choices == "all" else choices):
-                if not _meant(choice, layers):
-                    detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {closest(choice, known)}"
+                if not named.meant(choice):
+                    hint = closest(choice, [*named.names, *sorted(named.kinds)])
+                    detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {hint}"
                     yield FieldError(pointer=f"{pointer}/{field}/{index}", detail=detail)
 
 
-def _meant(choice: str, layers: Sequence[LayerInfo]) -> list[str]:
-    names = [INPUT, *(layer.name for layer in layers)]
-    if choice == "all":
-        return names
-    if choice in names:
-        return [choice]
-    of_kind = [layer.name for layer in layers if layer.kind == choice]
-    return of_kind or [name for name in names if fnmatchcase(name, choice)]
+class _Named:
+    """A model's layers by name and by kind."""
+
+    def __init__(self, layers: Sequence[LayerInfo]) -> None:
+        self.names = dict.fromkeys([INPUT, *(layer.name for layer in layers)])
+        self.kinds: dict[str, list[str]] = {}
+        for layer in layers:
+            self.kinds.setdefault(layer.kind, []).append(layer.name)
+
+    def meant(self, choice: str) -> list[str]:
+        """The layers of one choice."""
+        if choice == "all":
+            return list(self.names)
+        if choice in self.names:
+            return [choice]
+        if choice in self.kinds:
+            return self.kinds[choice]
+        fits = re.compile(translate(choice)).match
+        return [name for name in self.names if fits(name)]

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from attribution_contracts.comparisons import Cell, Comparison
@@ -48,9 +49,8 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     models = _named_models(gateway, tenant, request, staged)
     for pointer, model in models.items():
         _check_against(model, pointer, request, staged, gateway.settings.max_maps)
-        for error in wrong_fits(gateway, tenant, request, model):
-            staged.blame(ErrorCode.INVALID_OPTION, error.pointer, error.detail)
-    _require_nothing_wrong(staged)
+        staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(gateway, tenant, request, model))
+    staged.require_nothing_wrong()
     new = _new_job(gateway, tenant, request, staged, list(models.values()), key)
     staged.store(gateway.store)
     return _entered(gateway, new, use_cache=use_cache)
@@ -86,7 +86,7 @@ def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: St
         except ProblemError as error:
             if not staged.wrong:
                 raise
-            staged.wrong.setdefault(error.problem.code, []).extend(error.problem.errors)
+            staged.blame_each(error.problem.code, error.problem.errors)
     return found
 
 
@@ -99,26 +99,16 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
         if maps > max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
-    wrong = {
-        ErrorCode.INVALID_TARGET: wrong_targets(request, model),
-        ErrorCode.INVALID_OPTION: [
-            *wrong_pixels(request, model),
-            *wrong_layers(request, model),
-            *wrong_sets(request, model),
-        ],
-    }
-    for code, errors in wrong.items():
-        for error in errors:
-            detail = f"{name}: {error.detail}" if request.models else error.detail
-            staged.blame(code, error.pointer, detail)
+    options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
+    for code, errors in (
+        (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
+        (ErrorCode.INVALID_OPTION, options),
+    ):
+        staged.blame_each(code, (_of(name, error) if request.models else error for error in errors))
 
 
-def _require_nothing_wrong(staged: Staged) -> None:
-    if not staged.wrong:
-        return
-    errors: list[FieldError] = [error for found in staged.wrong.values() for error in found]
-    code = next(iter(staged.wrong)) if len(staged.wrong) == 1 else ErrorCode.INVALID_REQUEST
-    raise wrong_fields(errors, code)
+def _of(model: str, error: FieldError) -> FieldError:
+    return FieldError(pointer=error.pointer, detail=f"{model}: {error.detail}")
 
 
 def _new_job(

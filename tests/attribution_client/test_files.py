@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -55,6 +56,30 @@ def test_a_result_is_written_with_its_files(service, client, tmp_path):
     written = client.download(result, tmp_path / "new" / "folder")
     assert {path.name: path.read_bytes() for path in written} == {"a.png": b"one", "b.npy": b"two"}
     assert Result.model_validate_json((tmp_path / "new/folder/result.json").read_text()) == result
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["layer-relu_2.npy", "layer-relu_2.npy", "layer-relu_2-2.npy"],
+        ["relu.png", "ReLU.png", "RELU.PNG"],
+        ["\u00e9.png", "e\u0301.png", "\u00c9.png"],
+        ["x" * 196 + ".png", "x" * 196 + "y.png", "x" * 300 + ".png", "x" * 150 + "y" + "x" * 149 + ".png"],
+        ["result.json", "Result.JSON"],
+        ["stra\u00dfe.png", "strasse.png"],
+    ],
+)
+def test_files_whose_names_are_alike_do_not_overwrite_each_other(service, client, tmp_path, names):
+    result = service.add_result(service.add_job(JobStatus.SUCCEEDED), {})
+    contents = [f"file {number}".encode() for number in range(len(names))]
+    files = [service.add_file(name, content) for name, content in zip(names, contents, strict=True)]
+    result = result.model_copy(update={"images": [result.images[0].model_copy(update={"artifacts": files})]})
+    written = client.download(result, tmp_path / "new")
+    assert [path.read_bytes() for path in written] == contents
+    there = [path.name for path in (tmp_path / "new").iterdir()]
+    assert len(there) == len(names) + 1
+    assert len({unicodedata.normalize("NFC", name).casefold() for name in there}) == len(there)
+    assert Result.model_validate_json((tmp_path / "new/result.json").read_text()) == result
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/b.png", "..", ""])

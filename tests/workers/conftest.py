@@ -32,6 +32,7 @@ from storage.registry.models import find_model, register
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 from tests.workers.pictures import SIDE, png
+from tests.workers.through_http import Through, through_http
 from workers.context import WorkerContext
 from workers.jobs.procedure import run_jobs
 from workers.kinds.check import accept
@@ -44,6 +45,13 @@ def context(settings: Settings, engine: Engine, store: ArtifactStore, broker: st
     context = WorkerContext(settings, engine, store, queue, OperatorConfig(), name="worker under test")
     yield context
     queue.close()
+
+
+@pytest.fixture
+def through(context: WorkerContext, broker: str) -> Iterator[Through]:
+    """A gateway before the same worker."""
+    with through_http(context, broker) as both:
+        yield both
 
 
 @pytest.fixture

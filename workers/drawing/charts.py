@@ -1,6 +1,7 @@
 """Charts of figures, as PNGs."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 _COLORS = {"map": "#b2182b", "input_x_gradient": "#2166ac", "random": "#777777"}
 _ORDERS = {"map": "", "input_x_gradient": "input x gradient", "random": "random"}
+_LONGEST = 40
+"""Characters of a layer's name at an axis, its end, where names differ."""
 _FIGURES = {
     "prediction": "probability of the class",
     "entropy": "entropy of the classes (nats)",
@@ -50,12 +53,16 @@ def depth_chart(layers: Sequence[LayerResult]) -> RenderedFile:
     panel.plot(places, [layer.absolute for layer in layers], color="#777777", linewidth=1.2, label="absolute")
     panel.plot(places, [layer.sum for layer in layers], "o", color="#111111", markersize=3, label="sum")
     panel.axhline(0, color="#111111", linewidth=0.8)
-    panel.set_xticks(places, [layer.layer for layer in layers], rotation=90, fontsize=7)
+    panel.set_xticks(places, [_shortened(layer.layer) for layer in layers], rotation=90, fontsize=7)
     panel.set_ylabel("contribution of the layer's feature maps")
     panel.spines[["top", "right"]].set_visible(False)
     panel.margins(x=0.01)
     panel.legend(frameon=False, fontsize=9, ncols=4, loc="upper left", bbox_to_anchor=(0, 1.1))
     return png("depth", figure)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"...{name[3 - _LONGEST :]}"
 
 
 def figure_of(width: float, height: float) -> "Figure":
@@ -68,7 +75,9 @@ def figure_of(width: float, height: float) -> "Figure":
 def png(name: str, figure: "Figure") -> RenderedFile:
     """A figure as a file of the result."""
     buffer = io.BytesIO()
-    # Without the software's name in the file the same figures give the same bytes.
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in scripts that the font lacks are boxes
+        # Without the software's name in the file the same figures give the same bytes.
+        figure.savefig(buffer, format="png", metadata={"Software": None})
     width, height = (round(side * figure.dpi) for side in figure.get_size_inches())
     return RenderedFile(f"{name}.png", name, "image/png", buffer.getvalue(), [height, width])

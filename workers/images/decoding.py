@@ -1,6 +1,5 @@
 """From the bytes of a file to an image in memory."""
 
-import io
 import struct
 import warnings
 import zlib
@@ -12,6 +11,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.io import ImageReadMode, decode_png
 
+from workers.images.header_bytes import HeaderBytes
 from workers.problems import InvalidImage, TooLittleMemory
 
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -58,10 +58,11 @@ def decode(data: bytes, color: Literal["rgb", "grey"], *, max_pixels: int = MAX_
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
     """The image with its header read and found acceptable; no pixel is decoded yet."""
+    file = HeaderBytes(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise InvalidImage(
             f"the {len(data)} bytes are not an image that the service reads: expected one JPEG, PNG or WebP file, "
@@ -74,6 +75,7 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
     except BROKEN as error:
         raise InvalidImage(f"the image's header is broken ({error}): send the whole file") from error
     _require_modest(image, max_pixels)
+    file.header_is_read()
     return image
 
 
@@ -96,7 +98,7 @@ def _require_sound(data: bytes, image: Image.Image) -> None:
     Raises:
         ValueError: It is damaged.
     """
-    if image.format != "JPEG":
+    if image.format not in ("JPEG", "MPO"):
         return
     try:
         # At an eighth of the size: all bits are read, and hardly any pixel is computed.
@@ -116,7 +118,9 @@ def _over_white(image: Image.Image, data: bytes) -> Image.Image:
         return Image.fromarray(np.where(values == key, 0xFFFF, values).astype(np.uint16))
     if image.mode == "RGB" and depth == 16 and isinstance(key, tuple):
         # Pillow keeps eight bits of each value, which are too few to tell the key from its neighbours.
-        pixels = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torchvision is pinned
+            pixels = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)
         is_key = (pixels.permute(1, 2, 0).numpy()[..., :3] == np.array(key)).all(2)
         return Image.fromarray(np.where(is_key[..., None], 255, np.asarray(image)).astype(np.uint8))
     if image.mode == "L" and depth < 8 and isinstance(key, int):

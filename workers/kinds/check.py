@@ -7,8 +7,7 @@ import torch
 from sqlalchemy import Connection
 
 from attribution import Network
-from attribution.networks.measures import agreement
-from attribution.networks.probes import probes
+from attribution.networks.agreement import agreement
 from attribution_contracts.models import ModelReport, ModelSpec
 from attribution_contracts.results import Counts, Result
 from storage.ledger.claims import Outcome, Succeeded
@@ -57,14 +56,14 @@ def _require_repeatable(context: WorkerContext, spec: ModelSpec, network: Networ
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)  # another state than the first time, as after every restart of a worker
         again = loaded_weights(context, spec).module
-    examples = probes((spec.preprocessing.channels, *spec.preprocessing.size), network.dtype, context.models.device)[:1]
+    examples = network.examples()[:1]
     with torch.no_grad():
         difference, bound = agreement(again(examples.clone()), network.logits(examples))
     if difference > bound:
         raise InvalidModel(
             f"{spec.architecture} builds another network each time: with the same weights its outputs differ by "
-            f"{difference:.0%}. Something that it computes with is drawn when it is built and is not in the weights "
-            "file: make it a parameter or a buffer"
+            f"{100 * difference:.2g} %. Something that it computes with is drawn when it is built and is not in the "
+            "weights file: make it a parameter or a buffer"
         )
 
 

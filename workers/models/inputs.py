@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attribution import Network
-from attribution.errors import OutOfMemory
+from attribution.errors import OverBudget
 from attribution.networks.measures import Check
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.identity import ModelIdentity
@@ -89,7 +89,7 @@ def network_of(
     link = report.link if report is not None and was_measured else spec.link
     try:
         return Network(module, shape, link=link, checks=checks, budget=context.settings.check_bytes)
-    except OutOfMemory as error:
+    except OverBudget as error:
         raise InvalidModel(str(error)) from error
 
 

@@ -10,7 +10,6 @@ from PIL import Image
 import attribution
 from attribution import Network
 from attribution.errors import AttributionError
-from attribution.networks.probes import probes
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import InputImage
 from attribution_contracts.models import ModelSpec
@@ -33,7 +32,7 @@ def tried(network: Network, spec: ModelSpec) -> dict[str, str | None]:
         spec: Of the model, for baselines in its units.
     """
     found = attribution.applicable_methods(network)
-    examples = probes((spec.preprocessing.channels, *spec.preprocessing.size), network.dtype, network.device)[:2]
+    examples = network.examples()[:2]
     for method, reason in found.items():
         if reason is None:
             found[method] = _failure(method, network, spec, examples)

@@ -25,6 +25,19 @@ def assert_tails_equal_the_network(network, pictures, tolerance):
 
 
 @pytest.mark.parametrize("name", TRACED)
+def test_the_nodes_by_name_are_made_once(name):
+    """Tails and layers look them up one by one."""
+    network = Network(tiny_model(name), SHAPE)
+    nodes = network.nodes
+    assert list(nodes) == [layer.name for layer in network.layers]
+    network(images())
+    for layer in network.layers:
+        Tail(network, layer.name)
+    assert network.nodes is nodes
+    assert network.explaining("probability").nodes is nodes
+
+
+@pytest.mark.parametrize("name", TRACED)
 def test_tails_equal_the_network_at_every_layer(name):
     assert_tails_equal_the_network(Network(tiny_model(name), SHAPE), images(2), 1e-10)
 

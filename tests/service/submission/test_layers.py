@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import nn
 
 import attribution
 from attribution.networks.selection import selected_layers
@@ -47,6 +49,66 @@ def test_the_gateway_reads_a_choice_as_the_engine_does(choice: Any) -> None:
     except attribution.errors.InvalidOption:
         expected = set()
     assert chosen_layers(choice, reported) == expected
+
+
+class Odd(nn.Module):
+    """One rectifier for two, layers that are called as kinds and patterns are, and one called as the image is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.relu, self.relu_2, self.linear, self.input = nn.ReLU(), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)
+        for name in ("all", "[ab]", "a", "Conv", "star*", "stars"):
+            self.add_module(name, nn.Conv2d(2, 2, 1))
+        self.shared = self.fc = nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu_2(self.input(self.linear(self.relu(x))))
+        for name in ("all", "[ab]", "a", "Conv", "star*", "stars"):
+            x = self.get_submodule(name)(x)
+        return self.shared(self.relu(-x).mean((2, 3)) + x.amax((2, 3)))
+
+
+class Nested(nn.Module):
+    """One stage twice, in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stage = nn.Sequential(nn.Conv2d(2, 2, 1), nn.ReLU())
+        self.stages, self.fc = nn.ModuleList([stage, stage]), nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for stage in self.stages:
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+CHOICES: list[Any] = [
+    "all", "input", "relu", "relu:2", "relu_2", "relu*", "*:2", "relu:3", "linear", "conv", "Conv", "Linear", "LINEAR",
+    "activation", "[ab]", "a", "[a]", "star*", "stars", "star?", "*", "?", "", " relu", "relu ", "fc", "shared", "[",
+    "stages.0.0", "stages.1.0", "stages.*", "stages.0.1:2", "stages.0.*:2", "mean", "mean*", "add", "add*", "negation",
+    ["relu", "relu:2"], ["input", "all"], ["conv", "linear"], ["*1", "*:2"], ["relu", "nothing"], ["fc", "fc"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("make", [Odd, Nested])
+def test_odd_names_are_read_alike(make: type[nn.Module], choice: Any) -> None:
+    """What the gateway refuses the engine refuses, one choice after the other, and what it lets pass means the same."""
+    torch.manual_seed(0)
+    network = attribution.Network(make(), (2, 4, 4))
+    reported = [LayerInfo(name=layer.name, kind=layer.kind, shape=None, cuts=layer.cuts) for layer in network.layers]
+    for one in [choice] if isinstance(choice, str) else choice:
+        try:
+            expected = set(selected_layers(network, one))
+        except attribution.errors.InvalidOption:
+            expected = set()
+        assert chosen_layers(one, reported) == expected
+    try:
+        whole = set(selected_layers(network, choice))
+    except attribution.errors.InvalidOption:
+        assert any(not chosen_layers(one, reported) for one in ([choice] if isinstance(choice, str) else choice))
+    else:
+        assert chosen_layers(choice, reported) == whole
 
 
 def test_options_of_another_estimator_are_refused(house: House) -> None:

@@ -10,7 +10,7 @@ from attribution_contracts.datasets import DatasetReport, DatasetSpec
 from attribution_contracts.models import MethodApplies
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.states import JobKind
-from attribution_contracts.tasks import DataJob
+from attribution_contracts.tasks import DataJob, DataTask
 from service.submission import tasks as data_jobs
 from storage.artifacts.owned import own
 from storage.ledger import claims
@@ -177,6 +177,33 @@ class TestAgain:
         add_dataset(ready, "seven", "one", version="2")
         assert submitted(ready).json()["cached"] is False
         assert submitted(ready, dataset="flowers@1").json()["cached"] is True
+
+    @pytest.mark.parametrize("task", [FIT, {"task": "evaluate"}, {"task": "sweep", "n_initial": [3]}])
+    def test_an_answer_of_an_older_procedure_is_not_used(
+        self, ready: House, monkeypatch: pytest.MonkeyPatch, task: dict[str, Any]
+    ) -> None:
+        submitted(ready, task=task)
+        ready.succeed(ready.claim())
+        assert submitted(ready, task=task).json()["cached"] is True
+        monkeypatch.setattr(DataTask, "version", DataTask.version + 1)
+        assert submitted(ready, task=task).json()["cached"] is False
+        ready.succeed(ready.claim())
+        assert submitted(ready, task=task).json()["cached"] is True
+
+    def test_the_order_of_numbers_is_part_of_the_question(self, ready: House) -> None:
+        ready.add_model("twelve", labels=[f"class {index}" for index in range(12)])
+        add_dataset(ready, *map(str, range(12)), name="numbers")
+        ask = partial(submitted, ready, model="twelve", dataset="numbers")
+        by_text = ask(task=FIT | {"order": "text"})
+        assert by_text.status_code == 202, by_text.text
+        claimed = ready.claim()
+        assert DataJob.model_validate(claimed.resolved).dataset.classes == [0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 2, 3]
+        ready.succeed(claimed)
+        assert ask(task=FIT | {"order": "text"}).json()["cached"] is True
+        assert ask(task=FIT | {"order": "value"}).json()["cached"] is False
+        assert resolved(ready).dataset.classes == list(range(12))
+        assert list(refused(ask(), 422, "invalid_option")) == ["/task/order"]
+        refused(ask(task=FIT | {"order": "size"}), 422, "invalid_request")
 
     def test_the_same_key_is_the_same_job(self, ready: House) -> None:
         keyed = partial(ready.http.post, "/v1/jobs", headers={"Idempotency-Key": "once"})

@@ -71,6 +71,16 @@ def test_sixteen_bit_grey_is_scaled(value, expected):
     assert decode(data, "rgb").getpixel((1, 1)) == (expected,) * 3
 
 
+@pytest.mark.parametrize("most", [65_535, 4_095, 1_023, 255])
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_sixteen_bit_grey_keeps_its_scale_however_many_bits_are_used(most, color):
+    """Scanners write 12 bits into 16: that is dark, and not stretched."""
+    rows, columns = np.mgrid[0:64, 0:64]
+    values = ((rows + columns) / 126 * most).astype(np.uint16)
+    shown = np.asarray(decode(encoded(Image.fromarray(values), "PNG"), color)).reshape(64, 64, -1)
+    assert np.abs(shown - values[..., None] / 257).max() <= 0.5
+
+
 def test_cmyk_is_converted():
     picture = decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100), "rgb")
     assert np.abs(np.asarray(picture.getpixel((8, 8))) - RED).max() <= 2

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import models, transforms
 from torchvision.models import ResNet18_Weights
 
 from attribution_contracts.models import Preprocessing
@@ -22,6 +23,41 @@ def noise(width, height, mode="RGB"):
 def test_equals_the_transforms_of_torchvision(size):
     expected = ResNet18_Weights.IMAGENET1K_V1.transforms()(noise(*size))
     torch.testing.assert_close(preprocess(noise(*size), IMAGENET).tensor, expected, rtol=0, atol=0)
+
+
+SIDES = [(1, 1), (5, 7), (31, 100), (500, 333), (333, 500), (224, 225), (257, 256), (640, 480)]
+PUBLISHED = {
+    "resnet50 v2": (models.ResNet50_Weights.IMAGENET1K_V2, 224, 232, "bilinear"),
+    "efficientnet": (models.EfficientNet_B0_Weights.IMAGENET1K_V1, 224, 256, "bicubic"),
+    "inception": (models.Inception_V3_Weights.IMAGENET1K_V1, 299, 342, "bilinear"),
+    "swin": (models.Swin_T_Weights.IMAGENET1K_V1, 224, 232, "bicubic"),
+    "no border": (models.ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1, 384, 384, "bicubic"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_equals_what_is_published_with_weights(name):
+    weights, side, shorter, how = PUBLISHED[name]
+    given = IMAGENET.model_copy(update={"size": (side, side), "resize": shorter, "interpolation": how})
+    for size in SIDES:
+        expected = weights.transforms()(noise(*size))
+        torch.testing.assert_close(preprocess(noise(*size), given).tensor, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "theirs"),
+    [
+        ("nearest", transforms.InterpolationMode.NEAREST),
+        ("bilinear", transforms.InterpolationMode.BILINEAR),
+        ("bicubic", transforms.InterpolationMode.BICUBIC),
+    ],
+)
+@pytest.mark.parametrize(("height", "width"), [(256, 128), (33, 77), (224, 224)])
+def test_equals_a_resize_without_a_crop(how, theirs, height, width):
+    steps = transforms.Compose([transforms.Resize((height, width), theirs), transforms.ToTensor()])
+    given = Preprocessing(size=(height, width), interpolation=how)
+    for size in SIDES:
+        torch.testing.assert_close(preprocess(noise(*size), given).tensor, steps(noise(*size)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("size", [(300, 400), (500, 333), (224, 224), (100, 90), (333, 500)])

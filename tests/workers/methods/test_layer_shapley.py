@@ -191,3 +191,33 @@ def test_occlusion_follows_the_first_layer(images, layered):
     quality = {"occlusion": {"n_steps": 2, "references": False}}
     _, result = layered(images(1), explanation={"layers": ["layer2.0.conv1"]}, quality=quality)
     assert [curve.quantity for curve in result.images[0].occlusion] == ["layer_map", "layer_map"]
+
+
+@pytest.mark.parametrize(("layer", "players"), [("conv1", 16), ("layer2.0.conv1", 32), ("layer3.0.conv1", 64)])
+def test_one_pair_of_permutations_has_scores_and_no_error(context, images, layered, layer, players):
+    """It has no spread to tell an error from."""
+    for n_samples, n_draws in ((2 * players, 1), (4 * players, 2), (6 * players, 3)):
+        given = {"estimator": "feature_maps", "n_steps": None, "sampler": "permutations", "n_samples": n_samples}
+        job, result = layered(images(2), explanation=given | {"layers": [layer]})
+        assert job.status == JobStatus.SUCCEEDED, job.error
+        for image in result.images:
+            [found] = image.layers
+            assert found.n_draws == n_draws
+            errors, ends = [one.standard_error for one in found.top], [one.interval for one in found.top]
+            told = json.loads(content(context, image, "scores"))[layer]
+            if n_draws == 1:
+                assert errors == ends == [None] * len(found.top)
+                assert told["standard_error"] == told["interval"] == [None] * players
+            else:
+                assert all(error >= 0 for error in errors)
+                assert all(low <= one.score <= high for one, (low, high) in zip(found.top, ends, strict=True))
+            assert len(told["scores"]) == players
+
+
+@pytest.mark.parametrize("sampler", ["permutations", "regression"])
+def test_too_few_draws_are_refused_with_how_many_it_takes(images, layered, sampler):
+    given = {"estimator": "feature_maps", "n_steps": None, "sampler": sampler, "layers": ["conv1"], "n_samples": 1}
+    job, _ = layered(images(1), explanation=given)
+    assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
+    assert "n_samples is 1" in job.error.detail
+    assert "evaluations of the tail" in job.error.detail
