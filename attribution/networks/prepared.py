@@ -52,11 +52,7 @@ class Prepared:
     def __init__(
         self, module: nn.Module, link: Link | None, checks: Sequence[Check] | None, budget: int | None
     ) -> None:
-        """Copies and traces a module; nothing of it is run yet.
-
-        Raises:
-            NetworkError: Its weights have no values yet, or it cannot be copied.
-        """
+        """Copies and traces a module; nothing of it is run yet."""
         self._budget = budget
         # Kept until it has run, for what its hooks do and what it computes is seen by running it.
         self._original: nn.Module | None = unwrapped(module)
@@ -70,8 +66,6 @@ class Prepared:
         self._measures = checks is None
         self._take()
         weights = [tensor for tensor in self.module.parameters() if tensor.is_floating_point()]
-        if any(tensor.is_meta for tensor in weights):
-            raise NetworkError("the weights are on the device 'meta', which holds no values: load them first")
         # Most of the weights decide: a single scale may be kept in more digits.
         sizes = Counter[tuple[torch.dtype, torch.device]]()
         for tensor in weights:
@@ -118,8 +112,10 @@ class Prepared:
 
         Raises:
             NetworkError: It does not compute what the module does, is random, or its rows meet.
-        """  # noqa: DOC502 - what it calls raises
+        """
         if shape not in self._forms:
+            if any(tensor.is_meta for tensor in self.module.parameters()):
+                raise NetworkError("the weights are on the device 'meta', which holds no values: load them first")
             # Gradients need ordinary tensors, also where the caller is in inference mode.
             with torch.inference_mode(False), torch.no_grad():
                 dtype, device = self.dtype or dtype, self.device or device

@@ -91,12 +91,13 @@ def class_effects(derivatives, inputs):
     return (rows * rows.flatten(2).sum(2)[..., None, None, None]).sum(1), (rows**2).sum(1)
 
 
-def assert_explains(network, module, shape=SHAPE, derivatives=jacobian, tolerance=1e-9):
-    """Outputs, integrated gradients and multi-class importance are those of the module."""
-    inputs = images(2) if shape == SHAPE else torch.randn(2, *shape, dtype=torch.float64, generator=seeded())
-    baseline = torch.full((1, *shape), 0.1, dtype=torch.float64)
+def assert_explains(network, module, shape=SHAPE, derivatives=jacobian, tolerance=1e-9, inputs=None):
+    """Outputs, integrated gradients and multi-class importance are those of the module, for random images if none."""
+    if inputs is None:
+        inputs = images(2) if shape == SHAPE else torch.randn(2, *shape, dtype=torch.float64, generator=seeded())
+    baseline = torch.full_like(inputs[:1], 0.1)
     expected = one_by_one(module, inputs)
-    target = torch.arange(2) % expected.shape[1]
+    target = torch.arange(len(inputs)) % expected.shape[1]
     assert distance(network(inputs).detach(), expected) < 1e-12
     found = attribution.integrated_gradients(
         network, inputs, target, baseline=baseline, n_steps=N_STEPS, quadrature="midpoint"

@@ -179,3 +179,52 @@ def test_raw_outputs_that_happen_to_lie_between_0_and_1_are_no_probabilities(cla
     outputs = one_by_one(module, images())
     assert bool(((outputs > 0) & (outputs < 1)).all())
     assert attribution.Network(module, SHAPE).link == link
+
+
+def zeroed(change):
+    """Returns a network that ``change`` has set parts of to zero, as before training."""
+
+    def make():
+        module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        module.append(nn.Linear(4, 3))
+        with torch.no_grad():
+            change(module)
+        return module
+
+    return built(make)
+
+
+def zero_head(module):
+    nn.init.zeros_(module[4].weight)
+    nn.init.zeros_(module[4].bias)
+
+
+def zero_head_with_a_prior(module):
+    nn.init.zeros_(module[4].weight)
+    module[4].bias.copy_(torch.tensor([0.1, 0.7, 0.9]))
+
+
+def zero_scale(module):
+    nn.init.zeros_(module[1].weight)
+    module[4].bias.copy_(torch.tensor([0.1, 0.7, 0.9]))
+
+
+def zero_score_alone(module):
+    module[4] = nn.Linear(4, 1)
+    zero_head(module)
+
+
+ZEROED = {zero_head: "softmax", zero_head_with_a_prior: "softmax", zero_scale: "softmax", zero_score_alone: "sigmoid"}
+
+
+@pytest.mark.parametrize("wrapped", [lambda module: module, Untraceable], ids=["graph", "no graph"])
+@pytest.mark.parametrize("change", ZEROED, ids=lambda change: change.__name__)
+def test_equal_outputs_of_a_head_before_training_are_raw(change, wrapped):
+    module = wrapped(zeroed(change))
+    outputs = one_by_one(module, images())
+    assert torch.equal(outputs[:1].expand_as(outputs), outputs)
+    network = attribution.Network(module, SHAPE, output="probability")
+    assert network.link == ZEROED[change]
+    expected = torch.sigmoid(outputs) if outputs.shape[1] == 1 else outputs.softmax(1)
+    assert distance(network(images()), expected) < 1e-12
+    assert not any(warning.startswith("link") for warning in network.report().warnings)

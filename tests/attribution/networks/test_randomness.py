@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -120,7 +121,8 @@ RANDOM = {
 def test_what_is_random_in_evaluation_mode_is_refused_by_what_draws(make, place):
     module = built(make)
     with torch.no_grad():
-        assert distance(module(images()), module(images())) > 1e-7
+        first, *others = (module(images()) for _ in range(9))
+    assert max(distance(other, first) for other in others) > 1e-7
     with pytest.raises(NetworkError, match=place) as refused:
         attribution.Network(module, SHAPE)
     assert "the network is random in evaluation mode" in str(refused.value)
@@ -154,11 +156,143 @@ class RandomNumber(nn.Module):
         return x * random.random()
 
 
-@pytest.mark.parametrize("part", [Counting, CountingInABuffer, RandomNumber])
-def test_what_counts_its_calls_or_rolls_other_dice_is_refused_without_a_graph(part):
-    module = built(lambda: Untraceable(through(part)()))
-    with pytest.raises(NetworkError, match=r"layer 'network\.part' draws random numbers or keeps count"):
+class RandomNumberByNumpy(nn.Module):
+    def forward(self, x):
+        return x * np.random.rand()
+
+
+class GeneratorOfItsOwn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator = np.random.default_rng(0)
+
+    def forward(self, x):
+        return x + self.generator.normal(size=4).tolist()[0]
+
+
+class NoiseOfKnownShape(nn.Module):
+    """Drawn without a look at the image, as a constant would be made."""
+
+    def forward(self, x):
+        return x + 0.3 * torch.randn(4, dtype=torch.float64)
+
+
+class ScaleOfKnownShape(nn.Module):
+    def forward(self, x):
+        return x * torch.rand(4, dtype=torch.float64)
+
+
+class RunningAverage(nn.Module):
+    """Of all features that it has seen, taken off them."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, x):
+        self.mean.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        return x - self.mean
+
+
+class RunningAverageInAnAttribute(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mean = 0.0
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return x - self.mean
+
+
+class Alternating(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.is_even = True
+
+    def forward(self, x):
+        self.is_even = not self.is_even
+        return x if self.is_even else -x
+
+
+class Growing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(None)
+        return x * (1 + 0.1 * len(self.seen))
+
+
+FROZEN_BY_TRACING = [
+    *(NoiseOfKnownShape, ScaleOfKnownShape, RandomNumber, RandomNumberByNumpy, GeneratorOfItsOwn),
+    *(Counting, CountingInABuffer, RunningAverage, RunningAverageInAnAttribute, Growing),
+]
+
+
+@pytest.mark.parametrize("wrapped", [lambda module: module, Untraceable], ids=["graph", "no graph"])
+@pytest.mark.parametrize("part", FROZEN_BY_TRACING)
+def test_what_counts_its_calls_or_rolls_other_dice_is_refused_by_its_layer(part, wrapped):
+    module = built(lambda: wrapped(through(part)()))
+    with torch.no_grad():
+        assert distance(module(images()), module(images())) > 1e-7
+    with pytest.raises(NetworkError, match=r"in evaluation mode: .* layer '.*part.*' draws random numbers or keeps count"):
         attribution.Network(module, SHAPE)
+
+
+@pytest.mark.parametrize("wrapped", [lambda module: module, Untraceable], ids=["graph", "no graph"])
+def test_what_alternates_from_call_to_call_is_refused(wrapped):
+    with pytest.raises(NetworkError):
+        attribution.Network(built(lambda: wrapped(through(Alternating)())), SHAPE)
+
+
+@pytest.fixture
+def dice():
+    """Yields what puts Python's and NumPy's own generators at a seed; they are put back behind."""
+    kept = random.getstate(), np.random.get_state()
+
+    def at(seed):
+        random.seed(seed)
+        np.random.seed(seed)
+
+    yield at
+    random.setstate(kept[0])
+    np.random.set_state(kept[1])
+
+
+class StochasticDepth(nn.Module):
+    """Skips a branch now and then."""
+
+    def __init__(self, roll, share):
+        super().__init__()
+        self.inner, self.roll, self.share = nn.Linear(4, 4), roll, share
+
+    def forward(self, x):
+        return x if self.roll() < self.share else x + torch.tanh(self.inner(x))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("roll", [lambda: random.random(), lambda: np.random.rand()], ids=["Python's", "NumPy's"])
+def test_stochastic_depth_by_other_dice_is_refused_whatever_the_first_throws_were(dice, roll, share, seed):
+    module = built(through(lambda: StochasticDepth(roll, share)))
+    dice(seed)
+    with pytest.raises(NetworkError, match="the network is random in evaluation mode|a frozen copy .* computes something"):
+        attribution.Network(module, SHAPE)
+
+
+UNFELT = {
+    "a throw times nothing": lambda x: x + 0 * random.random(),
+    "a throw of NumPy's that is not used": lambda x: (np.random.rand(), x)[1],
+    "a shuffle of a list that is summed": lambda x: x * sum(random.sample([1, 2, 3], 3)),
+}
+
+
+@pytest.mark.parametrize("function", UNFELT.values(), ids=UNFELT)
+def test_other_dice_without_effect_are_let_pass(function):
+    for wrapped in (lambda module: module, Untraceable):
+        module = built(lambda: wrapped(Classifier(lambda self, x: logits(self, function(x)))))
+        assert_explains(attribution.Network(module, SHAPE), module)
 
 
 WITHOUT_EFFECT = {

@@ -7,7 +7,15 @@ from torch.nn import functional
 
 import attribution
 from attribution.errors import NetworkError
-from tests.attribution.networks.references import Classifier, Untraceable, assert_explains, built, distance, pooled
+from tests.attribution.networks.references import (
+    Classifier,
+    Untraceable,
+    assert_explains,
+    built,
+    distance,
+    one_by_one,
+    pooled,
+)
 from tests.attribution.tiny_models import SHAPE, images
 
 
@@ -180,3 +188,142 @@ def test_what_looks_alike_but_keeps_rows_apart_is_explained(make):
     network = attribution.Network(module, SHAPE)
     assert [check.verdict for check in network.report().checks if check.name == "rows"] == ["right"]
     assert_explains(network, module)
+
+
+class EarlyExit(nn.Module):
+    """Stops at its first head where that is sure of all images of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3)
+        self.early, self.late = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        features = torch.tanh(self.first(x))
+        found = 6 * self.early(pooled(features))
+        if found.softmax(1).amax(1).min() > 0.9:
+            return found
+        return self.late(pooled(torch.tanh(self.second(features))))
+
+
+def scaled_down_if(is_large):
+    return lambda: Classifier(lambda self, x: logits(self, x / 20 if is_large(x) else x))
+
+
+def scaled_by(scale):
+    return lambda: Classifier(lambda self, x: logits(self, x * scale(x)))
+
+
+BRANCHES = {
+    "bytes are told by the largest": scaled_down_if(lambda x: x.max() > 8),
+    "any value below": scaled_down_if(lambda x: (x < -8).any()),
+    "by a number": scaled_down_if(lambda x: float(x.detach().abs().sum() / len(x)) > 200),
+    "an early exit": EarlyExit,
+}
+WHOLE_BATCH = {
+    "where": (lambda: Classifier(lambda self, x: logits(self, torch.where(x.max() > 8, x / 20, x))), "max"),
+    "a step of the largest": (scaled_by(lambda x: 1 - 0.9 * (x.amax() > 8).to(x)), "amax"),
+    "a norm that is bounded": (scaled_by(lambda x: (40 / x.norm()).clamp(max=1)), "norm"),
+    "a scale at most": (scaled_by(lambda x: 8 / torch.clamp(x.abs().max(), min=8)), "max"),
+    "features above a bound": (
+        lambda: Classifier(
+            lambda self, x: self.head(pooled(torch.where(self.conv(x).std() > 8, self.conv(x) / 9, self.conv(x))).tanh())
+        ),
+        "std",
+    ),
+}
+
+
+def mixed(rows):
+    """Returns images the odd ones of which are large: what holds for one of a batch does not for others."""
+    return images(rows) * torch.tensor([1.0, 20.0, 0.5, 15.0], dtype=torch.float64)[:rows].view(-1, 1, 1, 1)
+
+
+def assert_alone_as_beside_others(network, module):
+    inputs, baseline, target = mixed(4), 0 * images(1), torch.tensor([0, 1, 2, 0])
+    with torch.no_grad():
+        assert distance(torch.cat([module(pair) for pair in inputs.split(2)]), one_by_one(module, inputs)) > 1e-3
+    assert_explains(network, module, inputs=inputs)
+    together, alone = (
+        attribution.integrated_gradients(network, inputs, target, baseline=baseline, chunk_size=size).attributions
+        for size in (None, 1)
+    )
+    assert distance(together, alone) < 1e-12
+    for order in ([1, 0, 2, 3], [3, 2, 1, 0]):
+        assert distance(network(inputs[order]), one_by_one(module, inputs)[order]) < 1e-12
+    with pytest.raises(NetworkError, match="layers need the network's graph, and it has none: "):
+        attribution.layer_shapley(network, inputs, target, background=baseline)
+
+
+@pytest.mark.parametrize("make", BRANCHES.values(), ids=BRANCHES)
+def test_a_branch_that_a_batch_takes_as_a_whole_is_taken_by_each_image(make):
+    module = built(make)
+    network = attribution.Network(module, SHAPE)
+    assert "in Classifier.forward" in network.report().reason or "cannot be used as" in network.report().reason
+    assert_alone_as_beside_others(network, module)
+
+
+@pytest.mark.parametrize(("make", "place"), WHOLE_BATCH.values(), ids=WHOLE_BATCH)
+def test_one_value_of_a_whole_batch_is_taken_of_each_image_and_named(make, place):
+    module = built(make)
+    network = attribution.Network(module, SHAPE)
+    report = network.report()
+    assert report.reason.startswith(f"layer '{place}' gives one value for all images of a batch, which are therefore run")
+    assert "x.amax((1, 2, 3), keepdim=True) in place of x.max()" in report.reason
+    (check,) = (check for check in report.checks if check.name == "graph")
+    assert (check.verdict, check.detail) == ("noted", report.reason)
+    assert_alone_as_beside_others(network, module)
+
+
+def stable(x):
+    powers = (x - x.max()).exp()
+    return powers / powers.sum(1, keepdim=True)
+
+
+WITHOUT_EFFECT = {
+    "a softmax of its own": lambda: Classifier(lambda self, x: stable(logits(self, x))),
+    "attention of its own": lambda: Classifier(lambda self, x: self.head((tokens(self, x) * stable(tokens(self, x))).mean(1))),
+    "scaled there and back": lambda: Classifier(
+        lambda self, x: self.head(pooled(self.conv(x / x.norm()) * x.norm() + self.conv.bias.view(-1, 1, 1)))
+    ),
+    "a sum that is taken off again": lambda: Classifier(lambda self, x: logits(self, x + x.sum() - x.sum())),
+}
+
+
+@pytest.mark.parametrize("wrapped", [lambda module: module, Untraceable], ids=["graph", "no graph"])
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_one_value_of_a_batch_without_effect_is_explained(name, wrapped):
+    module = built(lambda: without_bias(wrapped(WITHOUT_EFFECT[name]()), name))
+    network = attribution.Network(module, SHAPE)
+    assert network.report().reason is not None
+    assert_explains(network, module, tolerance=1e-8)
+    assert distance(network(images()), one_by_one(module, images())) < 1e-12
+
+
+def without_bias(module, name):
+    """Returns it so that its convolution is linear, where that is scaled."""
+    if name == "scaled there and back":
+        for parameter_name, parameter in module.named_parameters():
+            if parameter_name.endswith("conv.bias"):
+                nn.init.zeros_(parameter)
+    return module
+
+
+OF_EACH_IMAGE = {
+    "where": lambda: Classifier(
+        lambda self, x: logits(self, torch.where(x.amax((1, 2, 3), keepdim=True) > 8, x / 20, x))
+    ),
+    "a norm that is bounded": scaled_by(lambda x: (40 / x.flatten(1).norm(dim=1)).clamp(max=1).view(-1, 1, 1, 1)),
+    "a softmax of its own": lambda: Classifier(
+        lambda self, x: (p := (logits(self, x) - logits(self, x).amax(1, keepdim=True)).exp()) / p.sum(1, keepdim=True)
+    ),
+    "a constant's largest": scaled_by(lambda x: torch.tensor([1.0, 3.0], dtype=torch.float64).max()),
+}
+
+
+@pytest.mark.parametrize("make", OF_EACH_IMAGE.values(), ids=OF_EACH_IMAGE)
+def test_the_same_of_each_image_keeps_its_graph(make):
+    module = built(make)
+    network = attribution.Network(module, SHAPE)
+    assert network.report().traced
+    assert_explains(network, module, inputs=mixed(4))

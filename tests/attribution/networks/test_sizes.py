@@ -24,6 +24,16 @@ def with_interpolated_positions(self, x):
     return self.head(pooled(torch.tanh(features + positions)))
 
 
+def rows_read_in_turn(self, x):
+    rows = self.act(self.conv(x).mean(3).permute(2, 0, 1))
+    return self.head(self.gru(self.act(self.inner(rows)))[0].mean(0))
+
+
+def attended_sequence_first(self, x):
+    tokens = self.act(self.conv(x).flatten(2).permute(2, 0, 1))
+    return self.head(self.act(self.attention(tokens, tokens, tokens)[0]).mean(0))
+
+
 ANY_SIZE = {
     "convolutional": lambda: Classifier(lambda self, x: self.head(pooled(self.features(x)))),
     "pooled to a fixed size": lambda: Classifier(
@@ -38,6 +48,19 @@ ANY_SIZE = {
     "tokens that are read one by one": lambda: Classifier(
         lambda self, x: self.head(self.lstm(self.features(x).flatten(2).transpose(1, 2))[0][:, -1]),
         lstm=nn.LSTM(4, 4, batch_first=True),
+    ),
+    "tokens that come before the images": lambda: Classifier(
+        lambda self, x: self.head(self.lstm(self.features(x).flatten(2).permute(2, 0, 1))[0][-1]), lstm=nn.LSTM(4, 4)
+    ),
+    "one activation before and behind a layer of tokens": lambda: Classifier(
+        rows_read_in_turn, act=nn.GELU(), inner=nn.Linear(4, 4), gru=nn.GRU(4, 4)
+    ),
+    "attention to tokens that come before the images": lambda: Classifier(
+        attended_sequence_first, attention=nn.MultiheadAttention(4, 2), act=nn.Tanh()
+    ),
+    "channels before the images": lambda: Classifier(
+        lambda self, x: self.head(torch.tanh(self.conv(x).mean((2, 3)).T + self.shift).T),
+        shift=nn.Parameter(torch.randn(4, 1)),
     ),
 }
 
@@ -145,3 +168,65 @@ def test_classes_may_depend_on_the_size():
         assert_explains(network, module, (2, 6, width))
         assert network.n_classes == network.report().n_classes == width - 2
     assert distance(network(pictures(SHAPE)), module(pictures(SHAPE)).detach()) < 1e-12
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * (1 + 0.1 * self.calls)
+
+
+NO_GRADIENT = "no gradients to explain with: no gradient of the outputs reaches the image"
+AT_ONE_SIZE = {
+    "noise": (lambda x: x + torch.randn_like(x), "random in evaluation mode.*randn_like"),
+    "dropout": (lambda x: functional.dropout(x, 0.5), "random in evaluation mode.*bernoulli_"),
+    "a count": (Counting(), "random in evaluation mode.*keeps count"),
+    "the mean of the batch": (lambda x: x - x.mean(0, keepdim=True), "depend on the other images of its batch"),
+    "numbers by numpy": (lambda x: torch.from_numpy(x.detach().numpy() + 1), NO_GRADIENT),
+    "half of the gradient": (lambda x: x * x.detach(), "no gradients to explain with: .* is not the derivative"),
+    "rounding": (lambda x: (8 * x).round() / 8, NO_GRADIENT),
+}
+
+
+class AtOneSize(nn.Module):
+    """Does something else to large images alone; tracing sees the branch, or takes the size for no number."""
+
+    def __init__(self, change, *, is_seen):
+        super().__init__()
+        self.network = Classifier(lambda self, x: self.head(pooled(self.features(x))))
+        self.change, self.is_seen = change, is_seen
+
+    def forward(self, x):
+        if (self.is_seen or isinstance(x.shape[3], int)) and x.shape[3] > 8:
+            x = self.change(x)
+        return self.network(x)
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["graph", "no graph"])
+@pytest.mark.parametrize(("change", "message"), AT_ONE_SIZE.values(), ids=AT_ONE_SIZE)
+def test_what_is_wrong_at_a_second_size_is_refused_there_alone(change, message, is_seen):
+    module = built(lambda: AtOneSize(change, is_seen=is_seen))
+    large, baseline = pictures((2, 9, 12)), torch.zeros(1, 2, 9, 12, dtype=torch.float64)
+    for explain in (
+        lambda network: attribution.integrated_gradients(network, large, TARGET, baseline=baseline),
+        lambda network: attribution.multiclass_importance(network, large),
+    ):
+        network = attribution.Network(module, SHAPE)
+        assert network.report().traced is not is_seen
+        with pytest.raises(NetworkError, match=message):
+            explain(network)
+        for shape in ((2, 5, 7), SHAPE):
+            assert_explains(network, module, shape)
+
+
+def test_a_gradient_that_the_module_loses_at_a_second_size_is_that_of_the_graph():
+    module = built(lambda: AtOneSize(lambda x: x.detach() + 0, is_seen=False))
+    network = attribution.Network(module, SHAPE)
+    assert_explains(network, module.network, (2, 9, 12))
+    network = attribution.Network(built(lambda: AtOneSize(lambda x: x.detach() + 0, is_seen=True)), SHAPE)
+    with pytest.raises(NetworkError, match=NO_GRADIENT):
+        attribution.multiclass_importance(network, pictures((2, 9, 12)))

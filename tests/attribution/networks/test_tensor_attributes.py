@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import attribution
 from attribution.errors import NetworkError
@@ -72,7 +73,7 @@ PARTS = {
 }
 ALL = ATTRIBUTES | PARTS
 #: Those that copy values, all operations of which have rules.
-WITH_RULES = {"T", "split()", "chunk()", "tensor_split()", "unbind()"}
+WITH_RULES = {"mT", "mH", "transpose(1, 2).real", "T", "H", "split()", "chunk()", "tensor_split()", "unbind()"}
 
 
 def changes(module):
@@ -128,6 +129,72 @@ def test_relevance_without_biases_is_complete_or_refused_by_what_has_no_rule(nam
     (multipliers,) = torch.autograd.grad(chosen.sum(), points)
     logits = one_by_one(module, images()).gather(1, TARGET[:, None])[:, 0]
     assert distance((multipliers * points.detach()).flatten(1).sum(1), logits) < 1e-6
+
+
+def pooled_largest(function):
+    """Returns what makes a network that pools by a function which gives the largest values and where they were."""
+    return lambda: Classifier(
+        lambda self, x: self.head(pooled(function(self, self.features(x))[0])),
+        pool=nn.MaxPool2d(2, return_indices=True),
+        adaptive=nn.AdaptiveMaxPool2d(2, return_indices=True),
+    )
+
+
+def bounded(function):
+    """Returns what makes a network whose features are bounded by others of them."""
+    return lambda: Classifier(lambda self, x: self.head(pooled(function(self.features(x)))))
+
+
+SEVERAL_SOURCES = {
+    "MaxPool2d with indices": (pooled_largest(lambda self, x: self.pool(x)), r"pool' \(MaxPool2d\)"),
+    "AdaptiveMaxPool2d with indices": (
+        pooled_largest(lambda self, x: self.adaptive(x)),
+        r"adaptive' \(AdaptiveMaxPool2d\)",
+    ),
+    "max_pool2d with indices": (
+        pooled_largest(lambda self, x: functional.max_pool2d(x, 2, return_indices=True)),
+        r"\w*max_pool2d\w*' \(\w*max_pool2d\w*\)",
+    ),
+    "max_pool2d_with_indices": (
+        pooled_largest(lambda self, x: functional.max_pool2d_with_indices(x, 2)),
+        r"\w*max_pool2d\w*' \(\w*max_pool2d\w*\)",
+    ),
+    "clamp(max=tensor)": (bounded(lambda x: torch.clamp(x, max=x.mean((2, 3), keepdim=True))), r"clamp' \(clamp\)"),
+    "clamp(min=tensor)": (bounded(lambda x: x.clamp(min=0.5 * x.flip(1))), r"clamp' \(clamp\)"),
+    "clip(tensor, tensor)": (bounded(lambda x: x.clip(x.flip(2) - 0.1, x.flip(3) + 0.1)), r"clip' \(clip\)"),
+    "minimum()": (bounded(lambda x: torch.minimum(x, x.flip(1))), r"minimum' \(minimum\)"),
+}
+
+
+@pytest.mark.parametrize(("make", "place"), SEVERAL_SOURCES.values(), ids=SEVERAL_SOURCES)
+def test_what_reads_or_gives_several_tensors_has_no_rule_and_is_explained_by_its_gradient(make, place):
+    module = built(make)
+    network = attribution.Network(module, SHAPE)
+    for method in ("deeplift", "lrp_epsilon"):
+        options = {"baseline": BASELINE} if method == "deeplift" else {}
+        with pytest.raises(NetworkError, match=rf"{method} has no rule for layer '(\w+\.)?{place}; use input_x_gradient"):
+            attribution.multiclass_importance(network, images(), attribution=method, **options)
+    with pytest.raises(NetworkError, match=rf"deeplift has no rule for layer '(\w+\.)?{place}; use input_x_gradient"):
+        attribution.layer_shapley(network, images(), TARGET, background=BASELINE, estimator="deeplift")
+    assert_explains(network, module)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.clamp(x, max=torch.tensor(0.1, dtype=x.dtype)),
+        lambda x: x.clamp(-0.2, 0.3),
+        lambda x: functional.max_pool2d(x, 2),
+        lambda x: functional.max_pool2d(x, 2, return_indices=False),
+    ],
+    ids=["clamp(max=a constant)", "clamp(numbers)", "max_pool2d", "max_pool2d without indices"],
+)
+def test_their_plain_forms_have_rules(function):
+    module = built(bounded(function))
+    found = attribution.layer_shapley(
+        attribution.Network(module, SHAPE), images(), TARGET, background=BASELINE, layers="input", estimator="deeplift"
+    )
+    assert distance(found.scores["input"].sum(1), changes(module)) < 1e-9
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("T", "H")])
