@@ -12,7 +12,7 @@ from attribution_contracts.version import VERSION
 from service.description import openapi
 from service.gateway.gateway import THREADS, Gateway
 from service.http import problems
-from service.http.middleware import BodyCap, Guard
+from service.http.middleware import BodyCap, Guard, HeadAsGet
 from service.routes import artifacts, datasets, health, images, jobs, methods, models, pieces
 from service.web import pages
 from storage.artifacts.store import ArtifactStore
@@ -68,7 +68,15 @@ def create_app(
         datasets.router.prefix: settings.max_dataset_bytes,
         pieces.router.prefix: MAX_PIECE_BYTES,
     }
-    app.add_middleware(BodyCap, max_body_bytes=settings.max_body_bytes, by_path=caps)
+    most = max(settings.max_bodies_bytes, settings.max_body_bytes)
+    app.add_middleware(
+        BodyCap,
+        max_body_bytes=settings.max_body_bytes,
+        by_path=caps,
+        most_at_once=most,
+        passed_on={models.router.prefix, datasets.router.prefix},
+    )
+    app.add_middleware(HeadAsGet, apart=pieces.router.prefix)
     app.add_middleware(Guard)
     return app
 

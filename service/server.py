@@ -1,5 +1,6 @@
 """The gateway under uvicorn, with an end that does not wait for those who listen."""
 
+import resource
 import socket
 from collections.abc import Sequence
 
@@ -7,8 +8,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.gateway.gateway import Gateway
+from service.http.connection import Connection
 
 GRACE_S = 30
+_OWN_FILES = 128
+"""Files that the gateway opens beside its connections: the ledger, the store, the broker."""
 
 
 class GatewayServer(uvicorn.Server):
@@ -16,7 +20,13 @@ class GatewayServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, **options: object) -> None:
         self._gateway: Gateway = app.state.gateway
-        defaults = {"access_log": False, "timeout_graceful_shutdown": GRACE_S, "server_header": False}
+        defaults = {
+            "access_log": False,
+            "timeout_graceful_shutdown": GRACE_S,
+            "server_header": False,
+            "http": type("Limited", (Connection,), {"most": connections()}),
+            "ws": "none",
+        }
         super().__init__(uvicorn.Config(app, **(defaults | options)))  # type: ignore[arg-type]  # uvicorn's own options
 
     async def shutdown(self, sockets: Sequence[socket.socket] | None = None) -> None:
@@ -24,3 +34,13 @@ class GatewayServer(uvicorn.Server):
         self._gateway.watcher.close()
         self._gateway.uploads.close()
         await super().shutdown(list(sockets) if sockets else None)
+
+
+def connections() -> int:
+    """How many connections the limit of open files leaves room for, once it is as high as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard or hard == resource.RLIM_INFINITY:
+        wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
+        soft = max(soft, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(soft // 2, soft - _OWN_FILES)

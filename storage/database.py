@@ -21,8 +21,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_S = 15.0
 """How long a statement waits for another's lock."""
-CONNECT_TIMEOUT_S = 5
-"""How long a connection to PostgreSQL may take."""
 POLL_S = (0.002, 0.010)
 """Pause of a writer between two looks at SQLite's lock; its own pauses grow to 0.1 s, and who came last goes first."""
 POOL_TIMEOUT_S = 20.0
@@ -54,24 +52,12 @@ def open_database(url: str, *, pool_size: int = 16) -> Engine:
         "json_serializer": functools.partial(json.dumps, allow_nan=False, separators=(",", ":")),
     }
     if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
-        return _open_postgres(parsed.set(drivername="postgresql+psycopg"), options)
+        from storage.postgres import open_postgres  # psycopg need not be installed where SQLite is used
+
+        return open_postgres(parsed.set(drivername="postgresql+psycopg"), **options)
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(f"the ledger speaks SQLite and PostgreSQL, given {parsed.drivername}://")
     return _open_sqlite(parsed, options)
-
-
-def _open_postgres(url: URL, options: dict[str, Any]) -> Engine:
-    connect = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
-    engine = create_engine(url, pool_pre_ping=True, connect_args=connect, **options)
-    event.listen(engine, "connect", _prepare_postgres)
-    return engine
-
-
-def _prepare_postgres(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"SET lock_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-    cursor.close()
-    connection.commit()
 
 
 def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:

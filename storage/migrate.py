@@ -45,6 +45,14 @@ def _alone(engine: Engine) -> Iterator[Connection]:
             # SQLite alters a table by copying and dropping it, and a drop would cascade to every row that refers to it.
             connection.detach()
             connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
+        if engine.dialect.name == "postgresql":
+            # A large ledger takes as long as it takes, and others wait for who migrates.
+            connection.detach()
+            connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]  # ours has one
+            connection.execute(text("SET statement_timeout = 0"))
+            connection.execute(text("SET lock_timeout = 0"))
+            connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+            connection.commit()
         with connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})

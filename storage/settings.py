@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Port that the gateway listens on; 0 takes a free one."""
     max_body_bytes: Annotated[int, Field(gt=0)] = 64 * MiB
     """Largest request body, uploads included."""
+    max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * MiB
+    """Request bodies that a gateway holds at once, of all clients together; beyond that it answers 503."""
     max_model_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
     """Largest body of a model's registration."""
     max_dataset_bytes: Annotated[int, Field(gt=0)] = 50_000_000_000

@@ -25,8 +25,10 @@ THREADS = 16
 """Threads for work that blocks: as many as the ledger's pool keeps connections."""
 READ_THREADS = 2
 """Threads for short reads of the ledger: more of them spend their time in taking the interpreter from each other."""
-UPLOAD_THREADS = 4
-"""Threads for uploads that arrive as slowly as their client sends, so that these never take all of the others."""
+LOOK_THREADS = 12
+"""Threads that see whether ledger, store and broker are there: what hangs must not take those of requests."""
+UPLOADS = 32
+"""Files that are received at once."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Gateway:
     models: ReadyModels
     uploads: Intake
     reads: CapacityLimiter
+    looks: CapacityLimiter
 
     @classmethod
     def build(cls, settings: Settings, engine: Engine, store: ArtifactStore, queue: Queue) -> "Gateway":
@@ -56,8 +59,9 @@ class Gateway:
             publisher=Publisher(queue),
             watcher=Watcher(engine),
             models=ReadyModels(engine),
-            uploads=Intake(UPLOAD_THREADS),
+            uploads=Intake(UPLOADS),
             reads=CapacityLimiter(READ_THREADS),
+            looks=CapacityLimiter(LOOK_THREADS),
         )
 
 

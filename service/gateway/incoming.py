@@ -1,47 +1,54 @@
-"""Uploads that arrive while a thread works on them, let go where they stall and as the service ends."""
+"""Uploads that arrive piece by piece: a place each, let go as the service ends."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import anyio
-import anyio.from_thread
 from fastapi import Request
 
 from attribution_contracts.problems import ErrorCode
 from service.http.problems import ProblemError
 
-IDLE_S = 30.0
-SLOWEST = 1024
-"""Bytes a second that keep an upload alive."""
-_REQUEST_TIMEOUT = 408
+BLOCK = 1024 * 1024
+"""Bytes that are worth a thread."""
 
 
 class Intake:
     """The uploads under way."""
 
-    def __init__(self, threads: int) -> None:
-        self.limiter = anyio.CapacityLimiter(threads)
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._taken = 0
         self._waiting: set[anyio.CancelScope] = set()
         self._is_closed = False
 
-    def chunks(self, request: Request) -> Iterator[bytes]:
-        """The chunks of a body for code that runs in a thread, each fetched when it is wanted."""
-        stream, patience = request.stream(), IDLE_S
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places for files.
 
-        async def following() -> tuple[bytes, float]:
-            started = anyio.current_time()
-            with self._patiently(patience) as scope:
-                chunk = await anext(stream, b"")
-            if scope.cancelled_caught:
-                raise _ending() if self._is_closed else _stalled()
-            return chunk, anyio.current_time() - started
+        Raises:
+            ProblemError: All are taken.
+        """
+        if self._taken >= self._places:
+            detail = f"{self._places} files are being received already: send the same request again later"
+            raise ProblemError(
+                ErrorCode.STORE_UNAVAILABLE, detail, headers={"Connection": "close", "Retry-After": "10"}
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
-        while True:
-            chunk, waited = anyio.from_thread.run(following)
-            if not chunk:
-                return
-            patience = min(IDLE_S, patience - waited + len(chunk) / SLOWEST)
-            yield chunk
+    async def blocks(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, some of it at a time."""
+        stream, pending = request.stream(), bytearray()
+        while chunk := await self._next(stream):
+            pending += chunk
+            if len(pending) >= BLOCK:
+                yield bytes(pending)
+                pending.clear()
+        yield bytes(pending)
 
     def close(self) -> None:
         """Ends every upload that still waits for its client; called in the event loop."""
@@ -49,22 +56,19 @@ class Intake:
         for scope in self._waiting:
             scope.cancel()
 
-    @contextmanager
-    def _patiently(self, seconds: float) -> Iterator[anyio.CancelScope]:
+    async def _next(self, stream: AsyncIterator[bytes]) -> bytes:
         if self._is_closed:
             raise _ending()
-        with anyio.move_on_after(seconds) as scope:
+        with anyio.CancelScope() as scope:
             self._waiting.add(scope)
             try:
-                yield scope
+                async for chunk in stream:
+                    if chunk:
+                        return chunk
+                return b""
             finally:
                 self._waiting.discard(scope)
-
-
-def _stalled() -> ProblemError:
-    detail = f"the body stalled: it comes slower than {SLOWEST} bytes a second; nothing was stored, send it again"
-    headers = {"Connection": "close"}
-    return ProblemError(ErrorCode.INVALID_REQUEST, detail, retryable=True, headers=headers, status=_REQUEST_TIMEOUT)
+        raise _ending()
 
 
 def _ending() -> ProblemError:

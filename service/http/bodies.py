@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from attribution_contracts.problems import ErrorCode, FieldError
-from service.http.multipart import MultipartReader
+from service.http.multipart import MultipartReader, Part
 from service.http.pointers import field_errors, listed
 from service.http.problems import MAX_ERRORS, ProblemError, wrong_fields
 
@@ -63,10 +63,17 @@ def split(content: bytes, content_type: str) -> Body:
 def parts_of(content: bytes, content_type: str) -> dict[str, bytes]:
     """The parts of a multipart body by their names."""
     parts: dict[str, bytes] = {}
-    for part in MultipartReader([content], content_type):
-        if part.name in parts:
-            raise wrong_fields([FieldError(pointer="", detail=f"two parts are named {part.name!r}: names must differ")])
-        parts[part.name] = part.read()
+    reader, name, pieces = MultipartReader(content_type), "", list[bytes]()
+    for event in reader.feed(content):
+        if isinstance(event, Part):
+            name, pieces = event.name, []
+            if name in parts:
+                raise wrong_fields([FieldError(pointer="", detail=f"two parts are named {name!r}: names must differ")])
+        elif event is None:
+            parts[name] = b"".join(pieces)
+        else:
+            pieces.append(event)
+    reader.end()
     return parts
 
 

@@ -1,6 +1,6 @@
 """A document, and at most one large file after it that goes straight to the artefact store."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -9,7 +9,7 @@ from attribution_contracts.problems import ErrorCode, FieldError
 from service.http.bodies import MULTIPART, REQUEST_PART, parse
 from service.http.multipart import MultipartReader, Part
 from service.http.problems import ProblemError, wrong_fields
-from storage.artifacts.store import ArtifactStore
+from storage.artifacts.store import ArtifactStore, Upload
 from storage.ledger.records import StoredArtifact
 
 FILE_TYPE = "application/octet-stream"
@@ -32,67 +32,97 @@ class Expected(Generic[Document]):
     """Raises where the document alone is wrong, before the file is received."""
 
 
-def receive(
-    store: ArtifactStore, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
-) -> tuple[Document, StoredArtifact | None]:
-    """The document, and the file where it names a part.
+class Receiver(Generic[Document]):
+    """Takes a body as it comes in: the document, and the file where it names a part.
 
-    Raises:
-        ProblemError: The body is not what is expected.
+    What is wrong ends in a `ProblemError` as soon as it is seen: the document decides whether gigabytes are worth
+    receiving.
     """
-    if content_type.lower().startswith(MULTIPART):
-        return _with_parts(store, expected, chunks, content_type)
-    document = parse(expected.model, _document(chunks))
-    if (part := expected.part_of(document)) is not None:
-        pointer = f"/{expected.field}/part"
-        raise wrong(pointer, f"a JSON body has no parts: send multipart/form-data with {part!r}")
-    expected.check(document)
-    return document, None
+
+    def __init__(self, store: ArtifactStore, expected: Expected[Document], content_type: str) -> None:
+        is_form = content_type.lower().startswith(MULTIPART)
+        self._store, self._expected = store, expected
+        self._reader = MultipartReader(content_type) if is_form else None
+        self._content = bytearray()
+        self._document: Document | None = None
+        self._upload: Upload | None = None
+        self._file: StoredArtifact | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes the next bytes."""
+        if self._reader is None:
+            self._more(chunk)
+            return
+        for event in self._reader.feed(chunk):
+            if isinstance(event, Part):
+                self._begin(event.name)
+            elif event is None:
+                self._end()
+            elif self._upload is not None:
+                self._upload.write(event)
+            else:
+                self._more(event)
+
+    def finish(self) -> tuple[Document, StoredArtifact | None]:
+        """What came, once all of it has."""
+        if self._reader is not None:
+            self._reader.end()
+        elif (part := self._expected.part_of(self._parsed())) is not None:
+            pointer = f"/{self._expected.field}/part"
+            raise wrong(pointer, f"a JSON body has no parts: send multipart/form-data with {part!r}")
+        if self._document is None:
+            raise wrong("", f"the body begins with no part; the part {REQUEST_PART!r} with the JSON comes first")
+        if self._file is None and (name := self._expected.part_of(self._document)) is not None:
+            raise self._misplaced(name, "no other part")
+        return self._document, self._file
+
+    def close(self) -> None:
+        """Forgets a file that has not come whole."""
+        if self._upload is not None:
+            self._upload.close()
+
+    def _begin(self, name: str) -> None:
+        field = self._expected.field
+        if self._document is None:
+            if name != REQUEST_PART:
+                what = f"the body begins with the part {name!r}; the part {REQUEST_PART!r} with the JSON comes first"
+                raise wrong("", what)
+            return
+        expected = self._expected.part_of(self._document)
+        if expected is None:
+            raise wrong(f"/{field}", f"the body has the part {name!r}, but {field} names no part")
+        if self._file is not None:
+            raise wrong("", f"the body has another part {name!r} after the {field}")
+        if name != expected:
+            raise self._misplaced(expected, f"the part {name!r}")
+        self._upload = self._store.upload()
+
+    def _end(self) -> None:
+        if self._upload is None:
+            self._parsed()
+            return
+        sha256, size = self._upload.commit()
+        self._upload = None
+        if size == 0:
+            raise wrong(f"/{self._expected.field}/part", f"the file is empty: send {self._expected.file}")
+        self._file = StoredArtifact(sha256, FILE_TYPE, size)
+
+    def _more(self, chunk: bytes) -> None:
+        self._content += chunk
+        if len(self._content) > _MAX_DOCUMENT:
+            detail = f"the JSON has more than {_MAX_DOCUMENT} bytes: files come as a part of a multipart body"
+            raise ProblemError(ErrorCode.BODY_TOO_LARGE, detail)
+
+    def _parsed(self) -> Document:
+        self._document = parse(self._expected.model, bytes(self._content))
+        self._expected.check(self._document)
+        return self._document
+
+    def _misplaced(self, name: str, given: str) -> ProblemError:
+        pointer = f"/{self._expected.field}/part"
+        return wrong(pointer, f"expected the part {name!r} after {REQUEST_PART!r}, given {given}")
 
 
 def wrong(pointer: str, detail: str) -> ProblemError:
     """The problem of one wrong field."""
     return wrong_fields([FieldError(pointer=pointer, detail=detail)])
-
-
-def _with_parts(
-    store: ArtifactStore, expected: Expected[Document], chunks: Iterable[bytes], content_type: str
-) -> tuple[Document, StoredArtifact | None]:
-    parts = iter(MultipartReader(chunks, content_type))
-    first = next(parts, None)
-    if first is None or first.name != REQUEST_PART:
-        # The document decides whether gigabytes are worth receiving.
-        given = "no part" if first is None else f"the part {first.name!r}"
-        raise wrong("", f"the body begins with {given}; the part {REQUEST_PART!r} with the JSON comes first")
-    document = parse(expected.model, _document(iter(lambda: first.read(1 << 16), b"")))
-    expected.check(document)
-    return document, _file(store, expected, parts, expected.part_of(document))
-
-
-def _document(chunks: Iterable[bytes]) -> bytes:
-    document = bytearray()
-    for chunk in chunks:
-        document += chunk
-        if len(document) > _MAX_DOCUMENT:
-            detail = f"the JSON has more than {_MAX_DOCUMENT} bytes: files come as a part of a multipart body"
-            raise ProblemError(ErrorCode.BODY_TOO_LARGE, detail)
-    return bytes(document)
-
-
-def _file(
-    store: ArtifactStore, expected: Expected[Document], parts: Iterator[Part], name: str | None
-) -> StoredArtifact | None:
-    field, part = expected.field, next(parts, None)
-    if name is None:
-        if part is not None:
-            raise wrong(f"/{field}", f"the body has the part {part.name!r}, but {field} names no part")
-        return None
-    if part is None or part.name != name:
-        given = "no other part" if part is None else f"the part {part.name!r}"
-        raise wrong(f"/{field}/part", f"expected the part {name!r} after {REQUEST_PART!r}, given {given}")
-    sha256, size = store.put_stream(part)
-    if (extra := next(parts, None)) is not None:
-        raise wrong("", f"the body has another part {extra.name!r} after the {field}")
-    if size == 0:
-        raise wrong(f"/{field}/part", f"the file is empty: send {expected.file}")
-    return StoredArtifact(sha256, FILE_TYPE, size)

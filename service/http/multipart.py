@@ -1,8 +1,8 @@
 """Multipart bodies, read part by part, so that a file of any size passes through without being held."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -18,80 +18,44 @@ MAX_NAME = 200
 _PIECE = 64 * 1024
 
 
-class Part:
-    """One part: its name, what the client says of it, and its bytes."""
+class Part(NamedTuple):
+    """Where a part begins."""
 
-    def __init__(self, reader: "MultipartReader", headers: dict[bytes, bytes]) -> None:
-        _, options = parse_options_header(headers.get(b"content-disposition"))
-        if not options.get(b"name"):
-            raise _malformed("every part needs a name: Content-Disposition: form-data; name=...")
-        self.name = options[b"name"].decode("utf-8", "replace")
-        if len(self.name) > MAX_NAME:
-            raise _malformed(f"a part's name has {len(self.name)} characters, at most {MAX_NAME} are accepted")
-        self.is_file = b"filename" in options
-        self._reader = reader
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes of the part, all that are left without a size; empty at the end."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(1 << 20), b""))
-        return self._reader.data(size)
+    name: str
 
 
 class MultipartReader:
-    """Iterates over the parts of a body that comes in chunks."""
+    """Reads the parts of a body as it comes in."""
 
-    def __init__(self, chunks: Iterable[bytes], content_type: str) -> None:
+    def __init__(self, content_type: str) -> None:
         _, options = parse_options_header(content_type)
         if not options.get(b"boundary"):
             raise _malformed("Content-Type lacks the boundary")
-        self._chunks = _pieces(chunks)
         self._begun = 0
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = bytearray(), bytearray()
-        self._opened: deque[dict[bytes, bytes]] = deque()
-        self._data: deque[bytes | None] = deque()  # None where a part ends
+        self._events: deque[Part | bytes | None] = deque()
         self._ended = False
         try:
             self._parser = MultipartParser(options[b"boundary"], self._callbacks())
         except FormParserError as error:
             raise _malformed(str(error)) from error
 
-    def __iter__(self) -> Iterator[Part]:
-        while True:
-            while not self._opened:
-                if self._ended or not self._feed():
-                    return
-            yield Part(self, self._opened.popleft())
-            while self.data(1 << 20):
-                pass  # what the caller did not want of this part
-            self._data.popleft()
+    def feed(self, chunk: bytes) -> Iterator[Part | bytes | None]:
+        """What the next bytes of a body bring: a part that begins, bytes of it, nothing where it ends."""
+        # What the parser finds in one piece is held at once.
+        for start in range(0, len(chunk), _PIECE):
+            try:
+                self._parser.write(chunk[start : start + _PIECE])
+            except FormParserError as error:
+                raise _malformed(str(error)) from error
+            while self._events:
+                yield self._events.popleft()
 
-    def data(self, size: int) -> bytes:
-        """The next bytes of the part that is open; empty at its end."""
-        while not self._data:
-            if not self._feed():
-                raise _malformed("the body ends before its closing boundary")
-        block = self._data[0]
-        if block is None:
-            return b""
-        if len(block) <= size:
-            self._data.popleft()
-            return block
-        self._data[0] = block[size:]
-        return block[:size]
-
-    def _feed(self) -> bool:
-        chunk = next(self._chunks, None)
-        if chunk is None:
-            if not self._ended:
-                raise _malformed("the body ends before its closing boundary")
-            return False
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise _malformed(str(error)) from error
-        return True
+    def end(self) -> None:
+        """Accepts the end of a body after its last part."""
+        if not self._ended:
+            raise _malformed("the body ends before its closing boundary")
 
     def _callbacks(self) -> "MultipartCallbacks":
         return {
@@ -99,9 +63,9 @@ class MultipartReader:
             "on_header_field": lambda data, start, end: self._field.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._on_header,
-            "on_headers_finished": lambda: self._opened.append(self._headers),
-            "on_part_data": lambda data, start, end: self._data.append(data[start:end]) if end > start else None,
-            "on_part_end": lambda: self._data.append(None),
+            "on_headers_finished": lambda: self._events.append(_part(self._headers)),
+            "on_part_data": lambda data, start, end: self._events.append(data[start:end]) if end > start else None,
+            "on_part_end": lambda: self._events.append(None),
             "on_end": self._on_end,
         }
 
@@ -120,11 +84,14 @@ class MultipartReader:
         self._ended = True
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    # What the parser finds in one piece is held at once.
-    for chunk in chunks:
-        for start in range(0, len(chunk), _PIECE):
-            yield chunk[start : start + _PIECE]
+def _part(headers: dict[bytes, bytes]) -> Part:
+    _, options = parse_options_header(headers.get(b"content-disposition"))
+    if not options.get(b"name"):
+        raise _malformed("every part needs a name: Content-Disposition: form-data; name=...")
+    name = options[b"name"].decode("utf-8", "replace")
+    if len(name) > MAX_NAME:
+        raise _malformed(f"a part's name has {len(name)} characters, at most {MAX_NAME} are accepted")
+    return Part(name)
 
 
 def _malformed(what: str) -> ProblemError:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from attribution_contracts.problems import ErrorCode, FieldError, Problem, problem
+from attribution_contracts.problems import ErrorCode, FieldError, problem
 from service.http.pointers import field_errors
 from service.http.request_ids import request_id
 from storage.artifacts.store import StoreUnavailableError
@@ -127,8 +127,12 @@ def not_found(what: str) -> ProblemError:
 def response(error: ProblemError, path: str, status: int | None = None) -> Response:
     """The HTTP response that carries a problem."""
     answered = status or error.status or STATUS[error.problem.code]
-    body = error.problem.model_copy(update={"status": answered, "instance": path})
-    return Response(_dump(body), status_code=answered, headers=error.headers, media_type=MEDIA_TYPE)
+    return Response(body_of(error, path, answered), status_code=answered, headers=error.headers, media_type=MEDIA_TYPE)
+
+
+def body_of(error: ProblemError, path: str | None, status: int) -> str:
+    """The JSON of a problem."""
+    return error.problem.model_copy(update={"status": status, "instance": path}).model_dump_json(exclude_none=True)
 
 
 def internal(path: str) -> Response:
@@ -144,10 +148,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(LedgerUnavailableError, _on_unavailable)
     app.add_exception_handler(StoreUnavailableError, _on_unavailable)
-
-
-def _dump(body: Problem) -> str:
-    return body.model_dump_json(exclude_none=True)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
@@ -179,12 +179,12 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> list[str]:
     # The framework names the methods of the first route that fits the path; there may be several.
-    routes = request.app.routes
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
+    def is_there(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    found = [method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE") if is_there(method)]
+    return [*found[:1], "HEAD", *found[1:]] if "GET" in found and "HEAD" not in found else found
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:

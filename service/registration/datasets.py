@@ -1,33 +1,34 @@
 """From a body to a version of a data set in the registry, and the job that reads its source."""
 
-from collections.abc import Iterable
-
 from attribution_contracts.datasets import DatasetSource, DatasetSpec, DatasetVersion
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
-from service.http.document_and_file import Expected, receive, wrong
+from service.http.document_and_file import Expected, wrong
 from service.registration.versions import enter, uploaded
 from storage.artifacts.locations import is_allowed
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.datasets import register
 
 
-def register_dataset(
-    gateway: Gateway, tenant: str, chunks: Iterable[bytes], content_type: str
-) -> tuple[DatasetVersion, bool]:
-    """Enters the version that a body asks for; whether it is new.
-
-    Raises:
-        ProblemError: Something is wrong with the request, or the version has another source.
-    """
-    expected = Expected(
+def expected_dataset(gateway: Gateway) -> Expected[DatasetSpec]:
+    """What the body of a registration holds."""
+    return Expected(
         DatasetSpec,
         "source",
         "a zip, tar or npz archive",
         lambda spec: spec.source.part,
         lambda spec: _require_allowed(gateway, spec.source),
     )
-    spec, archive = receive(gateway.store, expected, chunks, content_type)
+
+
+def register_dataset(
+    gateway: Gateway, tenant: str, spec: DatasetSpec, archive: StoredArtifact | None
+) -> tuple[DatasetVersion, bool]:
+    """Enters the version that a body asks for; whether it is new.
+
+    Raises:
+        ProblemError: Something is wrong with the request, or the version has another source.
+    """
     if archive is not None:
         spec = spec.model_copy(update={"source": DatasetSource(sha256=archive.sha256)})
     files = _known(gateway, tenant, spec.source) if archive is None else (archive,)

@@ -1,13 +1,11 @@
 """From a body to a model version in the registry, and the job that checks it."""
 
-from collections.abc import Iterable
-
 from attribution_contracts.digests import model_digest
 from attribution_contracts.hints import closest
 from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
-from service.http.document_and_file import Expected, receive, wrong
+from service.http.document_and_file import Expected, wrong
 from service.http.pointers import to_pointer
 from service.registration.versions import enter, uploaded
 from storage.ledger.records import NewJob, StoredArtifact
@@ -16,22 +14,25 @@ from storage.registry.models import register
 _FACTORY = "factory:"
 
 
-def register_model(
-    gateway: Gateway, tenant: str, chunks: Iterable[bytes], content_type: str
-) -> tuple[ModelVersion, bool]:
-    """Enters the version that a body asks for; whether it is new.
-
-    Raises:
-        ProblemError: Something is wrong with the request, or the version has another content.
-    """
-    expected = Expected(
+def expected_model(gateway: Gateway) -> Expected[ModelSpec]:
+    """What the body of a registration holds."""
+    return Expected(
         ModelSpec,
         "weights",
         "a safetensors file",
         lambda spec: spec.weights.part,
         lambda spec: _require_factory(gateway, spec),
     )
-    spec, weights = receive(gateway.store, expected, chunks, content_type)
+
+
+def register_model(
+    gateway: Gateway, tenant: str, spec: ModelSpec, weights: StoredArtifact | None
+) -> tuple[ModelVersion, bool]:
+    """Enters the version that a body asks for; whether it is new.
+
+    Raises:
+        ProblemError: Something is wrong with the request, or the version has another content.
+    """
     if weights is not None:
         spec = spec.model_copy(update={"weights": Weights(sha256=weights.sha256)})
     elif spec.weights.sha256 is not None:

@@ -1,19 +1,21 @@
 """What registrations of models and data sets share: a body of any size, the job that decides, the answer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TypeVar
 
-from anyio import to_thread
+from anyio import CancelScope
 from fastapi import Request, Response
 from pydantic import BaseModel
 
 from attribution_contracts.base import Sha256
-from attribution_contracts.datasets import DatasetVersion
-from attribution_contracts.models import ModelVersion
+from attribution_contracts.datasets import DatasetSpec, DatasetVersion
+from attribution_contracts.models import ModelSpec, ModelVersion
 from attribution_contracts.problems import ErrorCode, FieldError
 from service.description.responses import RETRY_AFTER, Responses, problems, reply
-from service.gateway.gateway import Gateway
+from service.gateway.gateway import Gateway, in_thread
 from service.http.bodies import JSON, MULTIPART, media_type
+from service.http.document_and_file import Expected, Receiver
 from service.http.problems import RETRY_AFTER_S, ProblemError, not_found, wrong_fields
 from service.http.replies import json_reply
 from storage.artifacts.owned import owned_among
@@ -23,19 +25,31 @@ from storage.registry.versions import VersionExistsError
 Found = TypeVar("Found")
 Version = TypeVar("Version", ModelVersion, DatasetVersion)
 
-Registration = Callable[[Gateway, str, Iterable[bytes], str], tuple[ModelVersion | DatasetVersion, bool]]
-"""Enters what a body asks for; whether it is new."""
+Spec = TypeVar("Spec", ModelSpec, DatasetSpec)
+Entered = tuple[ModelVersion | DatasetVersion, bool]
+"""A version, and whether it is new."""
 
 
-async def registered(request: Request, gateway: Gateway, tenant: str, register: Registration, prefix: str) -> Response:
-    """The version that the body asks for, entered in a thread while the body arrives."""
-    media_type(request, JSON, MULTIPART)
-    content_type, chunks = request.headers["content-type"], gateway.uploads.chunks(request)
-
-    def entered() -> tuple[ModelVersion | DatasetVersion, bool]:
-        return register(gateway, tenant, chunks, content_type)
-
-    version, is_new = await to_thread.run_sync(entered, limiter=gateway.uploads.limiter)
+async def registered(
+    request: Request,
+    gateway: Gateway,
+    tenant: str,
+    expected: Callable[[Gateway], Expected[Spec]],
+    register: Callable[[Gateway, str, Spec, StoredArtifact | None], Entered],
+    prefix: str,
+) -> Response:
+    """The version that the body asks for; no thread waits for a client that sends slowly."""
+    is_form = media_type(request, JSON, MULTIPART) == MULTIPART
+    receiver = Receiver(gateway.store, expected(gateway), request.headers["content-type"])
+    try:
+        with gateway.uploads.place() if is_form else nullcontext():
+            async for block in gateway.uploads.blocks(request):
+                await in_thread(receiver.feed, block)
+            spec, file = await in_thread(receiver.finish)
+        version, is_new = await in_thread(register, gateway, tenant, spec, file)
+    finally:
+        with CancelScope(shield=True):
+            await in_thread(receiver.close)
     headers = {"Location": f"{prefix}/{version.name}/versions/{version.version}"}
     if is_new:
         headers["Retry-After"] = RETRY_AFTER_S

@@ -26,7 +26,6 @@ _SHOWN_IN_PLACE = ("image/png", "image/jpeg", "image/webp")
 _ANY = {"*/*": {"schema": BINARY}}
 
 
-@router.head("/v1/artifacts/{sha256}", response_model=None, include_in_schema=False)
 @router.get(
     "/v1/artifacts/{sha256}",
     summary="Fetch an artefact",

@@ -12,7 +12,7 @@ from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Here, Tenant
 from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
-from service.registration.datasets import register_dataset
+from service.registration.datasets import expected_dataset, register_dataset
 from service.registration.versions import answers, registered, require_found
 from storage.registry.datasets import DatasetInUseError, find_dataset, list_datasets, remove
 
@@ -35,7 +35,7 @@ DatasetName = Annotated[Name, Path(examples=["flowers"])]
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """Images with their classes, from an archive or an allowed location; a version never changes."""
-    return await registered(request, gateway, tenant, register_dataset, router.prefix)
+    return await registered(request, gateway, tenant, expected_dataset, register_dataset, router.prefix)
 
 
 @router.get("", summary="List data sets", response_model=DatasetList, responses=problems())

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
+from anyio import create_task_group, move_on_after, to_thread
 from fastapi import APIRouter, Response
 
 from attribution_contracts.health import Check, Health, Readiness, VersionInfo
@@ -17,10 +19,12 @@ from storage.migrate import current_revision, newest_revision
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 5.0
+"""How long ledger, store and broker may take to show that they are there."""
+
 router = APIRouter(tags=["service"])
 
 
-@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Is it alive?", response_model=Health)
 async def health() -> Response:
     """Answers as long as the process does."""
@@ -33,14 +37,24 @@ async def health() -> Response:
     response_model=Readiness,
     responses={503: reply(Readiness, "Jobs are not accepted just now.")},
 )
-def readiness(gateway: Here) -> Response:
+async def readiness(gateway: Here) -> Response:
     """Looks at the ledger, the artefact store and the broker; without the broker jobs are accepted, and wait."""
-    ledger = _check("ledger", lambda: _ledger(gateway))
-    store = _check("store", lambda: _store(gateway))
-    broker = _check("broker", lambda: _broker(gateway))
+    looks: dict[str, Callable[[Gateway], Check]] = {"ledger": _ledger, "store": _store, "broker": _broker}
+    found = {name: Check(ok=False, detail=f"the {name} does not answer within {LOOK_S:.0f} s") for name in looks}
+
+    async def look_at(name: str) -> None:
+        found[name] = await to_thread.run_sync(
+            _check, name, partial(looks[name], gateway), abandon_on_cancel=True, limiter=gateway.looks
+        )
+
+    with move_on_after(LOOK_S):
+        async with create_task_group() as tasks:
+            for name in looks:
+                tasks.start_soon(look_at, name)
+    ledger, store, broker = found.values()
     if not (ledger.ok and store.ok):
-        found = Readiness(status="unavailable", ledger=ledger, store=store, broker=broker)
-        return json_reply(found, status=503, headers={"Retry-After": RETRY_AFTER_S})
+        answer = Readiness(status="unavailable", ledger=ledger, store=store, broker=broker)
+        return json_reply(answer, status=503, headers={"Retry-After": RETRY_AFTER_S})
     return json_reply(Readiness(status="ready" if broker.ok else "degraded", ledger=ledger, store=store, broker=broker))
 
 

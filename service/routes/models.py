@@ -14,7 +14,7 @@ from service.gateway.gateway import Here, Tenant
 from service.gateway.ready_models import not_ready
 from service.http.problems import not_found
 from service.http.replies import json_reply
-from service.registration.models import register_model
+from service.registration.models import expected_model, register_model
 from service.registration.versions import answers, registered, require_found
 from storage.registry.models import find_model, list_models, report_of, state_of
 
@@ -37,7 +37,7 @@ ModelName = Annotated[Name, Path(examples=["digits"])]
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """A classifier by its architecture, weights and preprocessing; a version never changes."""
-    return await registered(request, gateway, tenant, register_model, router.prefix)
+    return await registered(request, gateway, tenant, expected_model, register_model, router.prefix)
 
 
 @router.get("", summary="List models", response_model=ModelList, responses=problems())

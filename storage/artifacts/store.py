@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, Self, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -18,6 +18,7 @@ CHUNK = 1024 * 1024
 STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
 
+_STORING = "the upload cannot be stored"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 S3_OPTIONS = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 1}}}
 """s3fs tries again by itself; botocore's own tries on top of that would keep a request waiting for minutes."""
@@ -60,21 +61,15 @@ class ArtifactStore:
 
     def put_stream(self, stream: Readable) -> tuple[str, int]:
         """Stores a stream without holding it in memory; returns its digest and size."""
-        hasher, size = hashlib.sha256(), 0
-        storing = "the upload cannot be stored"
-        with contextlib.ExitStack() as stack:
-            with self._translated(storing):
-                spool = stack.enter_context(self._spool())
+        with self.upload() as upload:
             while chunk := stream.read(CHUNK):  # what the stream raises is the caller's
-                hasher.update(chunk)
-                size += len(chunk)
-                with self._translated(storing):
-                    spool.write(chunk)
-            digest = hasher.hexdigest()
-            with self._translated(storing):
-                if not self._exists(digest):
-                    self._adopt(spool, digest)
-        return digest, size
+                upload.write(chunk)
+            return upload.commit()
+
+    def upload(self) -> "Upload":
+        """Begins an artefact that comes piece by piece."""
+        with self._translated(_STORING):
+            return Upload(self)
 
     def get(self, digest: str) -> bytes:
         """The bytes.
@@ -180,6 +175,41 @@ class ArtifactStore:
             if may_miss and isinstance(error, FileNotFoundError):
                 raise
             raise StoreUnavailableError(f"{what}: {error or type(error).__name__}") from error
+
+
+class Upload:
+    """An artefact that comes piece by piece, gone at the end unless it was committed."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store, self._hasher, self._size = store, hashlib.sha256(), 0
+        self._open = contextlib.ExitStack()
+        self._spool = self._open.enter_context(store._spool())  # noqa: SLF001 - two halves of one thing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, chunk: bytes) -> None:
+        """Takes the next bytes."""
+        self._hasher.update(chunk)
+        self._size += len(chunk)
+        with self._store._translated(_STORING):  # noqa: SLF001
+            self._spool.write(chunk)
+
+    def commit(self) -> tuple[str, int]:
+        """Makes the artefact visible; returns its digest and size."""
+        digest, store = self._hasher.hexdigest(), self._store
+        with store._translated(_STORING):  # noqa: SLF001
+            if not store._exists(digest):  # noqa: SLF001
+                store._adopt(self._spool, digest)  # noqa: SLF001
+        self.close()
+        return digest, self._size
+
+    def close(self) -> None:
+        """Forgets what was not committed."""
+        self._open.close()
 
 
 def _clear(folder: Path) -> None:

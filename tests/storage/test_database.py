@@ -1,17 +1,22 @@
 """A database out of order is one clear error, and nothing is half made."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, func, select, text
 
-from storage import database
+from storage import database, postgres
 from storage.database import LedgerUnavailableError, open_database, reading, writing
 from storage.ledger import claims, jobs
+from storage.postgres import PatientConnection
 from storage.tables import artifacts, job_labels, results
 from storage.tables import jobs as table
 from tests.storage import in_processes
@@ -36,6 +41,7 @@ def test_a_lock_that_is_not_given_back(engine: Engine, url: str, monkeypatch: py
     submit(engine)
     claimed = take(engine)
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(postgres, "LOCK_S", 1)
     impatient = open_database(url)
     with writing(engine) as connection:
         connection.execute(text("UPDATE jobs SET seed = 1"))
@@ -51,6 +57,65 @@ def test_a_block_that_raises_leaves_nothing(engine: Engine) -> None:
     with pytest.raises(ZeroDivisionError), writing(engine) as connection:
         jobs.enter(connection, asked) / 0
     assert counts(engine) == [0, 0, 0, 0]
+
+
+def backend_of(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+
+class TestFrozenServers:
+    """One that accepts what is sent and says nothing, as a stopped process or a dead disk does."""
+
+    @pytest.fixture
+    def impatient(self, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+        monkeypatch.setattr(PatientConnection, "patience", 0.5)
+        monkeypatch.setattr(postgres, "PATIENCE_S", 0.5)
+        monkeypatch.setattr(postgres, "PING_S", 0.3)
+        engine = open_database(migrated_postgres, pool_size=1)
+        yield engine
+        engine.dispose()
+
+    @contextmanager
+    def frozen(self, connection: Connection | int) -> Iterator[None]:
+        process = connection if isinstance(connection, int) else backend_of(connection)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(process, signal.SIGCONT)
+
+    def test_a_statement_ends(self, impatient: Engine) -> None:
+        with (
+            pytest.raises(LedgerUnavailableError, match=r"did not answer within"),
+            reading(impatient) as connection,
+            self.frozen(connection),
+        ):
+            connection.execute(text("SELECT 1"))
+
+    def test_a_transaction_ends(self, impatient: Engine) -> None:
+        with (
+            pytest.raises(LedgerUnavailableError, match=r"did not answer within"),
+            writing(impatient) as connection,
+            self.frozen(connection),
+        ):
+            connection.execute(text("UPDATE jobs SET seed = 1"))
+        with reading(impatient) as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+    def test_an_idle_connection_is_replaced(self, impatient: Engine) -> None:
+        with reading(impatient) as connection:
+            process = backend_of(connection)
+        with self.frozen(process), reading(impatient) as connection:
+            assert backend_of(connection) != process
+
+    def test_a_statement_that_runs_for_long_is_cancelled_by_the_server(
+        self, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(postgres, "STATEMENT_S", 1)
+        engine = open_database(migrated_postgres, pool_size=1)
+        with pytest.raises(LedgerUnavailableError, match="statement timeout"), reading(engine) as connection:
+            connection.execute(text("SELECT pg_sleep(20)"))
+        engine.dispose()
 
 
 def test_a_full_disk(sqlite: Path) -> None:

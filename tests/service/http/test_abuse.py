@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from sqlalchemy import Engine
 
-from service.gateway import incoming as intake
 from storage.artifacts.store import ArtifactStore
 from storage.settings import Settings
 from tests.service.house import SELF_TEST, House, model_spec, picture, refused, running
@@ -88,14 +87,6 @@ def test_a_specification_is_small(unharmed: House, is_form: bool) -> None:
     body = part("request", document) + b"--x--\r\n" if is_form else document
     kind = FORM if is_form else "application/json"
     refused(unharmed.http.post("/v1/models", content=body, headers={"Content-Type": kind}), 413, "body_too_large")
-
-
-def test_stalled_uploads_give_their_threads_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intake, "IDLE_S", 0.3)
-    with stalled(house) as opened:
-        for each in opened:
-            assert b"408" in each.recv(4096).split(b"\r\n")[0]
-        assert house.http.post("/v1/models", json=model_spec()).status_code == 202
 
 
 def test_stalled_uploads_do_not_hold_the_end(

@@ -236,7 +236,7 @@ def test_unknown_routes_and_wrong_methods(house: House) -> None:
     refused(house.http.post("/v2/jobs", json=GOOD), 404, "not_found")
     wrong = house.http.put("/v1/jobs", json=GOOD)
     refused(wrong, 405, "method_not_allowed")
-    assert wrong.headers["Allow"] == "GET, POST"
+    assert wrong.headers["Allow"] == "GET, HEAD, POST"
     job = house.http.request("OPTIONS", "/v1/jobs/job_x")
     assert job.headers["Allow"] == "GET, DELETE"
 
