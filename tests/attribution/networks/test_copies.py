@@ -1,4 +1,4 @@
-"""A module that is explained stays what it was: bits of weights, attributes, flags; what cannot be copied is refused."""
+"""A module that is explained stays what it was: bits of weights, attributes, flags. What is no copy is refused."""
 
 import copy
 
@@ -25,7 +25,9 @@ def described(value):
 
 
 def state(module):
-    return {path: {name: described(value) for name, value in vars(part).items()} for path, part in module.named_modules()}
+    return {
+        path: {name: described(value) for name, value in vars(part).items()} for path, part in module.named_modules()
+    }
 
 
 def logits(self, x):
@@ -94,7 +96,9 @@ def headed(part):
 
 MODES = {
     "adapters that are merged": headed(lambda: Adapted(4, 4)),
-    "an adapter for a head": lambda: Classifier(lambda self, x: self.last(pooled(self.features(x))), last=Adapted(4, 3)),
+    "an adapter for a head": lambda: Classifier(
+        lambda self, x: self.last(pooled(self.features(x))), last=Adapted(4, 3)
+    ),
     "adapters deep inside": headed(lambda: nn.Sequential(nn.Tanh(), nn.Sequential(Adapted(4, 4), Adapted(4, 4)))),
     "a scale that is folded": lambda: Classifier(
         lambda self, x: self.head(pooled(torch.tanh(self.part(x)))), part=Folded(2, 4, 3)
@@ -204,7 +208,9 @@ def scripted():
 
 OWN = {
     "activations read from a dictionary": headed(Reads),
-    "a scripted function": lambda: Classifier(lambda self, x: self.head(pooled(self.act(self.conv(x)))), act=scripted()),
+    "a scripted function": lambda: Classifier(
+        lambda self, x: self.head(pooled(self.act(self.conv(x)))), act=scripted()
+    ),
     "a list of scripted functions": lambda: Classifier(
         lambda self, x: self.head(pooled(self.acts[1](self.conv(x)))), acts=[torch.tanh, scripted()]
     ),

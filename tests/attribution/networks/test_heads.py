@@ -133,7 +133,7 @@ def influential(network, n_initial=5):
     return attribution.influential_features(network, batches, n_initial=n_initial, n_features=3)
 
 
-@pytest.mark.parametrize("make", (WITH_PARTS | FUNCTIONS).values(), ids=WITH_PARTS | FUNCTIONS)
+@pytest.mark.parametrize("make", HEADS.values(), ids=HEADS)
 def test_decompositions_are_those_of_nn_linear(make):
     module = built(make)
     network, twin = attribution.Network(module, SHAPE), attribution.Network(twin_of(module), SHAPE)
@@ -145,7 +145,7 @@ def test_decompositions_are_those_of_nn_linear(make):
         assert distance(getattr(found, name), getattr(expected, name)) < 1e-9, name
 
 
-@pytest.mark.parametrize("make", WITH_PARTS.values(), ids=WITH_PARTS)
+@pytest.mark.parametrize("make", HEADS.values(), ids=HEADS)
 def test_contributions_and_bias_are_the_decomposed_logit(make):
     network = attribution.Network(built(make), SHAPE)
     found = attribution.decomposition(network, images(), TARGET, influential(network))

@@ -1,6 +1,7 @@
 """Hooks and computed weights: what belongs to the function is explained, what looks on is left behind."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import attribution
+from attribution.errors import NetworkError
 from tests.attribution.networks.references import (
     Classifier,
     Untraceable,
@@ -335,3 +337,303 @@ def test_a_hook_that_holds_an_open_file_is_left_behind(tmp_path):
         network = attribution.Network(module, SHAPE)
         assert_explains(network, module)
         assert warnings_of(network, "hooks that change nothing were left behind: 0 (")
+
+
+def overflows(values):
+    return values.detach().abs().max() > 10
+
+
+def returned_where_it_overflows(module):
+    def guard(part, args, output):
+        if overflows(output):
+            return output.clamp(-0.5, 0.5)
+        return None
+
+    module[0].register_forward_hook(guard)
+
+
+def written_where_it_overflows(module):
+    def guard(part, args, output):
+        if overflows(output):
+            output.clamp_(-0.5, 0.5)
+
+    module[0].register_forward_hook(guard)
+
+
+def assigned_where_it_overflows(module):
+    def guard(part, args, output):
+        if overflows(output):
+            output[output > 0.5] = 0.5
+
+    module[0].register_forward_hook(guard)
+
+
+def input_where_it_overflows(module):
+    def guard(part, args):
+        if overflows(args[0]):
+            return (args[0].clamp(-0.5, 0.5),)
+        return None
+
+    module[0].register_forward_pre_hook(guard)
+
+
+def while_it_overflows(module):
+    def guard(part, args, output):
+        while overflows(output):
+            return output / 10
+        return None
+
+    module[0].register_forward_hook(guard)
+
+
+def where_a_check_fails(module):
+    def guard(part, args, output):
+        try:
+            assert not overflows(output)
+        except AssertionError:
+            return output / 10
+        return None
+
+    module[0].register_forward_hook(guard)
+
+
+class Guard:
+    def __init__(self, bound):
+        self.bound = bound
+
+    def __call__(self, part, args, output):
+        if overflows(output):
+            return output.clamp(-self.bound, self.bound)
+        return None
+
+    def method(self, part, args, output):
+        return self(part, args, output) if overflows(output) else output
+
+
+def by_an_object(module):
+    module[0].register_forward_hook(Guard(0.5))
+
+
+def by_a_method(module):
+    module[0].register_forward_hook(Guard(0.5).method)
+
+
+def by_a_partial_function(module):
+    def guard(bound, part, args, output):
+        if overflows(output):
+            return output.clamp(-bound, bound)
+        return None
+
+    module[0].register_forward_hook(functools.partial(guard, 0.5))
+
+
+def on_the_network(module):
+    def guard(part, args):
+        if overflows(args[0]):
+            return (args[0].clamp(-0.5, 0.5),)
+        return None
+
+    module.register_forward_pre_hook(guard)
+
+
+GUARDS = {
+    returned_where_it_overflows: "0",
+    written_where_it_overflows: "0",
+    assigned_where_it_overflows: "0",
+    input_where_it_overflows: "0",
+    while_it_overflows: "0",
+    where_a_check_fails: "0",
+    by_an_object: "0",
+    by_a_method: "0",
+    by_a_partial_function: "0",
+    on_the_network: "the network itself",
+}
+
+
+@pytest.mark.parametrize("change", GUARDS, ids=lambda change: change.__name__)
+def test_hooks_that_act_on_other_images_alone_are_part_of_what_is_explained(change):
+    module, plain = network_of(change), network_of(lambda _: None)
+    large = 30 * images(2)
+    assert torch.equal(one_by_one(module, images()), one_by_one(plain, images()))
+    assert distance(one_by_one(module, large), one_by_one(plain, large)) > 0.01
+    network = attribution.Network(module, SHAPE)
+    assert_explains(network, module)
+    assert_explains(network, module, inputs=large)
+    (said,) = warnings_of(network, "hooks change values, or might, and are part of the explained network: ")
+    assert said.partition(": ")[2].startswith(f"{GUARDS[change]} (")
+
+
+class Collecting(nn.Module):
+    """Reads features in its forward pass that a hook has put somewhere."""
+
+    def __init__(self, collect):
+        super().__init__()
+        self.body, self.head, self.seen = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh()), nn.Linear(4, 3), {}
+        self.read = collect(self)
+
+    def forward(self, x):
+        self.body(x)
+        return self.head(pooled(self.read(self)))
+
+    def save(self, part, args, output):
+        self.seen["features"] = output
+
+    def save_attribute(self, part, args, output):
+        self.latest = [output]
+
+
+def by_a_bound_method(module):
+    module.body[1].register_forward_hook(module.save)
+    return lambda self: self.seen["features"]
+
+
+def in_a_list_by_a_bound_method(module):
+    module.body[1].register_forward_hook(module.save_attribute)
+    return lambda self: self.latest[0]
+
+
+def on_the_part_itself(module):
+    def keep(part, args, output):
+        part.kept = output
+
+    module.body[1].register_forward_hook(keep)
+    return lambda self: self.body[1].kept
+
+
+def the_input_on_the_part_itself(module):
+    def keep(part, args):
+        part.kept = args[0]
+
+    module.body[1].register_forward_pre_hook(keep)
+    return lambda self: torch.tanh(self.body[1].kept)
+
+
+class Store(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.value = None
+
+    def __call__(self, part, args, output):
+        self.value = output
+
+
+def in_a_module_of_their_own(module):
+    module.store = Store()
+    module.body[1].register_forward_hook(module.store)
+    return lambda self: self.store.value
+
+
+COLLECTED = [
+    *(by_a_bound_method, in_a_list_by_a_bound_method, on_the_part_itself, the_input_on_the_part_itself),
+    in_a_module_of_their_own,
+]
+
+
+@pytest.mark.parametrize("has_run", [False, True], ids=["new", "has run"])
+@pytest.mark.parametrize("collect", COLLECTED)
+def test_features_that_hooks_collect_are_read_by_the_copys_own(collect, has_run):
+    module, reference = (built(lambda: Collecting(collect)) for _ in range(2))
+    if has_run:
+        module(images(1))
+    before = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    network = attribution.Network(module, SHAPE)
+    assert_explains(network, reference)
+    assert warnings_of(network, "hooks change values, or might, and are part of the explained network: body.1 (")
+    assert {name: value for name, value in vars(module).items() if not name.startswith("_")} == before
+
+
+def by_a_closure(module):
+    module.body[1].register_forward_hook(lambda part, args, output: module.seen.update(features=output))
+    return lambda self: self.seen["features"]
+
+
+def by_a_closure_over_the_dictionary(module):
+    seen = module.seen
+    module.body[1].register_forward_hook(lambda part, args, output: seen.update(features=output))
+    return lambda self: self.seen["features"]
+
+
+def as_an_attribute_by_a_closure(module):
+    module.body[1].register_forward_hook(lambda part, args, output: setattr(module, "latest", output))
+    return lambda self: self.latest
+
+
+@pytest.mark.parametrize("collect", [by_a_closure, by_a_closure_over_the_dictionary, as_an_attribute_by_a_closure])
+def test_features_that_hooks_collect_in_the_callers_module_are_refused(collect):
+    with pytest.raises(NetworkError, match=r"a copy fails where .*its forward hooks \(body\.1 \("):
+        attribution.Network(built(lambda: Collecting(collect)), SHAPE)
+    module = built(lambda: Collecting(collect))
+    module(images(1))
+    with pytest.raises(NetworkError):
+        attribution.Network(module, SHAPE)
+
+
+class Scaled(nn.Module):
+    """Multiplies its logits by what a hook has left in it."""
+
+    def __init__(self, scale, use):
+        super().__init__()
+        self.network = Classifier(lambda self, x: self.head(pooled(self.features(x))))
+        if isinstance(scale, torch.Tensor):
+            self.register_buffer("scale", scale)
+        else:
+            self.scale = scale
+        self.use = use
+
+    def forward(self, x):
+        return self.network(x) * self.use(self.scale)
+
+
+def left(value):
+    """Returns a hook that leaves a value of the image's sides."""
+
+    def hook(part, args):
+        part.scale = value(*args[0].shape[2:])
+
+    return hook
+
+
+def same(scale):
+    return scale
+
+
+SMALL, LARGE = SHAPE, (2, 9, 12)
+NUMBERS = {
+    "a number": (3.0, same, left(lambda height, width: 36.0 / (height * width)), SMALL),
+    "a number, large first": (3.0, same, left(lambda height, width: 36.0 / (height * width)), LARGE),
+    "a whole number": (1, same, left(lambda height, width: height // 3), SMALL),
+    "a flag": (False, lambda scale: 2 if scale else 1, left(lambda height, width: height > 8), LARGE),
+    "a flag, small first": (True, lambda scale: 2 if scale else 1, left(lambda height, width: height > 8), SMALL),
+    "a word": ("small", len, left(lambda height, width: "small" if height < 8 else "very large"), LARGE),
+}
+
+
+@pytest.mark.parametrize(("scale", "use", "hook", "first"), NUMBERS.values(), ids=NUMBERS)
+def test_numbers_that_a_hook_leaves_are_those_of_each_size(scale, use, hook, first):
+    module = built(lambda: Scaled(scale, use))
+    module.register_forward_pre_hook(hook)
+    network = attribution.Network(module, first)
+    assert type(module.scale) is type(scale)
+    assert module.scale == scale
+    for shape in (first, (2, 12, 9), SMALL, LARGE):
+        assert_explains(network, module, shape)
+        module.scale = scale
+
+
+def tensor_of(height, width):
+    return torch.tensor(36.0 / (height * width), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("start", [torch.tensor(1.0), torch.tensor(5.0)], ids=["the same at first", "another"])
+@pytest.mark.parametrize("wrapped", [lambda module: module, Untraceable], ids=["graph", "no graph"])
+def test_weights_that_a_hook_computes_of_the_size_are_refused_at_another(start, wrapped):
+    module = built(lambda: Scaled(start, same))
+    module.register_forward_pre_hook(left(tensor_of))
+    module = wrapped(module)
+    network = attribution.Network(module, SHAPE)
+    assert_explains(network, module)
+    with pytest.raises(NetworkError, match=r"for images of \(2, 9, 12\) hooks compute other weights"):
+        network(torch.zeros(1, 2, 9, 12, dtype=torch.float64))
+    assert_explains(network, module)
+    assert_explains(attribution.Network(module, (2, 9, 12)), module, (2, 9, 12))
+    assert_explains(network, module, (2, 4, 9))

@@ -78,7 +78,10 @@ NO_CLASSIFIERS = {
         lambda: Classifier(lambda self, x: self.head(pooled(torch.tanh(self.other(x)))), other=nn.Conv2d(5, 4, 3)),
         r"fails on inputs of shape \(1, 2, 6, 6\): .*expected input.* to have 5 channels",
     ),
-    "whether scores are above 0": (giving(lambda z: z > 0), "returns bool, expected floating-point logits; leave argmax"),
+    "whether scores are above 0": (
+        giving(lambda z: z > 0),
+        "returns bool, expected floating-point logits; leave argmax",
+    ),
     "the best class": (giving(lambda z: z.argmax(1, keepdim=True)), "returns int64, expected floating-point logits"),
     "ranks": (giving(lambda z: z.argsort(1).int()), "returns int32, expected floating-point logits"),
     "a spectrum": (giving(torch.fft.fft), "returns complex128, expected floating-point logits"),

@@ -4,7 +4,6 @@ import types
 
 import pytest
 import torch
-from torch import nn
 
 import attribution
 from attribution import TopK
@@ -89,7 +88,9 @@ def test_the_others_are_explained(value, mask, wrapped):
 
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 def test_classes_that_are_masked_by_the_image_are_let_pass(value):
-    module = masked(value, mask=lambda scores, value: torch.where(scores >= scores.mean(1, keepdim=True), scores, value))
+    module = masked(
+        value, mask=lambda scores, value: torch.where(scores >= scores.mean(1, keepdim=True), scores, value)
+    )
     network = attribution.Network(module, SHAPE)
     expected = one_by_one(module, images())
     assert torch.allclose(network(images()).detach(), expected, rtol=1e-12)

@@ -170,11 +170,12 @@ SEVERAL_SOURCES = {
 def test_what_reads_or_gives_several_tensors_has_no_rule_and_is_explained_by_its_gradient(make, place):
     module = built(make)
     network = attribution.Network(module, SHAPE)
-    for method in ("deeplift", "lrp_epsilon"):
-        options = {"baseline": BASELINE} if method == "deeplift" else {}
-        with pytest.raises(NetworkError, match=rf"{method} has no rule for layer '(\w+\.)?{place}; use input_x_gradient"):
-            attribution.multiclass_importance(network, images(), attribution=method, **options)
-    with pytest.raises(NetworkError, match=rf"deeplift has no rule for layer '(\w+\.)?{place}; use input_x_gradient"):
+    message = rf"has no rule for layer '{place}; use input_x_gradient or"
+    with pytest.raises(NetworkError, match=f"deeplift {message}"):
+        attribution.multiclass_importance(network, images(), attribution="deeplift", baseline=BASELINE)
+    with pytest.raises(NetworkError, match=f"lrp_epsilon {message}"):
+        attribution.multiclass_importance(network, images(), attribution="lrp_epsilon")
+    with pytest.raises(NetworkError, match=f"deeplift {message}"):
         attribution.layer_shapley(network, images(), TARGET, background=BASELINE, estimator="deeplift")
     assert_explains(network, module)
 
