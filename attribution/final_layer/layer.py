@@ -79,7 +79,7 @@ class FinalLayer:
             )
         self._forward = with_outputs(graph, (self.features_node,))
         self._behind = _behind(graph, scores.node)
-        self._is_ordered = network.head is not None
+        self._is_ordered = network.head is not None and bool((network.head.scale > 0).all())
         self._require_order(layer.shape)
 
     @property
@@ -143,13 +143,14 @@ class FinalLayer:
         """
         if shape is None or self._is_ordered:
             return
-        draw = torch.randperm(self.n_classes, generator=torch.Generator().manual_seed(0)).to(self.weight)
+        draw = 1 + torch.randperm(self.n_classes, generator=torch.Generator().manual_seed(0)).to(self.weight)
         by_class = draw.view(-1, *[1] * (len(shape) - 1)) if self.is_spatial else draw
         with torch.no_grad():
             outputs = self._behind((by_class / self.n_classes).expand(1, *shape))
         if outputs.shape != (1, self.n_classes):
             return  # whoever runs it says so
-        if not torch.equal(outputs[0].argsort(), draw.argsort()):
+        # A head that was read has a scale of its own for each score, some of them below zero.
+        if self.network.head is not None or not torch.equal(outputs[0].argsort(), draw.argsort()):
             raise NetworkError(
                 f"no decomposition: what follows the last layer {self.name} changes the order of its scores, or mixes"
                 " them; expected output c to be made of score c"

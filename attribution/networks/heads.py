@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import fx, nn
 
+from attribution.networks.agreement import agreement
 from attribution.networks.graph import tensor_nodes
 from attribution.networks.layers import Layer, owner_path
 
@@ -86,13 +87,17 @@ def scores_of(graph: fx.GraphModule, node: fx.Node, names: Mapping[fx.Node, str]
 def with_shift(graph: fx.GraphModule, scores: Scores) -> Scores:
     """Returns scores with the constant that is added to them right behind as their bias, where they have none."""
     users = list(scores.node.users)
-    if scores.bias is not None or scores.is_spatial or len(users) != 1 or tensor_nodes(graph).get(users[0]) != "add":
+    name = tensor_nodes(graph).get(users[0]) if len(users) == 1 else None
+    if scores.bias is not None or scores.is_spatial or name not in _SHIFTS or users[0].args[:1] == ():
         return scores
     [user] = users
+    if name == "sub" and user.args[0] is not scores.node:
+        return scores
     shift = next((_constant(graph, one) for one in user.args if one is not scores.node), None)
     if user.kwargs or shift is None or shift.numel() != len(scores.weight):
         return scores
-    return scores._replace(node=user, bias=shift.detach().flatten().to(scores.weight))
+    bias = shift.detach().flatten().to(scores.weight)
+    return scores._replace(node=user, bias=-bias if name == "sub" else bias)
 
 
 def linear_head(
@@ -239,17 +244,20 @@ def _measured(
             copies[other] = part.node_copy(other, lambda needed: copies[needed])
     part.output(copies[node])
     layer = fx.GraphModule(graph, part)
-    first = next((tensor for tensor in graph.parameters() if tensor.is_floating_point()), None)
-    like = torch.empty(0) if first is None else first
+    first = next((tensor for tensor in graph.parameters() if tensor.is_floating_point()), torch.empty(0))
+    # What is linear in each feature alone need not be so in all of them.
+    drawn = torch.randn(4, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points = torch.cat([torch.zeros(1, width), torch.eye(width), drawn]).to(first)
     try:
         with torch.no_grad():
-            rows = layer.forward(torch.eye(width, dtype=like.dtype, device=like.device))
-            bias = layer.forward(torch.zeros(1, width, dtype=like.dtype, device=like.device))[0]
+            given = torch.cat([layer.forward(points[:1]), layer.forward(points[1:])])
     except (RuntimeError, TypeError, ValueError, IndexError):
         return None
-    if not isinstance(rows, torch.Tensor) or rows.dim() != 2 or len(rows) != width:
+    if given.dim() != 2 or len(given) != len(points):
         return None
-    return (rows - bias).T.contiguous(), bias if bool(bias.any()) else None
+    bias, weight = given[0], (given[1 : width + 1] - given[0]).T.contiguous()
+    difference, bound = agreement(points[width + 1 :] @ weight.T + bias, given[width + 1 :])
+    return None if difference > bound else (weight, bias if bool(bias.any()) else None)
 
 
 def _leads_to(other: fx.Node, node: fx.Node, features: fx.Node) -> bool:

@@ -8,8 +8,10 @@ does neither is left behind.
 import dis
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from types import CodeType
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +19,7 @@ from torch import nn
 
 #: Tables of hooks that take part in a forward pass, with whether they run before it.
 _FORWARD = {"_forward_pre_hooks": True, "_forward_hooks": False}
+_LIBRARIES = {"torch", "torchvision", "timm", "numpy", "PIL", "matplotlib", "pandas", "tqdm", "wandb", "tensorboard"}
 #: What torch keeps beside a weight that a hook computes.
 _INGREDIENTS = ("_orig", "_mask", "_g", "_v", "_u")
 
@@ -78,6 +81,7 @@ def settle(module: nn.Module, probes: Sequence[torch.Tensor]) -> Settled:
         What became of the hooks.
     """
     watches = [_Watch(hook) for hook in forward_hooks(module)]
+    read = _names_read(module)
     for watch in watches:
         getattr(watch.hook.part, watch.hook.table)[watch.hook.key] = watch
     with torch.no_grad():
@@ -87,7 +91,7 @@ def settle(module: nn.Module, probes: Sequence[torch.Tensor]) -> Settled:
     for watch in watches:
         hook = watch.hook
         getattr(hook.part, hook.table)[hook.key] = hook.function
-        if not watch.changes_values and _might_change(hook.function):
+        if not watch.changes_values and _might_change(hook.function, set() if watch.computed else read):
             watch.changes_values = True
         if not watch.changes_values:
             del getattr(hook.part, hook.table)[hook.key]
@@ -159,30 +163,39 @@ def _marks(part: nn.Module) -> dict[tuple[nn.Module, str], tuple[int, int]]:
 
 
 def _plain(part: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(part).items() if isinstance(value, bool | int | float | str)}
+    return {name: value for name, value in vars(part).items() if isinstance(value, bool | int | float | str | tuple)}
 
 
-def _might_change(function: Callable[..., Any]) -> bool:
+def _might_change(function: Callable[..., Any], read: set[str], depth: int = 3) -> bool:
     """Returns whether a hook that did nothing might do something for other inputs, by its code.
 
-    Code without a branch always does the same. With one, it might where it returns something or writes into tensors.
+    Code without a branch always does the same. With one, it might where it returns something, writes into tensors or
+    calls what might; and it might always where it sets attributes of a module that forward passes ``read``, which may
+    differ from size to size, or tells torch to write in place.
     """
-    code = getattr(_unwrapped_function(function), "__code__", None)
+    plain = _plain_function(function)
+    code = getattr(plain, "__code__", None)
     if code is None:
         return True
     steps = list(dis.get_instructions(code))
-    if not any("JUMP_IF" in step.opname or "JUMP_FORWARD_IF" in step.opname for step in steps):
+    pairs = list(pairwise(steps))
+    if _writes_by_keyword(code) or any(_sets_module(step, before, plain, read) for before, step in pairs):
+        return True
+    called = [value for name in code.co_names + code.co_freevars if _is_ours(value := _resolved(plain, name))]
+    if depth and any(_might_change(other, read, depth - 1) for other in called):
+        return True
+    if not any("JUMP_IF" in step.opname or "_IF_" in step.opname for step in steps):
         return False
-    return any(_returns_something(step, before) or _writes(step) for before, step in pairwise(steps))
+    return any(_returns_something(step, before) or _writes(step) for before, step in pairs)
 
 
-def _unwrapped_function(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - whatever is inside
+def _plain_function(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - whatever is inside
     while True:
         if isinstance(function, functools.partial):
             function = function.func
         elif inspect.ismethod(function):
             function = function.__func__
-        elif not hasattr(function, "__code__") and hasattr(type(function), "__call__"):  # noqa: B004 - the one of its class
+        elif not hasattr(function, "__code__") and hasattr(type(function), "__call__"):  # noqa: B004 - its class's own
             inner = type(function).__call__
             if not hasattr(inner, "__code__"):
                 return inner
@@ -191,17 +204,63 @@ def _unwrapped_function(function: Callable[..., Any]) -> Any:  # noqa: ANN401 - 
             return function
 
 
+def _resolved(function: Any, name: str) -> Any:  # noqa: ANN401 - whatever the name means there
+    cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    if name in cells:
+        try:
+            return cells[name].cell_contents
+        except ValueError:
+            return None
+    return function.__globals__.get(name)
+
+
+def _is_ours(value: object) -> bool:
+    """Returns whether a value is a function of the network's author, and not of a library."""
+    module = getattr(value, "__module__", None) or ""
+    root = module.partition(".")[0]
+    return inspect.isfunction(value) and root not in sys.stdlib_module_names and root not in _LIBRARIES
+
+
+def _names_read(module: nn.Module) -> set[str]:
+    """Returns the attributes that forward passes of the network's author mention."""
+    codes = [getattr(type(part).forward, "__code__", None) for part in module.modules()]
+    return {name for code in codes if code is not None for name in code.co_names}
+
+
+def _sets_module(
+    step: dis.Instruction,
+    before: dis.Instruction,
+    function: Any,  # noqa: ANN401 - a function
+    read: set[str],
+) -> bool:
+    if step.opname != "STORE_ATTR" or step.argval not in read:
+        return False
+    if before.opname.startswith("LOAD_FAST"):
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        return before.argval in names and not (names[0] == "self" and before.argval == "self")
+    return isinstance(_resolved(function, str(before.argval)), nn.Module)
+
+
 def _returns_something(step: dis.Instruction, before: dis.Instruction) -> bool:
     if step.opname == "RETURN_CONST":
         return step.argval is not None
-    is_nothing = before.opname == "LOAD_CONST" and before.argval is None
+    is_nothing = before.opname == "LOAD_CONST" and before.argval is None and not step.is_jump_target
     return step.opname == "RETURN_VALUE" and not is_nothing
+
+
+def _writes_by_keyword(code: CodeType) -> bool:
+    # Names of keywords are kept as constants.
+    names = (name for value in code.co_consts if isinstance(value, tuple) for name in value)
+    return any(name in ("out", "inplace") for name in names)
 
 
 def _writes(step: dis.Instruction) -> bool:
     name = str(step.argval)
-    is_in_place = step.opname in ("LOAD_METHOD", "LOAD_ATTR") and name.endswith("_") and not name.endswith("__")
-    return is_in_place or step.opname == "STORE_SUBSCR"
+    if step.opname in ("LOAD_METHOD", "LOAD_ATTR"):
+        return name.endswith("_") and not name.endswith("__")
+    if step.opname == "BINARY_OP" or step.opname.startswith("INPLACE_"):
+        return step.opname != "BINARY_OP" or step.argrepr.endswith("=")
+    return step.opname == "STORE_SUBSCR"
 
 
 def _bake(owner: nn.Module, name: str, path: str) -> str:

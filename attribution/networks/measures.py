@@ -33,6 +33,7 @@ from attribution.networks.norms import StoredStatistics
 from attribution.networks.places import (
     RandomDraws,
     first_difference,
+    has_dice,
     line_of_error,
     values_by_place,
 )
@@ -41,7 +42,8 @@ Verdict = Literal["right", "refused", "noted", "unknown"]
 
 #: Weights of a network are doubled for a moment only where that takes no more than this.
 _TWIN_BYTES = 2**30
-#: Beyond the first two, where something random was called that seems to have no effect.
+#: Beyond the first two, and where something random was called that seems to have no effect.
+_FURTHER_RUNS = 1
 _MORE_RUNS = 8
 _FAR = 1e3
 #: With fewer digits than this a difference of outputs says nothing of a derivative.
@@ -191,7 +193,8 @@ def _repeatable(network: Subject, run: Function, examples: torch.Tensor) -> Chec
         first = in_parts(run, examples)
         with draws:
             others = [in_parts(run, examples)]
-        if draws.found or draws.moved:
+        others += [in_parts(run, examples) for _ in range(_FURTHER_RUNS)]
+        if draws.found or draws.moved or has_dice(network.module):
             others += [in_parts(run, examples) for _ in range(_MORE_RUNS)]
         figure = max(difference(other, first, first) for other in others)
     if draws.found and figure == 0:
@@ -271,7 +274,7 @@ def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[l
         return [Check("gradient_exists", 0.0, 1.0, "refused", reason)], reason
     share = sum(bool(part.any()) for part in parts) / len(parts)
     if share == 0 and not _has_gradient_nearby(twin, examples, weights):
-        if bool((outputs[0] - outputs[1]).abs().max() <= twin.rounding * outputs.abs().max()):
+        if bool(((outputs[0] - outputs[1]).abs() <= twin.rounding * torch.where(sizes > 0, sizes, 1)).all()):
             detail = "the outputs of the probes are alike, and their gradients zero"
             return [Check("gradient_exists", share, 1.0, "noted", detail)], None
         reason = _why_no_gradient(network, examples, exact)

@@ -18,6 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _OURS = (os.path.dirname(torch.__file__), str(Path(__file__).parents[1]))  # noqa: PTH120 - as frames write it
 
 
+_DICE = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)  # noqa: S311 - to look for them
+
+
 class RandomDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Notes which of torch's operations inside draw random numbers, and the line of the network that asked for them.
 
@@ -58,6 +61,23 @@ class RandomDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.found[f"{func.overloadpacket.__name__} {line_of(sys._getframe())}"] = None  # noqa: SLF001
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def unmoved_dice() -> Iterator[None]:
+    """Puts Python's and NumPy's shared generators back to where they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def has_dice(module: nn.Module) -> bool:
+    """Returns whether a module keeps a generator of random numbers of its own, or a function of one."""
+    values = (value for part in module.modules() for value in vars(part).values())
+    return any(isinstance(getattr(value, "__self__", value), _DICE) for value in values)
 
 
 def _other_generators() -> tuple[object, ...]:

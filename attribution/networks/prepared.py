@@ -28,6 +28,7 @@ from attribution.networks.layers import named_layers, observed, rows_first, whol
 from attribution.networks.link import Link
 from attribution.networks.measures import Check, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
+from attribution.networks.places import unmoved_dice
 from attribution.networks.probes import RANGES, probes
 
 #: What the measures take, and what a forward and backward pass takes, of what a forward pass of one image computes.
@@ -56,6 +57,7 @@ class Prepared:
         self._budget = budget
         # Kept until it has run, for what its hooks do and what it computes is seen by running it.
         self._original: nn.Module | None = unwrapped(module)
+        self.form: Form
         self._forms: dict[tuple[int, ...], Form] = {}
         self._values: str | None = None
         # With hooks that compute weights still in place, to see whether they compute others for images of another size.
@@ -116,11 +118,18 @@ class Prepared:
         if shape not in self._forms:
             if any(tensor.is_meta for tensor in self.module.parameters()):
                 raise NetworkError("the weights are on the device 'meta', which holds no values: load them first")
-            # Gradients need ordinary tensors, also where the caller is in inference mode.
-            with torch.inference_mode(False), torch.no_grad():
-                dtype, device = self.dtype or dtype, self.device or device
-                n_examples = self._meet_smaller(shape, dtype, device)
-                self._meet(shape, self._probes(shape, dtype, device)[:n_examples])
+            before = self.form
+            try:
+                # Gradients need ordinary tensors, also where the caller is in inference mode.
+                with torch.inference_mode(False), torch.no_grad(), unmoved_dice():
+                    dtype, device = self.dtype or dtype, self.device or device
+                    n_examples = self._meet_smaller(shape, dtype, device)
+                    self._meet(shape, self._probes(shape, dtype, device)[:n_examples])
+            except BaseException:
+                # What is refused is refused the next time too.
+                self._forms.pop(shape, None)
+                self.form = before
+                raise
         self.form = self._forms[shape] = self._forms[shape]._replace(shape=shape)
         self.no_gradients = self.form.no_gradients
         return self.form
@@ -193,7 +202,7 @@ class Prepared:
         for values in RANGES if self._values is None else (self._values,):
             examples = probes(shape, dtype, device, values)
             try:
-                outputs = self._of_original(examples[:1])
+                outputs = self._of_original(examples)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
                     return probes(shape, dtype, device)
@@ -201,7 +210,7 @@ class Prepared:
             except NetworkRefuses as error:
                 failure = failure or error
                 continue
-            if bool(outputs.isfinite().any()):
+            if bool(outputs.isfinite().any(1).all()):
                 self._values = values
                 return examples
         raise failure or NetworkError(

@@ -314,3 +314,17 @@ def test_products_are_named_and_decomposed(name):
     logits = one_by_one(module, images()).gather(1, TARGET[:, None])[:, 0]
     assert distance(found.decomposed_logits, logits) < 1e-12
     assert float(found.convergence_delta.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("change", [lambda z: -z, lambda z: 1 - z, lambda z: z * torch.tensor([1.0, -1.0, 1.0]).to(z)])
+def test_signs_that_are_turned_behind_the_head_are_refused(change):
+    network = attribution.Network(built(lambda: Classifier(lambda s, x: change(s.head(pooled(s.features(x)))))), SHAPE)
+    assert "changes the order of its scores" in attribution.applicable_methods(network)["decomposition"]
+
+
+@pytest.mark.parametrize("before", [torch.relu, torch.square, lambda z: functional.normalize(z, dim=1)])
+def test_a_head_that_is_linear_in_single_features_alone_is_none(before):
+    module = built(lambda: Classifier(lambda s, x: s.head(pooled(s.features(x)))))
+    old = module.head.forward
+    module.head.forward = lambda z: old(before(z))
+    assert attribution.applicable_methods(attribution.Network(module, SHAPE))["decomposition"] is not None

@@ -637,3 +637,44 @@ def test_weights_that_a_hook_computes_of_the_size_are_refused_at_another(start, 
     assert_explains(network, module)
     assert_explains(attribution.Network(module, (2, 9, 12)), module, (2, 9, 12))
     assert_explains(network, module, (2, 4, 9))
+
+
+def clamp_out(part, args, output):
+    if output.abs().max() > 10:
+        torch.clamp(output, -10, 10, out=output)
+
+
+def clamp_in_place(part, args, output):
+    if output.abs().max() > 10:
+        output.clamp_(-10, 10)
+
+
+def halve(part, args, output):
+    if output.abs().max() > 10:
+        output *= 0.5
+
+
+def clamp_or_nothing(part, args, output):
+    return output.clamp(-10, 10) if output.abs().max() > 10 else None
+
+
+def delegate(part, args, output):
+    return clamp_or_nothing(part, args, output)
+
+
+@pytest.mark.parametrize("hook", [clamp_out, clamp_in_place, halve, clamp_or_nothing, delegate])
+def test_hooks_that_act_on_large_values_alone_are_kept(hook):
+    module = network_of(lambda _: None)
+    module[0].register_forward_hook(hook)
+    network = attribution.Network(module, SHAPE)
+    large = 60 * images(2)
+    assert distance(network(large).detach(), one_by_one(module, large)) < 1e-12
+    assert warnings_of(network, "hooks change values, or might")
+
+
+def test_what_is_refused_once_is_refused_again():
+    module = built(lambda: Classifier(lambda self, x: self.head(pooled(self.features(x + torch.randn_like(x))))))
+    network = attribution.Network(module)
+    for _ in range(2):
+        with pytest.raises(NetworkError, match="random"):
+            network(images(2))
