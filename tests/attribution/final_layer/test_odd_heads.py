@@ -316,7 +316,9 @@ def test_products_are_named_and_decomposed(name):
     assert float(found.convergence_delta.abs().max()) < 1e-12
 
 
-@pytest.mark.parametrize("change", [lambda z: -z, lambda z: 1 - z, lambda z: z * torch.tensor([1.0, -1.0, 1.0]).to(z)])
+@pytest.mark.parametrize(
+    "change", [lambda z: -z, lambda z: 1 - z, lambda z: z * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)]
+)
 def test_signs_that_are_turned_behind_the_head_are_refused(change):
     network = attribution.Network(built(lambda: Classifier(lambda s, x: change(s.head(pooled(s.features(x)))))), SHAPE)
     assert "changes the order of its scores" in attribution.applicable_methods(network)["decomposition"]
