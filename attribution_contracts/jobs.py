@@ -107,6 +107,8 @@ class JobRequest(Wire):
             raise ValueError("dataset and task belong together: a data set is fitted, evaluated, ... as a whole")
         if self.task is not None and (self.model is None or self.inputs):
             raise ValueError("a task takes one model and a data set, no inputs")
+        if self.task is not None and (needless := self.model_fields_set & {"quality", "render"}):
+            raise ValueError(f"a task makes no maps: leave {' and '.join(sorted(needless))} out")
         return self
 
     @model_validator(mode="after")
@@ -201,6 +203,8 @@ class Job(Wire):
     finished_at: datetime | None
     deadline_at: datetime | None
     error: Problem | None
+    work: int | None = None
+    """Of an explanation, computed before it was accepted: pixels that pass through the network, forward or backward."""
     version: int
     """Grows with every change; the id of the server-sent event that shows it."""
     links: JobLinks

@@ -35,7 +35,7 @@ class Preprocessing(Wire):
     """How the image is resized."""
     mean: list[StrictFloat] = [0.0]
     """Subtracted from values in [0, 1], one a channel or one for all."""
-    std: list[Annotated[float, Field(gt=0, strict=True)]] = [1.0]
+    std: list[Annotated[float, Field(ge=1e-6, strict=True)]] = [1.0]
     """Divides what is left, one a channel or one for all."""
 
     @property

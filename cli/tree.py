@@ -7,17 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import httpx
 from pydantic import SecretStr
 
 from service.background.reconciler import Reconciler
+from storage.artifacts.store import ArtifactStore
 from storage.broker.child import dying_with_parent
 from storage.broker.private import BrokerUnavailableError, PrivateBroker, locked
 from storage.broker.queue import Queue, celery_app
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 DRAIN_S = 60.0
+STORE_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 SUPERVISE_S = 0.5
 
@@ -164,7 +168,9 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
         engine = open_database(settings.resolved_database_url, pool_size=2)
         stack.callback(engine.dispose)
         migrate(engine)
-        tree = Tree(settings, child_environment(settings), _url(settings, listener), broker=broker)
+        _require_store(settings)
+        secrets = stack.enter_context(secret_files(settings))
+        tree = Tree(settings, child_environment(settings, secrets), _url(settings, listener), broker=broker)
         tree.children = _children(settings, listener)
         for child in tree.children:
             child.start(tree.environment)
@@ -181,14 +187,59 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
         yield tree
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
-    """The settings as environment variables: how they reach the processes of the tree."""
+def _require_store(settings: Settings) -> None:
+    """Accepts a remote artefact store that answers; what happens to a local one is told by whoever uses it.
+
+    Raises:
+        ServeError: It does not.
+    """
+    if "://" not in settings.resolved_artifact_url:
+        return
+    failed: list[Exception] = [TimeoutError(f"no answer within {STORE_TIMEOUT_S:.0f} s")]
+
+    def look() -> None:
+        try:
+            ArtifactStore(settings.resolved_artifact_url).require_writable()
+        except Exception as error:  # noqa: BLE001 - whatever its library raises
+            failed[:] = [error]
+        else:
+            failed.clear()
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(STORE_TIMEOUT_S)
+    if failed:
+        raise ServeError(
+            f"the artefact store {settings.resolved_artifact_url} cannot be used ({failed[0]}): is it there, and may we"
+            " write to it?"
+        )
+
+
+@contextmanager
+def secret_files(settings: Settings) -> Iterator[Path]:
+    """A folder that nobody else can open with one file a secret, gone at the end."""
+    settings.resolved_data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".secrets-", dir=settings.resolved_data_dir) as name:
+        folder = Path(name)
+        for field_name, value in settings:
+            if isinstance(value, SecretStr):
+                file = folder / f"attribution_{field_name}"
+                file.touch(mode=0o600)
+                file.write_text(value.get_secret_value())
+        yield folder
+
+
+def child_environment(settings: Settings, secrets: Path) -> dict[str, str]:
+    """The settings as environment variables, how they reach the processes of the tree; secrets are files."""
     environment = dict(os.environ)
     for name, value in settings.model_dump(mode="python").items():
-        if value is not None:
-            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-            environment[f"ATTRIBUTION_{name.upper()}"] = json.dumps(plain) if isinstance(plain, tuple) else str(plain)
+        variable = f"ATTRIBUTION_{name.upper()}"
+        if isinstance(value, SecretStr):
+            environment.pop(variable, None)
+        elif value is not None:
+            environment[variable] = json.dumps(value) if isinstance(value, tuple) else str(value)
     environment["ATTRIBUTION_DATA_DIR"] = str(settings.resolved_data_dir)
+    environment["ATTRIBUTION_SECRETS_DIR"] = str(secrets)
     return environment
 
 

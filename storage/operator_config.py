@@ -13,7 +13,7 @@ Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w
 
 
 class ConfigError(Exception):
-    """The configuration file cannot be used."""
+    """The configuration cannot be used: the file, or what settings say together."""
 
 
 class WeightsFile(Wire):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from fsspec import available_protocols
 from pydantic import DirectoryPath, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -16,6 +17,8 @@ Seconds = Annotated[float, Field(gt=0)]
 Password = Annotated[SecretStr, Field(min_length=1)]
 DatasetPrefix = Annotated[str, StringConstraints(pattern=r"^(?:file:///|s3://).+")]
 MiB = 1024 * 1024
+_LEDGERS = ("sqlite", "postgres", "postgresql", "postgresql+psycopg")
+_BROKERS = ("redis", "rediss", "redis+socket", "valkey", "valkeys", "valkey+socket", "amqp", "amqps")
 
 
 class Settings(BaseSettings):
@@ -63,7 +66,9 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     """Largest image, in pixels after decoding."""
     max_maps: Annotated[int, Field(gt=0)] = 512
-    """Largest number of images times targets in one job."""
+    """Most maps of one explanation: of each image, target, layer and quantity."""
+    max_work: Annotated[float, Field(gt=0)] = 5e11
+    """Most pixels that one explanation may send through a network, both ways: 10 million passes of 224 x 224."""
 
     lease_s: Seconds = 30.0
     """A worker that has not renewed its lease for this long has lost its job."""
@@ -99,6 +104,50 @@ class Settings(BaseSettings):
     """Workers that `attribution serve` starts."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("data_dir")
+    @classmethod
+    def _is_folder(cls, folder: Path) -> Path:
+        for one in (path := folder.expanduser().absolute(), *path.parents):
+            if one.exists() and not one.is_dir():
+                raise ValueError(f"{one} is a file, expected a folder (or one that can be made): choose another")
+        return folder
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_ledger(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        text = url.get_secret_value()
+        scheme, _, rest = text.partition("://")
+        if scheme not in _LEDGERS:
+            raise ValueError(
+                f"the ledger speaks SQLite and PostgreSQL, given {_shown(text)}: expected sqlite:////folder/file or"
+                " postgresql://user@host/name"
+            )
+        if scheme == "sqlite" and rest.partition("?")[0] in {"", "/", "/:memory:"}:
+            raise ValueError(
+                "the ledger must outlive a process: give SQLite a file (sqlite:////folder/file), not memory"
+            )
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and url.get_secret_value().partition("://")[0] not in _BROKERS:
+            raise ValueError(
+                f"no broker is spoken to by {_shown(url.get_secret_value())}: expected {', '.join(_BROKERS)}"
+            )
+        return url
+
+    @field_validator("artifact_url")
+    @classmethod
+    def _is_store(cls, url: str | None) -> str | None:
+        if url is not None and "://" in url and (scheme := url.partition("://")[0]) not in available_protocols():
+            raise ValueError(
+                f"no artefact store is spoken to by {scheme}://: expected a folder, s3:// or another of fsspec"
+            )
+        return url
 
     @field_validator("database_url", "broker_url")
     @classmethod
@@ -138,6 +187,12 @@ class Settings(BaseSettings):
     def resolved_artifact_url(self) -> str:
         """The artefact store's URL."""
         return self.artifact_url or str(self.resolved_data_dir / "artifacts")
+
+
+def _shown(url: str) -> str:
+    """What may be repeated of a URL: it may hold a password."""
+    scheme, is_url, _ = url.partition("://")
+    return f"{scheme}://" if is_url else "a text without ://"
 
 
 def with_password(url: str, password: str) -> str:

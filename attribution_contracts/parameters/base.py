@@ -1,10 +1,19 @@
 """What the parameters of every method have."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from attribution_contracts.base import Wire
 
 Takes = Literal["images", "none", "data set"]
+
+
+class Scale(NamedTuple):
+    """How much an image asks for: classes that are explained, all classes, layers, and images it is compared with."""
+
+    targets: int
+    classes: int
+    layers: int
+    baselines: int
 
 
 class MethodParams(Wire):
@@ -24,6 +33,10 @@ class MethodParams(Wire):
     def class_field(cls) -> str | None:
         """The field that chooses classes: a target to explain, or the classes compared; nothing without any."""
         return next((name for name in ("target", "classes") if name in cls.model_fields), None)
+
+    def passes(self, scale: Scale) -> int:
+        """Forward and backward passes of one image through the network, at most."""
+        return 1 + scale.targets
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from attribution_contracts.base import Sha256
-from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.targets import Target
 
 
@@ -19,6 +19,10 @@ class DecompositionParams(MethodParams):
     """The fitted decomposition of the model, as the result of a job with the task `fit` names it."""
     target: Target = "predicted"
     """The classes to explain."""
+
+    def passes(self, scale: Scale) -> int:  # noqa: ARG002 - the classes come with the features
+        """One forward pass."""
+        return 1
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from attribution_contracts.base import Wire
 from attribution_contracts.baselines import Baseline, BlackBaseline
-from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.targets import ExplainedOutput, Target
 
 
@@ -43,6 +43,12 @@ class IntegratedGradientsParams(MethodParams):
     """The most points that `tolerance` may use for each image and baseline."""
     smoothgrad: SmoothGrad | None = None
     """Average over noisy copies of the input."""
+
+    def passes(self, scale: Scale) -> int:
+        """A forward pass and one backward for each class, at every point of every path."""
+        steps = self.max_steps if self.tolerance is not None else self.n_steps or 50
+        samples = 1 if self.smoothgrad is None else self.smoothgrad.n_samples
+        return samples * scale.baselines * (steps + 2) * (1 + scale.targets)
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints, Tag, model_valida
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, BlackBaseline
-from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.targets import ExplainedOutput, Target
 
 FeatureMap = Annotated[int, Field(ge=0, strict=True)]
@@ -39,6 +39,10 @@ def _require_few_patterns(choices: list[str]) -> list[str]:
     if patterns > MAX_PATTERNS:
         raise ValueError(f"{patterns} are patterns, at most {MAX_PATTERNS} are accepted: use fewer, or names of layers")
     return choices
+
+
+_EVALUATIONS = 4096
+"""Of a layer's tail where none are told: 32 for each of 128 players."""
 
 
 class PlayerGroups(Wire):
@@ -127,6 +131,22 @@ class LayerShapleyParams(MethodParams):
     """Layers whose values are also returned whole, with all their feature maps."""
     top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""
+
+    def passes(self, scale: Scale) -> int:
+        """By the estimator: points of paths, samples, or evaluations of what follows a layer."""
+        once = 1 + scale.targets
+        paths = scale.baselines * ((self.max_steps or 257) if self.tolerance is not None else self.n_steps or 32)
+        if self.estimator == "path":
+            return paths * once
+        if self.estimator == "layer_path":
+            return scale.layers * paths * once
+        if self.estimator == "expected_gradients":
+            return (self.n_samples or 32) * once
+        if self.estimator == "deeplift":
+            return 3 * scale.baselines * once
+        worth = scale.baselines if self.excluded == "average" else 1
+        evaluations = self.n_samples or _EVALUATIONS * worth
+        return scale.layers * evaluations * (2 if self.tolerance is not None and self.n_samples is None else 1)
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline
-from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.targets import ExplainedOutput, TargetClasses, TargetMinProbability, TargetTopK
 
 Compared = Annotated[
@@ -90,6 +90,15 @@ class MulticlassImportanceParams(MethodParams):
     """Of epsilon-LRP, in units of a layer's output; 1e-4 unless told."""
     pixels: Annotated[list[ChosenPixel], Field(max_length=16)] = []
     """Pixels whose co-variation with all others is wanted, by their importance or by coordinate."""
+
+    def passes(self, scale: Scale) -> int:
+        """Two for the importance and one backward for each direction, at every point of every path."""
+        sketched = (56 if self.n_directions is None else self.n_directions) + (
+            128 if self.n_signs is None else self.n_signs
+        )
+        directions = {"importance": 0, "exact": scale.classes, "sketch": min(scale.classes, sketched)}[self.mode]
+        steps = (self.n_steps or 50) if self.attribution == "integrated_gradients" else 1
+        return max(scale.baselines, 1) * steps * (2 + directions)
 
     @property
     def quantities(self) -> tuple[str, ...]:

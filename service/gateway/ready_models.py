@@ -24,8 +24,8 @@ class ReadyModel:
     labels: dict[str, list[int]]
     """Indices of the classes that have each name."""
     report: ModelReport
-    backgrounds: frozenset[str]
-    """Names of its sets of images."""
+    backgrounds: dict[str, int]
+    """How many images each of its named sets has."""
 
     def obstacle(self, method: str, name: str) -> str | None:
         """Why a method does not apply to the version, which the request calls by a name; nothing where it does."""
@@ -64,7 +64,10 @@ class ReadyModels:
         for index, label in enumerate(spec.labels):
             labels.setdefault(label, []).append(index)
         return ReadyModel(
-            ModelIdentity(name=name, version=version, sha256=sha256), labels, report, frozenset(spec.backgrounds)
+            ModelIdentity(name=name, version=version, sha256=sha256),
+            labels,
+            report,
+            {name: len(images) for name, images in spec.backgrounds.items()},
         )
 
     def _unknown(self, tenant: str, ref: str, pointer: str) -> FieldError:

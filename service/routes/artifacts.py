@@ -22,6 +22,8 @@ from storage.ledger.records import StoredArtifact
 
 router = APIRouter(tags=["artifacts"])
 
+_EXTENSIONS = {"application/x-npy": ".npy", "application/x-npz": ".npz"}
+"""Names that `mimetypes` does not know."""
 _SHOWN_IN_PLACE = ("image/png", "image/jpeg", "image/webp")
 _ANY = {"*/*": {"schema": BINARY}}
 
@@ -100,7 +102,7 @@ def _require_present(gateway: Gateway, body: dict[str, object]) -> None:
 
 
 def _headers(artifact: StoredArtifact) -> dict[str, str]:
-    extension = mimetypes.guess_extension(artifact.media_type) or ".bin"
+    extension = _EXTENSIONS.get(artifact.media_type) or mimetypes.guess_extension(artifact.media_type) or ".bin"
     disposition = "inline" if artifact.media_type in _SHOWN_IN_PLACE else "attachment"
     return {
         "ETag": f'"{artifact.sha256}"',

@@ -22,11 +22,15 @@ from service.submission.images import Staged, references, stage
 from service.submission.layers import wrong_layers
 from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
 from service.submission.tasks import data_job
+from service.submission.work import too_much, work_of
 from storage.artifacts.owned import owned_among
 from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit
 from storage.ledger.records import NewJob
+from storage.settings import Settings
 
 _FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
+MAX_SLEEP_S, MAX_CHILDREN = 0.0, 16
+"""What a self-test may cost where faults are not allowed."""
 _COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
 """What a cell of a comparison has otherwise, or leaves to the whole."""
 
@@ -48,7 +52,7 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
     for pointer, model in models.items():
-        _check_against(model, pointer, request, staged, gateway.settings.max_maps)
+        _check_against(model, pointer, request, staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(gateway, tenant, request, model))
     staged.require_nothing_wrong()
     new = _new_job(gateway, tenant, request, staged, list(models.values()), key)
@@ -67,14 +71,24 @@ def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool) -> Submitted:
 
 
 def _require_harmless(gateway: Gateway, request: JobRequest) -> None:
+    if gateway.settings.allow_faults:
+        return
     for pointer, explanation in request.asked_explanations().items():
-        if not isinstance(explanation, SelfTestParams) or explanation.action not in _FAULTS:
-            continue
-        if not gateway.settings.allow_faults:
+        if isinstance(explanation, SelfTestParams) and (field := _harm(explanation)) is not None:
             detail = (
-                f"{explanation.action} harms a worker: the operator must set ATTRIBUTION_ALLOW_FAULTS=true to allow it"
+                f"{explanation.action} as asked for harms a worker, or keeps it: the operator must set"
+                " ATTRIBUTION_ALLOW_FAULTS=true to allow it"
             )
-            raise wrong_fields([FieldError(pointer=f"{pointer}/action", detail=detail)])
+            raise wrong_fields([FieldError(pointer=f"{pointer}/{field}", detail=detail)])
+
+
+def _harm(asked: SelfTestParams) -> str | None:
+    """The field of a self-test that costs others something, if one does."""
+    if asked.action in _FAULTS:
+        return "action"
+    if asked.action == "sleep" and asked.seconds > MAX_SLEEP_S:
+        return "seconds"
+    return "children" if asked.action == "fan_out" and asked.children > MAX_CHILDREN else None
 
 
 def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: Staged) -> dict[str, ReadyModel]:
@@ -90,15 +104,16 @@ def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: St
     return found
 
 
-def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, max_maps: int) -> None:
+def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings) -> None:
     name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
     for where, explanation in request.asked_explanations().items():
         if (detail := model.obstacle(explanation.method, name)) is not None:
             staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
         maps = count_maps(request, explanation, model)
-        if maps > max_maps:
-            detail = f"{explanation.method} would make {maps} maps, at most {max_maps} are accepted: send fewer images"
-            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", detail)
+        if maps > settings.max_maps:
+            detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
+            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", f"{detail}: send fewer images")
+        staged.blame_each(ErrorCode.INVALID_OPTION, too_much(request, explanation, model, where, settings.max_work))
     options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
@@ -124,6 +139,11 @@ def _new_job(
         asked(request, resolved, models),
         method=methods.pop() if len(methods) == 1 else None,
         inputs=tuple(staged.artifacts.values()),
+        work=sum(
+            work_of(request, explanation, model)
+            for model in models
+            for explanation in request.asked_explanations().values()
+        ),
     )
     return _asked_for(gateway, tenant, request, accepted, job, key)
 

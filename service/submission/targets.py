@@ -53,7 +53,12 @@ def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel)
     quantities += len(getattr(explanation, "raw", [])) + len(getattr(explanation, "pixels", []))
     if explanation.takes != "images":
         return quantities
-    return quantities * sum(_size(target, model) for target in _explained(request, explanation))
+    return quantities * sum(count_targets(request, explanation, model))
+
+
+def count_targets(request: JobRequest, explanation: Explanation, model: ReadyModel) -> Iterator[int]:
+    """How many classes are explained of each image; one where the method has no target."""
+    return (_size(target, model) for target in _explained(request, explanation))
 
 
 def _explained(request: JobRequest, explanation: Explanation) -> Iterator[Target | None]:

@@ -76,7 +76,7 @@ class NewJob:
     max_attempts: int = 3
     deadline_s: float | None = None
     work: int = 1
-    """Units of work that its parent counts when it ends, such as images."""
+    """What it asks for: of an explanation, pixels through the network; of a part, what its parent counts, as images."""
     parent_id: str | None = None
     shard_index: int | None = None
     id: str = field(default_factory=new_id)
@@ -192,9 +192,15 @@ def job_of(row: RowMapping) -> Job:
         finished_at=_maybe_instant(row["finished_at"]),
         deadline_at=_maybe_instant(row["deadline_at"]),
         error=Problem.model_validate(row["error"]) if row["error"] else None,
+        work=_work_of(row),
         version=row["version"],
         links=JobLinks(self=path, events=f"{path}/events", result=f"{path}/result", cancel=f"{path}/cancel"),
     )
+
+
+def _work_of(row: RowMapping) -> int | None:
+    is_explanation = row["kind"] in (JobKind.EXPLAIN.value, JobKind.COMPARE.value) and row["parent_id"] is None
+    return int(row["work_estimated"]) if is_explanation and row["work_estimated"] is not None else None
 
 
 def instant(seconds: float) -> datetime:

@@ -96,7 +96,7 @@ def test_a_taken_port_is_one_line_and_exit_code_1(tmp_path):
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["first worker", "worker started again"])
 def test_sigterm_finishes_the_running_job_and_leaves_nothing(tmp_path, restarted: bool):
-    with served(tmp_path / "data") as tree:
+    with served(tmp_path / "data", ATTRIBUTION_ALLOW_FAULTS="true") as tree:
         if restarted:
             kill_worker(tree)
         job_id = tree.submit(action="sleep", seconds=2)

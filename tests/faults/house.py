@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy import RowMapping, func, select
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.states import TERMINAL, JobKind
-from cli.tree import child_environment
+from cli.tree import child_environment, secret_files
 from service.background.reconciler import Reconciler
 from storage.broker.child import dying_with_parent
 from storage.broker.private import PrivateBroker
@@ -39,7 +39,8 @@ class Worker:
     """An `attribution worker` that is started again whenever it ends, as a supervisor would."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
-        self._environment = child_environment(settings)
+        self._open = ExitStack()
+        self._environment = child_environment(settings, self._open.enter_context(secret_files(settings)))
         self.log = log
         self.starts = 0
         self.start()
@@ -79,6 +80,7 @@ class Worker:
         self.send(signal.SIGCONT)
         self.send(signal.SIGKILL)
         self.process.wait()
+        self._open.close()
 
 
 class House:

@@ -10,6 +10,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from storage.broker.queue import Queue, celery_app
+from storage.operator_config import ConfigError
 from storage.settings import Settings
 from workers.context import WorkerContext, open_context
 
@@ -21,10 +22,10 @@ def worker_app(settings: Settings) -> Celery:
     """The Celery application of a worker.
 
     Raises:
-        ValueError: No broker is configured.
+        ConfigError: No broker is configured.
     """
     if settings.broker_url is None:
-        raise ValueError("a worker needs ATTRIBUTION_BROKER_URL; `attribution serve` brings a private broker along")
+        raise ConfigError("a worker needs ATTRIBUTION_BROKER_URL; `attribution serve` brings a private broker along")
     app = celery_app(settings.broker_url.get_secret_value(), settings)
     app.conf.update(
         include=["workers.process.celery_tasks"],
@@ -38,6 +39,7 @@ def worker_app(settings: Settings) -> Celery:
 def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
+    _require_device(settings.device)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
     for chatty in ("celery.utils.log", "celery.app.trace", "celery.worker.strategy"):
@@ -47,6 +49,17 @@ def run_worker(settings: Settings) -> None:
     )
     worker.start()
     raise SystemExit(worker.exitcode)
+
+
+def _require_device(device: str) -> None:
+    if not device.startswith("cuda"):
+        return
+    import torch  # seconds, and only who asks for a GPU
+
+    count = torch.cuda.device_count()
+    if int(device.partition(":")[2] or 0) >= count:
+        found = f"torch sees {count} GPUs" if count else "torch sees no GPU"
+        raise ConfigError(f"ATTRIBUTION_DEVICE is {device}, {found}: use auto or cpu, or mend the driver (nvidia-smi)")
 
 
 @cache

@@ -238,7 +238,7 @@ def test_unknown_routes_and_wrong_methods(house: House) -> None:
     refused(wrong, 405, "method_not_allowed")
     assert wrong.headers["Allow"] == "GET, HEAD, POST"
     job = house.http.request("OPTIONS", "/v1/jobs/job_x")
-    assert job.headers["Allow"] == "GET, DELETE"
+    assert job.headers["Allow"] == "GET, HEAD, DELETE"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""Settings that cannot work end in a line that says what to do, never in a traceback or a loop."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.tree import child_environment, secret_files
+from storage.settings import Settings
+
+
+def told(command: str, folder: Path, **settings: str) -> str:
+    """What a command says on its way out, which must be short."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTRIBUTION_")}
+    given = {"DATA_DIR": str(folder / "data"), "PORT": "0", "PRELOAD": "false"} | settings
+    environment |= {f"ATTRIBUTION_{name}": value for name, value in given.items()}
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli.main", command], env=environment, capture_output=True, text=True, timeout=120
+    )
+    said = ended.stdout + ended.stderr
+    assert ended.returncode in (1, 2)
+    assert "Traceback" not in said
+    assert len(said.splitlines()) <= 4
+    return said
+
+
+WRONG = {
+    "ledger without a scheme": ("serve", {"DATABASE_URL": "foo"}, "SQLite and PostgreSQL"),
+    "another database": ("serve", {"DATABASE_URL": "mysql://user:secret@host/name"}, "given mysql://"),
+    "a ledger in memory": ("serve", {"DATABASE_URL": "sqlite://"}, "not memory"),
+    "another broker": ("serve", {"BROKER_URL": "kafka://host"}, "kafka://"),
+    "another broker for a worker": ("worker", {"BROKER_URL": "nats://host"}, "expected redis"),
+    "another store": ("serve", {"ARTIFACT_URL": "foo://bucket/x"}, "foo://"),
+    "a worker alone": ("worker", {}, "ATTRIBUTION_BROKER_URL"),
+    "a reconciler alone": ("reconcile", {}, "ATTRIBUTION_BROKER_URL"),
+    "a port that is none": ("serve", {"PORT": "99999"}, "port"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_line_says_what_to_do(name: str, tmp_path: Path) -> None:
+    command, settings, expected = WRONG[name]
+    said = told(command, tmp_path, **settings)
+    assert expected in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize("below", ["", "x", "x/y"])
+def test_a_folder_that_is_a_file(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("")
+    assert "is a file, expected a folder" in told("serve", tmp_path, DATA_DIR=str(tmp_path / "file" / below))
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    settings = {
+        "ARTIFACT_URL": "s3://bucket/x",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/ledger.sqlite",
+    }
+    os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+    try:
+        assert "the artefact store s3://bucket/x cannot be used" in told("serve", tmp_path, **settings)
+    finally:
+        del os.environ["AWS_ENDPOINT_URL"]
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    said = told("worker", tmp_path, DEVICE="cuda", BROKER_URL="redis://127.0.0.1:1/0")
+    assert "torch sees no GPU: use auto or cpu" in said
+
+
+def test_secrets_reach_the_processes_of_the_tree_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTRIBUTION_DATABASE_URL", "postgresql://user@host/name")
+    monkeypatch.setenv("ATTRIBUTION_DATABASE_PASSWORD", "tr0ub4dor")
+    settings = Settings(data_dir=tmp_path / "data")
+    with secret_files(settings) as folder:
+        environment = child_environment(settings, folder)
+        assert not any("tr0ub4dor" in value for value in environment.values())
+        assert folder.stat().st_mode & 0o077 == 0
+        assert all(file.stat().st_mode & 0o077 == 0 for file in folder.iterdir())
+        for name in [name for name in os.environ if name.startswith("ATTRIBUTION_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment.items():
+            if name.startswith("ATTRIBUTION_"):
+                monkeypatch.setenv(name, value)
+        assert Settings().resolved_database_url == "postgresql://user:tr0ub4dor@host/name"
+    assert not folder.exists()

@@ -1,0 +1,81 @@
+"""What a job asks for is computed before it is accepted."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from storage.artifacts.store import ArtifactStore
+from storage.settings import Settings
+from tests.service.house import IG, House, picture, refused, running, sent
+
+PIXELS = 28 * 28
+
+
+def asked(explanation: dict[str, Any], images: int = 1, **more: Any) -> dict[str, Any]:
+    inputs = [sent(picture(size=(8 + place, 8))) for place in range(images)]
+    return {"model": "digits", "inputs": inputs, "explanation": explanation, **more}
+
+
+PASSES = {
+    "integrated gradients": (IG, 1 + 52 * 2),
+    "ten steps": (IG | {"n_steps": 10}, 1 + 12 * 2),
+    "three classes": (IG | {"n_steps": 10, "target": {"top_k": 3}}, 1 + 12 * 4),
+    "two baselines": (IG | {"n_steps": 10, "baselines": [{"kind": "black"}, {"kind": "white"}]}, 1 + 2 * 12 * 2),
+    "a tolerance": (IG | {"tolerance": 0.01, "max_steps": 100}, 1 + 102 * 2),
+    "noisy copies": (IG | {"n_steps": 10, "smoothgrad": {"n_samples": 4}}, 1 + 4 * 12 * 2),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_the_answer_says_how_much(house: House, name: str) -> None:
+    house.add_model()
+    explanation, passes = PASSES[name]
+    for images in (1, 3):
+        answer = house.submit(**asked(explanation, images))
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["work"] == images * passes * PIXELS
+        assert house.http.get(answer.headers["Location"]).json()["work"] == answer.json()["work"]
+
+
+def test_occlusion_and_comparisons_count(house: House) -> None:
+    house.add_model()
+    plain = house.submit(**asked(IG)).json()["work"]
+    followed = house.submit(**asked(IG, quality={"occlusion": {"n_steps": 10}})).json()["work"]
+    assert followed - plain == 6 * 12 * PIXELS
+    both = asked(IG)
+    both["explanations"] = [both.pop("explanation"), IG | {"n_steps": 10}]
+    assert house.submit(**both).json()["work"] == plain + (1 + 12 * 2) * PIXELS
+
+
+def test_above_the_cap_it_is_refused_with_what_would_fit(
+    settings: Settings, engine: Engine, store: ArtifactStore, broker: str
+) -> None:
+    most = 2.5 * 105 * PIXELS
+    with running(settings.model_copy(update={"max_work": most}), engine, store, broker) as house:
+        house.add_model()
+        assert house.submit(**asked(IG, 2)).status_code == 202
+        detail = refused(house.submit(**asked(IG, 3)), 422, "invalid_option")["/explanation"]
+        assert "2 of these 3 images would fit" in detail
+        assert f"{3 * 105 * PIXELS:.3g} in all" in detail
+        detail = refused(house.submit(**asked(IG | {"n_steps": 1000})), 422, "invalid_option")["/explanation"]
+        assert "not even one of these images" in detail
+
+
+def test_what_has_no_network_has_no_work(house: House) -> None:
+    assert house.submit(explanation={"method": "self_test"}).json()["work"] is None
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [({"action": "sleep", "seconds": 1.0}, "seconds"), ({"action": "fan_out", "children": 17}, "children")],
+)
+def test_a_self_test_that_keeps_workers_needs_the_operator(unharmed: House, params: dict[str, Any], field: str) -> None:
+    answer = unharmed.submit(explanation={"method": "self_test", **params})
+    assert "ATTRIBUTION_ALLOW_FAULTS=true" in refused(answer, 422, "invalid_request")[f"/explanation/{field}"]
+
+
+@pytest.mark.parametrize("needless", ["quality", "render"])
+def test_a_task_makes_no_maps(unharmed: House, needless: str) -> None:
+    answer = unharmed.submit(model="digits", dataset="set", task={"task": "fit"}, **{needless: {}})
+    assert f"leave {needless} out" in next(iter(refused(answer, 422, "invalid_request").values()))
