@@ -31,13 +31,6 @@ from attribution.final_layer.layer import FinalLayer
 N_QUADRATURE, N_NODES, EPSILON = 2, 3, 1e-10
 
 
-class Found(NamedTuple):
-    """A ``figure`` to hold against a bound, and one that is only ``told``."""
-
-    figure: float
-    told: float | None = None
-
-
 class Case:
     """A network with two images and a baseline, and what its module itself says of them.
 
@@ -114,43 +107,39 @@ def multiclass_importance(network: attribution.Network, images: torch.Tensor, **
     return attribution.multiclass_importance(network, images, **options)
 
 
-def integrated_gradients(case: Case, count: int) -> Found:
+def integrated_gradients(case: Case, count: int) -> float:
     """Against the same quadrature of the module's gradients."""
     given = attribution.integrated_gradients(
         case.network, case.images[:count], case.classes[:count], baseline=case.baseline, n_steps=N_QUADRATURE
     )
-    return Found(gap(given.attributions, case.integrated[:count]))
+    return gap(given.attributions, case.integrated[:count])
 
 
-def importance(case: Case, count: int) -> Found:
+def importance(case: Case, count: int) -> float:
     """Against the module's Jacobian."""
     given = multiclass_importance(case.network, case.images[:count])
     whole, individual = (values[:count] for values in case.effects)
-    return Found(max(gap(given.importance, whole), gap(given.individual, individual)))
+    return max(gap(given.importance, whole), gap(given.individual, individual))
 
 
-def sketch(case: Case, count: int) -> Found:
-    """Against the module's Jacobian; told is the share of values between the ends of their interval."""
+def sketch(case: Case, count: int) -> float:
+    """Against the module's Jacobian."""
     given = multiclass_importance(case.network, case.images[:count], mode="sketch", n_directions=2, n_signs=4)
-    whole, individual = (values[:count] for values in case.effects)
-    if given.individual_low is None or given.individual_high is None:
-        return Found(math.inf)
-    inside = (given.individual_low <= individual) & (individual <= given.individual_high)
-    return Found(gap(given.importance, whole), float(inside.double().mean()))
+    return gap(given.importance, case.effects[0][:count])
 
 
-def importance_deeplift(case: Case, count: int) -> Found:
+def importance_deeplift(case: Case, count: int) -> float:
     """The sum against the variation of the outputs' change, over it."""
     given = multiclass_importance(case.network, case.images[:count], attribution="deeplift", baseline=case.baseline)
-    return Found(gap(given.importance.sum((1, 2, 3)), variation(case.changes[:count])))
+    return gap(given.importance.sum((1, 2, 3)), variation(case.changes[:count]))
 
 
-def importance_relevance(case: Case, count: int) -> Found:
+def importance_relevance(case: Case, count: int) -> float:
     """The sum against the variation of the outputs, over it: without biases, and with hardly any epsilon."""
     images, options = case.images[:count], {"attribution": "lrp_epsilon", "mode": "importance"}
     multiclass_importance(case.network, images, **options)
     given = multiclass_importance(case.unbiased.network, images, **options, epsilon=EPSILON)
-    return Found(gap(given.importance.sum((1, 2, 3)), variation(case.unbiased.logits[:count])))
+    return gap(given.importance.sum((1, 2, 3)), variation(case.unbiased.logits[:count]))
 
 
 def variation(outputs: torch.Tensor) -> torch.Tensor:
@@ -172,32 +161,32 @@ def sums_gap(case: Case, given: attribution.LayerShapley, change: torch.Tensor) 
     return float(torch.stack(shares).max())
 
 
-def layer_path(case: Case, count: int) -> Found:
-    """Input and layers against the module's gradients; told is how far layers that cut are from the input."""
+def layer_path(case: Case, count: int) -> float:
+    """Input and layers against the module's gradients."""
     given, figures = layers(case, count, n_steps=N_NODES, raw="input"), list[float]()
     for row, expected in enumerate(case.paths[:count]):
         scale = float(expected["input"].sum((1, 2)).abs().max())
         figures.append(gap(given.raw["input"][row], expected["input"]))
         shared = expected.keys() & given.scores.keys() - {"input"}
         figures += [gap(given.scores[name][row], expected[name], scale) for name in shared]
-    return Found(worst(figures), sums_gap(case, given, given.scores["input"].sum(1)))
+    return worst(figures)
 
 
-def layer_deeplift(case: Case, count: int) -> Found:
+def layer_deeplift(case: Case, count: int) -> float:
     """Sums of layers that cut the network against the change of the output."""
-    return Found(sums_gap(case, layers(case, count, estimator="deeplift"), case.change[:count]))
+    return sums_gap(case, layers(case, count, estimator="deeplift"), case.change[:count])
 
 
-def feature_maps(case: Case, count: int) -> Found:
+def feature_maps(case: Case, count: int) -> float:
     """The sum against the change of the output, at the last feature maps that cut the network."""
     cutting = [layer for layer in case.network.layers if layer.cuts and layer.shape][:-1]
     maps = [layer for layer in cutting if len(layer.shape or ()) == 3] or cutting
     chosen = maps[-1].name if maps else "input"
     given = layers(case, count, layers=chosen, estimator="feature_maps", n_samples=64)
-    return Found(float(((given.scores[chosen].sum(1) - case.change[:count]) / case.change[:count]).abs().max()))
+    return float(((given.scores[chosen].sum(1) - case.change[:count]) / case.change[:count]).abs().max())
 
 
-def decomposition(case: Case, count: int) -> Found:
+def decomposition(case: Case, count: int) -> float:
     """Logits by all features against the module's."""
     images, labels = case.images[:count], case.classes[:count]
     applies = case.applicable["decomposition"] is None
@@ -205,13 +194,13 @@ def decomposition(case: Case, count: int) -> Found:
     fitted = attribution.influential_features(case.network, [(images, labels)], n_initial=1, n_features=n_features)
     target = torch.arange(N_CLASSES).expand(count, -1)
     given = attribution.decomposition(case.network, images, target, fitted)
-    return Found(gap(given.decomposed_logits, case.logits[:count]))
+    return gap(given.decomposed_logits, case.logits[:count])
 
 
 class Method(NamedTuple):
     """A column: what finds its figure, the bound, the engine's method, and what the figure is."""
 
-    find: Callable[[Case, int], Found]
+    find: Callable[[Case, int], float]
     bound: float
     engine: str
     meaning: str
@@ -236,8 +225,7 @@ METHODS = {
         sketch,
         1e-8,
         "multiclass_importance",
-        "the same of a sketch's importance; in brackets the share of individual effects between the ends of their 95 %"
-        " intervals",
+        "the same of a sketch's importance",
     ),
     "importance, DeepLIFT": Method(
         importance_deeplift,
@@ -259,8 +247,7 @@ METHODS = {
         1e-9,
         "layer_shapley",
         f"largest difference from the trapezoid rule with {N_NODES} nodes, at the image and at every module that is"
-        " called once; in brackets how far layers that cut the network are from the image's sum, over the change of"
-        " the output: the error of so coarse a rule, held to nothing",
+        " called once",
     ),
     "layers, DeepLIFT": Method(
         layer_deeplift,
@@ -303,12 +290,10 @@ def judged(case: Case, method: Method) -> dict[str, Any]:
         return {"verdict": f"refused: {reason or error}"}
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
         return {"verdict": f"WRONG: {type(error).__name__}: {error}"}
-    told = worst([one.told for one in found if one.told is not None] or [0.0])
-    figures = {"figure": worst([one.figure for one in found]), **({"told": told} if found[0].told is not None else {})}
+    figure = worst(found)
     if reason is not None:
-        return {"verdict": f"WRONG: not refused, though {reason}", **figures}
-    is_right = figures["figure"] <= method.bound and math.isfinite(told)
-    return {"verdict": "right" if is_right else f"WRONG: above {method.bound:.0e}", **figures}
+        return {"verdict": f"WRONG: not refused, though {reason}", "figure": figure}
+    return {"verdict": "right" if figure <= method.bound else f"WRONG: above {method.bound:.0e}", "figure": figure}
 
 
 def examined(library: str, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from attribution.networks.graph import tensor_nodes
 Kind = Literal["copy", "affine", "activation", "maximum", "product"]
 
 _COPIES = re.compile(
-    r"view|viewas|reshape|flatten|unflatten|ravel|permute|transpose|t|mt|h|mh|real|squeeze|unsqueeze|expand|expandas|contiguous"
+    r"view|viewas|reshape|reshapeas|flatten|unflatten|ravel|permute|transpose|t|mt|h|mh|real|squeeze|unsqueeze|expand|expandas|contiguous"
     r"|clone|identity|getitem|select|narrow|chunk|split|unbind|tensorsplit|movedim|swapaxes|roll|flip|cat|concat"
     r"|concatenate|stack|to|type|float|double|half|bfloat16|(alpha|featurealpha)?dropout|dropout[123]d"
     r"|stochasticdepth|pixel(un)?shuffle|channelshuffle|zeropad2d|upsamplingnearest2d|neg"

@@ -43,8 +43,7 @@ def table(lines: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> str:
 def _shown(verdict: dict[str, Any], notes: dict[str, int]) -> str:
     """A cell of the table; reasons become numbers of notes, the same for all networks but for names of layers."""
     if verdict["verdict"] == "right":
-        told = f" ({verdict['told']:.0%})" if "told" in verdict else ""
-        return f"{verdict['figure']:.0e}{told}"
+        return f"{verdict['figure']:.0e}"
     what, _, reason = verdict["verdict"].partition(": ")
     reason = re.sub(r"'[^']*'", "…", reason.split("; ")[0])
     number = notes.setdefault(reason, len(notes) + 1)
