@@ -22,6 +22,8 @@ IDLE_S = 30.0
 """That a body may be behind its floor."""
 FIRST_BYTES, FIRST_FLOOR, FLOOR = 64 * 1024, 1024, 16 * 1024
 """Bytes a second that keep a body alive: of its first bytes, and of all others."""
+LINGER_S, MAX_DISCARDED = 2.0, 4 * 1024 * 1024
+"""How long, and how much, a client may go on sending after it was refused."""
 _TICK_S = 1.0
 _HEALTH = (b"/healthz", b"/readyz")
 
@@ -39,7 +41,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*args, **options)
         self.waits_since = 0.0
-        self._beside = self._body = 0
+        self._beside = self._body = self._discarded = 0
         self._is_refused = self._expects_body = False
         self._timer: asyncio.TimerHandle | None = None
         self._patience, self._counted, self._ticked = IDLE_S, 0, 0.0
@@ -63,6 +65,9 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Counts what is no body."""
         if self._is_refused:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED:
+                self.transport.close()
             return
         if not self._expects_body and self._timer is None:
             self._await_head()
@@ -170,4 +175,13 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Ends the connection; what is still being sent is taken for a moment, or the answer would not be seen."""
+        if self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)

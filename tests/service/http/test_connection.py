@@ -72,6 +72,10 @@ class TestHeads:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 12_000 + b"\r\n")
             assert answer_of(client)[0] == 431
 
+    def test_who_sends_a_large_head_whole_sees_the_answer(self, house: House) -> None:
+        for size in (70_000, 1_000_000):
+            assert house.http.get("/healthz", headers={"X-Long": "x" * size}).status_code == 431
+
     def test_a_head_at_the_limit_is_answered(self, house: House) -> None:
         assert house.http.get("/healthz", headers={"X-Long": "x" * (MAX_HEAD - 1000)}).status_code == 200
 
