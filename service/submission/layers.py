@@ -50,5 +50,7 @@ class _Named:
             return [choice]
         if choice in self.kinds:
             return self.kinds[choice]
+        if not set(choice) & set("*?["):
+            return []
         fits = re.compile(translate(choice)).match
         return [name for name in self.names if fits(name)]

@@ -163,7 +163,10 @@ def test_a_wrong_self_test(body: dict, expected: str) -> None:
         (spec(preprocessing={"size": [28]}), "preprocessing/size"),
         (spec(preprocessing={"size": [28, 28], "resize": 20}), "resize (20) must be at least"),
         (spec(preprocessing={"size": [28, 28], "mean": [0.0, 0.0]}), "mean must have 1 or 3 numbers for color=rgb"),
-        (spec(preprocessing={"size": [28, 28], "std": [0.0]}), "std/0: Input should be greater than 0"),
+        (
+            spec(preprocessing={"size": [28, 28], "std": [0.0]}),
+            "std/0: Input should be greater than or equal to 0.000001",
+        ),
         (spec(preprocessing={"size": [28, 28], "mean": [float("inf")]}), "finite number"),
     ],
 )

@@ -145,7 +145,7 @@ def test_a_method_that_does_not_apply(house: House) -> None:
         ({"options": {"width": [1]}}, "/options/width", "valid"),
         ({"preprocessing": {}}, "/preprocessing/size", "required"),
         ({"preprocessing": {"size": [0, 5]}}, "/preprocessing", "1 to 4096"),
-        ({"preprocessing": {"size": [8, 8], "std": [0]}}, "/preprocessing/std/0", "greater than 0"),
+        ({"preprocessing": {"size": [8, 8], "std": [0]}}, "/preprocessing/std/0", "greater than or equal to 0.000001"),
         ({"name": "UPPER"}, "/name", "pattern"),
         ({"version": ""}, "/version", "pattern"),
     ],
