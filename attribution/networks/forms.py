@@ -23,7 +23,10 @@ class NetworkRefuses(NetworkError):
 
 
 class Form(NamedTuple):
-    """A network as it is for inputs of one size: its graph, why it has none, its layers and classes."""
+    """A network as it is for inputs of one size: its graph, why it has none, its layers and classes.
+
+    ``whole_batch`` is the first layer that gives one value for all images of a batch, if there is one.
+    """
 
     graph: fx.GraphModule | None
     reason: str | None
@@ -34,6 +37,7 @@ class Form(NamedTuple):
     head: LinearHead | None
     shape: tuple[int, ...] | None = None
     no_gradients: str | None = None
+    whole_batch: str | None = None
 
 
 def form_of(

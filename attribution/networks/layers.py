@@ -2,8 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
@@ -76,27 +76,32 @@ class Observed(NamedTuple):
     is_shared: bool = False
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
+class _Noting(fx.Interpreter):
+    """Runs a graph and notes something of every tensor."""
 
-    def __init__(self, graph_module: fx.GraphModule) -> None:
+    def __init__(self, graph_module: fx.GraphModule, note: Callable[[fx.Node, torch.Tensor], Any]) -> None:
         super().__init__(graph_module)
-        self.shapes: dict[fx.Node, torch.Size | None] = {}
+        self._note = note
+        self.noted: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        self.shapes[n] = result.shape if isinstance(result, torch.Tensor) else None
+        self.noted[n] = self._note(n, result) if isinstance(result, torch.Tensor) else None
         return result
+
+
+def _noted(
+    graph_module: fx.GraphModule, inputs: torch.Tensor, note: Callable[[fx.Node, torch.Tensor], Any]
+) -> dict[fx.Node, Any]:
+    run = _Noting(graph_module, note)
+    with torch.no_grad():
+        run.run(inputs)
+    return run.noted
 
 
 def observed(graph_module: fx.GraphModule, probes: torch.Tensor) -> dict[fx.Node, Observed]:
     """Returns what every node gives, from a pass of one probe and one of two: the axis that grows are the rows."""
-    runs = []
-    for count in (1, 2)[: len(probes)]:
-        run = _Shapes(graph_module)
-        with torch.no_grad():
-            run.run(probes[:count])
-        runs.append(run.shapes)
+    runs = [_noted(graph_module, probes[:count], lambda _, tensor: tensor.shape) for count in (1, 2)[: len(probes)]]
     one, two = runs[0], runs[-1]
     return {node: _observed(one[node], two[node]) for node in one}
 
@@ -169,28 +174,11 @@ def whole_batch(graph_module: fx.GraphModule, seen: Mapping[fx.Node, Observed], 
     suspects = {node for node in tensor_nodes(graph_module) if node in seen and seen[node].is_shared}
     if not suspects:
         return None
-    runs = []
-    for probe in torch.split(probes[:2], 1):
-        run = _Values(graph_module, suspects)
-        with torch.no_grad():
-            run.run(probe)
-        runs.append(run.values)
-    return next((node for node in runs[0] if not torch.equal(runs[0][node], runs[1][node])), None)
-
-
-class _Values(fx.Interpreter):
-    """Runs a graph and keeps the tensors of some nodes."""
-
-    def __init__(self, graph_module: fx.GraphModule, nodes: set[fx.Node]) -> None:
-        super().__init__(graph_module)
-        self._nodes = nodes
-        self.values: dict[fx.Node, torch.Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> object:
-        result = super().run_node(n)
-        if n in self._nodes and isinstance(result, torch.Tensor):
-            self.values[n] = result
-        return result
+    one, other = (
+        _noted(graph_module, probe, lambda node, tensor: tensor if node in suspects else None)
+        for probe in torch.split(probes[:2], 1)
+    )
+    return next((node for node in one if node in suspects and not torch.equal(one[node], other[node])), None)
 
 
 def _is_several(node: fx.Node, name: str, seen: Mapping[fx.Node, Observed] | None) -> bool:

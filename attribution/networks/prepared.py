@@ -63,7 +63,7 @@ class Prepared:
         # With hooks that compute weights still in place, to see whether they compute others for images of another size.
         self._hooked: nn.Module | None = None
         self.link, self.checks = link, None if checks is None else tuple(checks)
-        self.no_gradients: str | None = None
+        self.no_gradients = next((check.detail for check in checks or () if check.verdict == "refused"), None)
         # What others have measured of the same weights is believed, for all sizes.
         self._measures = checks is None
         self._take()
@@ -124,7 +124,7 @@ class Prepared:
                 with torch.inference_mode(False), torch.no_grad(), unmoved_dice():
                     dtype, device = self.dtype or dtype, self.device or device
                     n_examples = self._meet_smaller(shape, dtype, device)
-                    self._meet(shape, self._probes(shape, dtype, device)[:n_examples])
+                    self._meet(shape, self._probes(shape, dtype, device, n_examples))
             except BaseException:
                 # What is refused is refused the next time too.
                 self._forms.pop(shape, None)
@@ -163,28 +163,24 @@ class Prepared:
         return 1
 
     def _meet(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
-        examples = self._fitting(examples)
-        if self._original is None:
+        examples, original, checks = self._fitting(examples), self._original, list[Check]()
+        if original is None:
             self._require_same_weights(shape, examples)
-            checks = [self._settle(shape, examples)]
-            if self._measures:
-                with torch.enable_grad():
-                    *_, self.no_gradients = measured(self, examples, self.link, checks)
-            self._require_rows(shape, examples)
-            self.form = self._forms[shape] = self.form._replace(no_gradients=self.no_gradients)
-            return
-        same = self._copied(self._original, examples)
-        checks = [same, self._settle(shape, examples)]
-        if self.checks is None:
-            with torch.enable_grad():
-                self.checks, self.link, self.no_gradients = measured(self, examples, self.link, checks)
         else:
-            refused = [check.detail for check in self.checks if check.verdict == "refused"]
-            self.no_gradients = refused[0] if refused else None
-        self._require_rows(shape, examples)
+            checks.append(self._copied(original, examples))
+        checks.append(self._settle(shape, examples))
+        if self._measures:
+            with torch.enable_grad():
+                found = measured(self, examples, self.link, checks)
+            if self.checks is None:
+                self.checks, self.link = found.checks, found.link
+            # Of a single image gradients are not measured, and what is known of them stays.
+            if len(examples) > 1:
+                self.no_gradients = found.no_gradients
+        self._require_rows(shape)
         self.form = self._forms[shape] = self.form._replace(no_gradients=self.no_gradients)
-        if self.copied.baked and forward_hooks(self._original):
-            self._hooked = frozen_copy(self._original).module
+        if original is not None and self.copied.baked and forward_hooks(original):
+            self._hooked = frozen_copy(original).module
         self._original = None
 
     def examples(self) -> torch.Tensor:
@@ -192,20 +188,26 @@ class Prepared:
         assert self.form.shape is not None  # noqa: S101 - one was met
         return probes(self.form.shape, self.dtype, self.device, self._values or RANGES[0])
 
-    def _probes(self, shape: tuple[int, ...], dtype: torch.dtype | None, device: torch.device | None) -> torch.Tensor:
-        """Returns probes with values that the network takes, and which are noted for other sizes.
+    def _probes(
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+        count: int | None = None,
+    ) -> torch.Tensor:
+        """Returns probes, so many at most, with values that the network takes, which are noted for other sizes.
 
         Raises:
             NetworkError: It gives nothing finite for any.
         """  # noqa: DOC501, DOC502 - running out of memory is found again where it is dealt with
         failure: NetworkError | None = None
         for values in RANGES if self._values is None else (self._values,):
-            examples = probes(shape, dtype, device, values)
+            examples = probes(shape, dtype, device, values)[:count]
             try:
                 outputs = self._of_original(examples)
             except (RuntimeError, MemoryError) as error:
                 if is_out_of_memory(error):
-                    return probes(shape, dtype, device)
+                    return examples
                 raise
             except NetworkRefuses as error:
                 failure = failure or error
@@ -259,14 +261,11 @@ class Prepared:
                 f" outputs differ by {100 * figure:.2g} %): wrap the module anew for this size"
             )
 
-    def _require_rows(self, shape: tuple[int, ...], examples: torch.Tensor) -> None:
+    def _require_rows(self, shape: tuple[int, ...]) -> None:
         """Gives the graph up where it takes one value of a whole batch: images are then run one after another."""
-        if self.form.graph is None or len(examples) == 1:
+        name = self.form.whole_batch
+        if name is None:
             return
-        node = whole_batch(self.form.graph, observed(self.form.graph, examples), examples)
-        if node is None:
-            return
-        name = self.names.get(node, node.name)
         reason = (
             f"layer {name!r} gives one value for all images of a batch, which are therefore run one after another;"
             " take it of each image to have layers: x.amax((1, 2, 3), keepdim=True) in place of x.max()"
@@ -333,7 +332,7 @@ class Prepared:
             What was seen.
 
         Raises:
-            NetworkError: The copy computes something else, or nothing finite.
+            NetworkError: The copy computes something else.
         """
         expected = self._of_original(examples)
         figure, bound = agreement(in_parts(self.run_copy, examples), expected)
@@ -371,7 +370,11 @@ class Prepared:
         for node, one in seen.items():
             node.meta["width"] = one.shape[0] if one.shape is not None and len(one.shape) == 1 else None
         layers = named_layers(known.graph, seen)
-        self.form = self._forms[shape] = form_of(known.graph, None, layers, known.in_place, n_classes)
+        form = form_of(known.graph, None, layers, known.in_place, n_classes)
+        shared = whole_batch(known.graph, seen, examples) if len(examples) > 1 else None
+        if shared is not None:
+            form = form._replace(whole_batch=layers[shared].name if shared in layers else shared.name)
+        self.form = self._forms[shape] = form
         return Check("graph", figure, bound, "right", "")
 
     def _is_random(self, examples: torch.Tensor) -> bool:

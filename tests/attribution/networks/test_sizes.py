@@ -7,6 +7,7 @@ from torch.nn import functional
 
 import attribution
 from attribution.errors import NetworkError
+from attribution.networks.estimates import activation_bytes
 from tests.attribution.networks.references import Classifier, assert_explains, built, distance, pooled, seeded
 from tests.attribution.tiny_models import SHAPE
 
@@ -230,3 +231,27 @@ def test_a_gradient_that_the_module_loses_at_a_second_size_is_that_of_the_graph(
     network = attribution.Network(built(lambda: AtOneSize(lambda x: x.detach() + 0, is_seen=True)), SHAPE)
     with pytest.raises(NetworkError, match=NO_GRADIENT):
         attribution.multiclass_importance(network, pictures((2, 9, 12)))
+
+
+class HalfDetached(nn.Module):
+    """Notes how many images of which size it is given at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(SHAPE[0], 4, 3, padding=1), nn.Linear(4, 3)
+        self.gate = nn.Identity()
+
+    def forward(self, x):
+        features = torch.tanh(self.conv(self.gate(x)))
+        return self.head(pooled(features * features.detach()))
+
+
+def test_what_smaller_images_show_holds_where_a_single_one_fits():
+    module, shape, given = built(HalfDetached), (SHAPE[0], 256, 256), set()
+    module.gate.forward = lambda x: (given.add((len(x), x.shape[-1])), x)[1]
+    network = attribution.Network(module, shape, budget=4 * activation_bytes(module, shape))
+    assert (2, 256) not in given
+    assert {(1, 256), (2, 192)} <= given
+    inputs = torch.randn(1, *shape, dtype=torch.float64, generator=seeded())
+    with pytest.raises(NetworkError, match="is not the derivative of the outputs"):
+        attribution.integrated_gradients(network, inputs, torch.tensor([0]), baseline=0 * inputs)
