@@ -15,7 +15,8 @@ from attribution.networks.graph import tensor_nodes
 Kind = Literal["copy", "affine", "activation", "maximum", "product"]
 
 _COPIES = re.compile(
-    r"view|viewas|reshape|reshapeas|flatten|unflatten|ravel|permute|transpose|t|mt|h|mh|real|squeeze|unsqueeze|expand|expandas|contiguous"
+    r"view|viewas|reshape|reshapeas|flatten|unflatten|ravel|permute|transpose|t|mt|h|mh|real|squeeze|unsqueeze"
+    r"|expand|expandas|contiguous"
     r"|clone|identity|getitem|select|narrow|chunk|split|unbind|tensorsplit|movedim|swapaxes|roll|flip|cat|concat"
     r"|concatenate|stack|to|type|float|double|half|bfloat16|(alpha|featurealpha)?dropout|dropout[123]d"
     r"|stochasticdepth|pixel(un)?shuffle|channelshuffle|zeropad2d|upsamplingnearest2d|neg"
@@ -63,8 +64,10 @@ def _kind(node: fx.Node, name: str, nodes: Mapping[fx.Node, str], modules: Mappi
         or (_NORMS.fullmatch(name) and _uses_stored_statistics(node, modules))
         or (_MATRIX_PRODUCTS.fullmatch(name) and n_sources == 1)
     )
-    if is_affine or _COPIES.fullmatch(name):
-        return "affine" if is_affine else "copy"
+    if is_affine:
+        return "affine"
+    if _COPIES.fullmatch(name):
+        return "copy"
     if n_sources != 1:
         return None
     if _ACTIVATIONS.fullmatch(name):

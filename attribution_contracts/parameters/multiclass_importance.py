@@ -98,7 +98,7 @@ class MulticlassImportanceParams(MethodParams):
         )
         directions = {"importance": 0, "exact": scale.classes, "sketch": min(scale.classes, sketched)}[self.mode]
         steps = (self.n_steps or 50) if self.attribution == "integrated_gradients" else 1
-        return max(scale.baselines, 1) * steps * (2 + directions)
+        return scale.baselines * steps * (2 + directions)
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def response(error: ProblemError, path: str, status: int | None = None) -> Respo
     return Response(body_of(error, path, answered), status_code=answered, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def body_of(error: ProblemError, path: str | None, status: int) -> str:
+def body_of(error: ProblemError, path: str, status: int) -> str:
     """The JSON of a problem."""
     return error.problem.model_copy(update={"status": status, "instance": path}).model_dump_json(exclude_none=True)
 

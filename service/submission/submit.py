@@ -29,8 +29,8 @@ from storage.ledger.records import NewJob
 from storage.settings import Settings
 
 _FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
-MAX_SLEEP_S, MAX_CHILDREN = 0.0, 16
-"""What a self-test may cost where faults are not allowed."""
+MAX_CHILDREN = 16
+"""Of a self-test, where faults are not allowed."""
 _COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
 """What a cell of a comparison has otherwise, or leaves to the whole."""
 
@@ -51,11 +51,12 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     owned = owned_among(gateway.engine, tenant, named)
     staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
+    work = 0
     for pointer, model in models.items():
-        _check_against(model, pointer, request, staged, gateway.settings)
+        work += _check_against(model, pointer, request, staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(gateway, tenant, request, model))
     staged.require_nothing_wrong()
-    new = _new_job(gateway, tenant, request, staged, list(models.values()), key)
+    new = replace(_new_job(gateway, tenant, request, staged, list(models.values()), key), work=work)
     staged.store(gateway.store)
     return _entered(gateway, new, use_cache=use_cache)
 
@@ -86,7 +87,7 @@ def _harm(asked: SelfTestParams) -> str | None:
     """The field of a self-test that costs others something, if one does."""
     if asked.action in _FAULTS:
         return "action"
-    if asked.action == "sleep" and asked.seconds > MAX_SLEEP_S:
+    if asked.action == "sleep" and asked.seconds:
         return "seconds"
     return "children" if asked.action == "fan_out" and asked.children > MAX_CHILDREN else None
 
@@ -104,8 +105,9 @@ def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: St
     return found
 
 
-def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings) -> None:
-    name = at(request.model_dump(mode="json", include={"model", "models"}), pointer)
+def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings) -> int:
+    """Notes what does not fit a model; returns the work that the explanations ask of it."""
+    name, work = at(request.model_dump(mode="json", include={"model", "models"}), pointer), 0
     for where, explanation in request.asked_explanations().items():
         if (detail := model.obstacle(explanation.method, name)) is not None:
             staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
@@ -113,13 +115,17 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
         if maps > settings.max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", f"{detail}: send fewer images")
-        staged.blame_each(ErrorCode.INVALID_OPTION, too_much(request, explanation, model, where, settings.max_work))
+        work += (asked := work_of(request, explanation, model))
+        if asked > settings.max_work:
+            detail = too_much(request, explanation, model, asked, settings.max_work)
+            staged.blame(ErrorCode.INVALID_OPTION, where, detail)
     options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
         (ErrorCode.INVALID_OPTION, options),
     ):
         staged.blame_each(code, (_of(name, error) if request.models else error for error in errors))
+    return work
 
 
 def _of(model: str, error: FieldError) -> FieldError:
@@ -139,11 +145,6 @@ def _new_job(
         asked(request, resolved, models),
         method=methods.pop() if len(methods) == 1 else None,
         inputs=tuple(staged.artifacts.values()),
-        work=sum(
-            work_of(request, explanation, model)
-            for model in models
-            for explanation in request.asked_explanations().values()
-        ),
     )
     return _asked_for(gateway, tenant, request, accepted, job, key)
 

@@ -1,12 +1,9 @@
 """What a job asks of a worker, computed before it is accepted."""
 
-from collections.abc import Iterator
-
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Scale
-from attribution_contracts.problems import FieldError
 from attribution_contracts.quality import OcclusionOptions
 from service.gateway.ready_models import ReadyModel
 from service.submission.layers import chosen_layers
@@ -32,23 +29,17 @@ def work_of(request: JobRequest, explanation: Explanation, model: ReadyModel) ->
     return passes * height * width
 
 
-def too_much(
-    request: JobRequest, explanation: Explanation, model: ReadyModel, pointer: str, most: float
-) -> Iterator[FieldError]:
-    """Why an explanation is more than one job may ask for."""
-    work = work_of(request, explanation, model)
-    if work <= most:
-        return
-    pixels = model.report.input_shape[1] * model.report.input_shape[2]
-    images = max(len(request.inputs), 1)
+def too_much(request: JobRequest, explanation: Explanation, model: ReadyModel, work: int, most: float) -> str:
+    """What is said of an explanation whose work is more than one job may ask for."""
+    _, height, width = model.report.input_shape
+    images, pixels = max(len(request.inputs), 1), height * width
     fit = int(most / (work / images))
     what = f"{fit} of these {images} images would fit" if fit else "not even one of these images would fit"
-    detail = (
+    return (
         f"{explanation.method} takes up to {work / pixels:.3g} passes of {pixels} pixels, {work:.3g} in all; at most "
         f"{most:.3g} are accepted in one job: {what}; ask for fewer steps, samples, baselines, classes or layers, or "
         "send several jobs"
     )
-    yield FieldError(pointer=pointer, detail=detail)
 
 
 def _size(baseline: Baseline, model: ReadyModel) -> int:

@@ -26,6 +26,30 @@ class Classifier(nn.Module):
         return self.function(self, x)
 
 
+class Reversal(torch.autograd.Function):
+    """Of gradients, as domain adaptation trains with."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class Counting(nn.Module):
+    """Grows from call to call."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * (1 + 0.1 * self.calls)
+
+
 class Untraceable(nn.Module):
     """Control flow on values around a network."""
 

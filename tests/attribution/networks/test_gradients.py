@@ -15,6 +15,7 @@ import attribution
 from attribution.errors import NetworkError
 from tests.attribution.networks.references import (
     Classifier,
+    Reversal,
     Untraceable,
     assert_explains,
     built,
@@ -66,18 +67,6 @@ class Swish(torch.autograd.Function):
     def backward(ctx, gradient):
         (x,) = ctx.saved_tensors
         return gradient * x.sigmoid() * (1 + x * (1 - x.sigmoid()))
-
-
-class Reversal(torch.autograd.Function):
-    """Of gradients, as domain adaptation trains with."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return -gradient
 
 
 class Guided(torch.autograd.Function):

@@ -11,6 +11,7 @@ from attribution.errors import NetworkError
 from tests.attribution.networks.references import (
     N_STEPS,
     Classifier,
+    Reversal,
     Untraceable,
     built,
     class_effects,
@@ -135,16 +136,6 @@ def test_a_graph_that_is_wrong_for_the_others_is_given_up(value, make):
     assert not network.report().traced
     assert "the traced graph gives other outputs than the module" in network.report().reason
     assert_kept_classes_explained(network, module)
-
-
-class Reversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return -gradient
 
 
 def half_detached(self, x):

@@ -129,18 +129,6 @@ def test_what_is_random_in_evaluation_mode_is_refused_by_what_draws(make, place)
     assert "Make it depend on self.training (functional.dropout needs training=self.training)" in str(refused.value)
 
 
-class Counting(nn.Module):
-    """Grows from call to call."""
-
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += 1
-        return x * (1 + 0.1 * self.calls)
-
-
 class CountingInABuffer(nn.Module):
     def __init__(self):
         super().__init__()

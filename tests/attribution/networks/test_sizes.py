@@ -8,7 +8,7 @@ from torch.nn import functional
 import attribution
 from attribution.errors import NetworkError
 from attribution.networks.estimates import activation_bytes
-from tests.attribution.networks.references import Classifier, assert_explains, built, distance, pooled, seeded
+from tests.attribution.networks.references import Classifier, Counting, assert_explains, built, distance, pooled, seeded
 from tests.attribution.tiny_models import SHAPE
 
 SIZES = [SHAPE, (2, 9, 12), (2, 4, 4), SHAPE]
@@ -169,16 +169,6 @@ def test_classes_may_depend_on_the_size():
         assert_explains(network, module, (2, 6, width))
         assert network.n_classes == network.report().n_classes == width - 2
     assert distance(network(pictures(SHAPE)), module(pictures(SHAPE)).detach()) < 1e-12
-
-
-class Counting(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x):
-        self.calls += 1
-        return x * (1 + 0.1 * self.calls)
 
 
 NO_GRADIENT = "no gradients to explain with: no gradient of the outputs reaches the image"
