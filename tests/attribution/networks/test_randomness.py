@@ -10,7 +10,15 @@ from torch.nn import functional
 
 import attribution
 from attribution.errors import NetworkError
-from tests.attribution.networks.references import Classifier, Untraceable, assert_explains, built, distance, pooled
+from tests.attribution.networks.references import (
+    Classifier,
+    Counting,
+    Untraceable,
+    assert_explains,
+    built,
+    distance,
+    pooled,
+)
 from tests.attribution.tiny_models import SHAPE, images
 
 
