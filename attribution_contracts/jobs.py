@@ -202,6 +202,8 @@ class Job(Wire):
     started_at: datetime | None
     finished_at: datetime | None
     deadline_at: datetime | None
+    not_before: datetime | None = None
+    """Of a queued job that waits after a failure: when it is tried again."""
     error: Problem | None
     work: int | None = None
     """Of an explanation, computed before it was accepted: pixels that pass through the network, forward or backward."""

@@ -19,6 +19,8 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, Operati
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from storage.clock import give_clock
+
 BUSY_TIMEOUT_S = 15.0
 """How long a statement waits for another's lock."""
 POLL_S = (0.002, 0.010)
@@ -78,6 +80,7 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     assert isinstance(connection, SqliteConnection)  # noqa: S101 - narrows the type; the listener is SQLite's own
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    give_clock(connection)
     # SQLite does not wait by itself where several connections switch a new file to WAL at once.
     if not _ran_when_free(connection, "PRAGMA journal_mode=WAL"):
         connection.execute("PRAGMA journal_mode=WAL")  # says why not

@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     lease_s: Seconds = 30.0
     """A worker that has not renewed its lease for this long has lost its job."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """How many times a job is started before it fails."""
+    """How often a job is started before it fails; a start that an outage of store or ledger ended is not counted."""
+    retry_s: Annotated[float, Field(ge=0)] = 1.0
+    """Pause before a failed job is tried again; twice as long each time, up to a minute, half of it at random."""
     reconcile_s: Seconds = 2.0
     """Pause between two rounds of the reconciler."""
     republish_grace_s: Seconds = 5.0

@@ -1,4 +1,4 @@
-"""The ledger's tables. Times are seconds since the epoch, UTC; everything large is an artefact."""
+"""The ledger's tables. Times are seconds since the epoch, UTC, by the database's clock; large things are artefacts."""
 
 from sqlalchemy import (
     JSON,
@@ -53,7 +53,9 @@ jobs = Table(
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
     Column("worker", String(200)),
-    Column("lease_until", Double),
+    Column("lease_until", Double),  # changes with every renewal; by its length reconcilers know how long to watch
+    Column("lease_s", Double),
+    Column("not_before", Double),  # of a job that waits before it is tried again, or a part whose split goes on
     Column("cancel_requested", Boolean, nullable=False),
     Column("progress_done", Integer, nullable=False),
     Column("progress_total", Integer, nullable=False),

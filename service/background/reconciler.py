@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from storage.broker.queue import Queue
 from storage.database import LedgerUnavailableError
-from storage.ledger.recovery import count_queued, recover
+from storage.ledger.recovery import LeaseWatch, count_queued, recover
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class Reconciler:
     ) -> None:
         self._engine, self._queue, self._settings = engine, queue, settings
         self._stopped = threading.Event() if stopped is None else stopped
+        self._watch = LeaseWatch()
         self._trouble: str | None = None
 
     def run(self) -> None:
@@ -38,8 +39,11 @@ class Reconciler:
     def round(self) -> None:
         """One round; trouble with ledger or broker is logged once and tried again in the next."""
         try:
-            reconcile(self._engine, self._queue, grace_s=self._settings.republish_grace_s)
-        except (LedgerUnavailableError, OSError) as error:
+            reconcile(self._engine, self._queue, self._watch, grace_s=self._settings.republish_grace_s)
+        except LedgerUnavailableError as error:
+            self._watch.forget()
+            self._note(str(error))
+        except OSError as error:
             self._note(str(error))
         else:
             self._note(None)
@@ -52,7 +56,7 @@ class Reconciler:
         self._trouble = trouble
 
 
-def reconcile(engine: Engine, queue: Queue, *, grace_s: float) -> None:
+def reconcile(engine: Engine, queue: Queue, watch: LeaseWatch, *, grace_s: float) -> None:
     """Moves lost jobs, wakes workers for them, and publishes what the broker's list is short of.
 
     Wake-ups are counted, not matched to jobs: any worker takes what is next, so it is enough that there are as many
@@ -62,7 +66,7 @@ def reconcile(engine: Engine, queue: Queue, *, grace_s: float) -> None:
         LedgerUnavailableError: The database cannot be used.
         OSError: The broker cannot be reached.
     """
-    recovered = recover(engine)
+    recovered = recover(engine, watch)
     if moved := recovered.requeued + recovered.merges:
         log.info("brought back: %s", recovered)
         queue.wake(count=min(moved, MAX_WAKES))

@@ -3,9 +3,9 @@
 from sqlalchemy import ColumnElement, Engine, and_, delete, insert, select
 
 from storage.database import reading, writing
-from storage.ledger.claims import OURS, ours
 from storage.ledger.records import Claim
-from storage.tables import job_artifacts, jobs
+from storage.ledger.statements import IS_OURS, ours
+from storage.tables import job_artifacts
 
 _ROLE = "checkpoint"
 
@@ -23,9 +23,8 @@ def set_checkpoint(engine: Engine, claimed: Claim, sha256: str | None) -> str | 
     Returns:
         The artefact that nobody needs now: the one before, or the given one where the job is not ours any more.
     """
-    is_ours = select(jobs.c.id).where(OURS).with_for_update()
     with writing(engine) as connection:
-        if connection.scalar(is_ours, ours(claimed)) is None:
+        if connection.scalar(IS_OURS, ours(claimed)) is None:
             return sha256
         before: str | None = connection.scalar(select(job_artifacts.c.sha256).where(_of(claimed.job_id)))
         connection.execute(delete(job_artifacts).where(_of(claimed.job_id)))

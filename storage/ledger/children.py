@@ -49,3 +49,9 @@ def is_doomed(engine: Engine, claimed: Claim) -> bool:
     query = select(jobs.c.id).where(jobs.c.id == claimed.parent_id, jobs.c.children_failed > 0)
     with reading(engine) as connection:
         return connection.execute(query).first() is not None
+
+
+def resolved_of(engine: Engine, job_id: str) -> dict[str, Any]:
+    """What a job was resolved to; nothing where it is gone."""
+    with reading(engine) as connection:
+        return connection.scalar(select(jobs.c.resolved).where(jobs.c.id == job_id)) or {}

@@ -1,8 +1,7 @@
 """The ledger as workers use it: claim, renew, finish. Every write is refused once the attempt is no longer theirs."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -11,7 +10,6 @@ from sqlalchemy import (
     Engine,
     Integer,
     RowMapping,
-    and_,
     bindparam,
     case,
     func,
@@ -23,12 +21,13 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from attribution_contracts.jobs import Progress
-from attribution_contracts.problems import Problem
+from attribution_contracts.problems import ErrorCode, Problem
 from attribution_contracts.states import JobStatus
+from storage.clock import NOW
 from storage.database import writing
-from storage.ledger.jobs import enter
 from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
-from storage.ledger.statements import ENDED, EndedParts, count_children, enter_artifacts, hold_parents, settle
+from storage.ledger.splits import enter_parts, release_parts
+from storage.ledger.statements import ENDED, OURS, enter_artifacts, hold_parents, ours, settle
 from storage.tables import jobs, results
 
 
@@ -53,9 +52,15 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Failed:
-    """The attempt failed; a retryable problem is tried again while attempts are left."""
+    """The attempt failed; a retryable problem is tried again while attempts are left, or while an outage lasts."""
 
     problem: Problem
+    wait_s: float = 0.0
+    """How long the job then waits before it may be claimed."""
+
+    def goes_on(self, claimed: Claim) -> bool:
+        """Whether the job is tried again. An outage of what it needs is not its own doing and spends no attempt."""
+        return self.problem.retryable and (self.problem.code in OUTAGES or claimed.attempt < claimed.max_attempts)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,9 @@ class FannedOut:
 
     children: Sequence[NewJob]
 
+
+OUTAGES = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.LEDGER_UNAVAILABLE})
+"""Problems that are over once what was away is back; those of the broker never reach a job."""
 
 Outcome = Succeeded | Failed | Cancelled | FannedOut
 
@@ -85,8 +93,7 @@ class Finish:
 
 def claim(engine: Engine, worker: str, *, limit: int, lease_s: float) -> list[Claim]:
     """Takes what policy says is next (priority, then age), with a lease and the next attempt number."""
-    now = time.time()
-    taken = {"now": now, "our_worker": worker, "until": now + lease_s, "most": limit}
+    taken = {"our_worker": worker, "lease": lease_s, "most": limit}
     with writing(engine) as connection:
         rows = connection.execute(_CLAIM, taken).mappings().all()
     return [claim_of(row) for row in sorted(rows, key=_policy)]
@@ -98,7 +105,7 @@ def _policy(row: RowMapping) -> tuple[int, float, str]:
 
 def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress | None = None) -> Renewal:
     """Extends the lease, and shows the progress where there is some."""
-    statement, values = _RENEW, {**ours(claimed), "until": time.time() + lease_s}
+    statement, values = _RENEW, {**ours(claimed), "lease": lease_s}
     if progress is not None:
         statement = _RENEW_AND_SHOW
         values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
@@ -113,23 +120,23 @@ def finish(
     """Ends the attempt by compare-and-set on its number; `also` writes in the same transaction if it is accepted."""
     if isinstance(outcome, FannedOut) and claimed.phase != "run":
         raise ValueError(f"job {claimed.job_id} was split before: its {claimed.phase} cannot split it again")
-    now = time.time()
+    known = enter_parts(engine, claimed, outcome.children if isinstance(outcome, FannedOut) else ())
     with writing(engine) as connection:
         if claimed.parent_id is not None:
             hold_parents(connection, jobs.c.id == claimed.job_id)
         statement, values = _ending(claimed, outcome)
-        ended = connection.execute(statement, {**ours(claimed), **values, "now": now}).mappings().first()
+        ended = connection.execute(statement, {**ours(claimed), **values}).mappings().first()
         if ended is None:
             return Finish(accepted=False)
-        wake = 1 if ended["status"] == JobStatus.QUEUED else 0
+        wake = 1 if ended["status"] == JobStatus.QUEUED and not values.get("wait") else 0
         if isinstance(outcome, Succeeded):
             _enter_result(connection, claimed, outcome)
         if isinstance(outcome, FannedOut) and ended["status"] == JobStatus.RUNNING:
-            wake = _enter_children(connection, claimed, outcome.children, now)
+            wake = release_parts(connection, claimed, outcome.children, known)
         if also is not None:
             also(connection)
         if JobStatus(ended["status"]).is_terminal:
-            wake += settle(connection, [ended], now)
+            wake += settle(connection, [ended])
     return Finish(accepted=True, wake=wake)
 
 
@@ -139,27 +146,6 @@ def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) ->
     enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
     if not outcome.is_cacheable:
         connection.execute(update(jobs).where(jobs.c.id == claimed.job_id).values(cache_key=None))
-
-
-def _enter_children(connection: Connection, claimed: Claim, children: Sequence[NewJob], now: float) -> int:
-    done, work = 0, 0
-    for index, child in enumerate(children):
-        ours = replace(child, tenant=claimed.tenant, parent_id=claimed.job_id, shard_index=index)
-        if enter(connection, ours):
-            done, work = done + 1, work + child.work
-    # A child whose result is known ends as it is entered; where all do, or there is none, the merge is next.
-    merge = (done or not children) and count_children(connection, claimed.job_id, EndedParts(done, 0, work), now)
-    return len(children) - done + bool(merge)
-
-
-def ours(claimed: Claim) -> dict[str, Any]:
-    """The values of `OURS`."""
-    return {
-        "our_job": claimed.job_id,
-        "our_attempt": claimed.attempt,
-        "our_worker": claimed.worker,
-        "our_phase": claimed.phase,
-    }
 
 
 def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dict[str, Any]]:
@@ -172,14 +158,14 @@ def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dic
         case FannedOut():
             work = sum(child.work for child in outcome.children)
             return _SPLIT, {"total": len(outcome.children), "work": work}
-        case Failed() if outcome.problem.retryable and claimed.attempt < claimed.max_attempts:
-            return _TRY_AGAIN, {}
+        case Failed() if outcome.goes_on(claimed):
+            return _TRY_AGAIN, {"wait": outcome.wait_s or None, "more": int(outcome.problem.code in OUTAGES)}
     return _FAIL, {"problem": outcome.problem.model_dump(mode="json", exclude_none=True)}
 
 
 def _unless_cancelled(going_on: dict[str, Any]) -> dict[str, Any]:
     """The values with which a job goes on, or its end where a cancel came while it ran."""
-    end = {"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"}
+    end = {"status": JobStatus.CANCELLED.value, "finished_at": NOW, "progress_stage": "cancelled"}
     return {
         name: case((jobs.c.cancel_requested, end.get(name, jobs.c[name])), else_=going_on.get(name, jobs.c[name]))
         for name in going_on | end
@@ -192,23 +178,13 @@ def _end(values: dict[str, Any]) -> ReturningUpdate[Any]:
 
 
 # Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
-_NOW = bindparam("now", type_=Double)
-OURS = and_(
-    jobs.c.id == bindparam("our_job"),
-    jobs.c.attempt == bindparam("our_attempt"),
-    jobs.c.worker == bindparam("our_worker"),
-    jobs.c.status == JobStatus.RUNNING.value,
-    # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
-    jobs.c.phase == bindparam("our_phase"),
-)
-"""The job of a claim, for as long as it is in the claimant's hands."""
-
 # A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
 _FOLLOWING = (
     select(jobs.c.id)
     .where(
         jobs.c.status == JobStatus.QUEUED.value,
-        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > _NOW, jobs.c.attempt > 0),
+        or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > NOW, jobs.c.attempt > 0),
+        or_(jobs.c.not_before.is_(None), jobs.c.not_before <= NOW),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
     .limit(bindparam("most", type_=Integer))
@@ -216,6 +192,7 @@ _FOLLOWING = (
     .cte("following")
     .prefix_with("MATERIALIZED", dialect="postgresql")
 )
+_LEASE = {"lease_until": NOW + bindparam("lease", type_=Double), "lease_s": bindparam("lease", type_=Double)}
 _CLAIM = (
     update(jobs)
     .where(jobs.c.id.in_(select(_FOLLOWING.c.id)), jobs.c.status == JobStatus.QUEUED.value)
@@ -223,15 +200,16 @@ _CLAIM = (
         status=JobStatus.RUNNING.value,
         attempt=jobs.c.attempt + 1,
         worker=bindparam("our_worker"),
-        lease_until=bindparam("until"),
-        started_at=func.coalesce(jobs.c.started_at, _NOW),
+        **_LEASE,
+        not_before=None,
+        started_at=func.coalesce(jobs.c.started_at, NOW),
         progress_stage="starting",
         version=jobs.c.version + 1,
     )
     .returning(*CLAIM_COLUMNS)
 )
 
-_RENEW = update(jobs).where(OURS).values(lease_until=bindparam("until")).returning(jobs.c.cancel_requested)
+_RENEW = update(jobs).where(OURS).values(**_LEASE).returning(jobs.c.cancel_requested)
 _RENEW_AND_SHOW = _RENEW.values(
     progress_done=bindparam("done"),
     progress_total=bindparam("total"),
@@ -242,7 +220,7 @@ _RENEW_AND_SHOW = _RENEW.values(
 _SUCCEED = _end(
     {
         "status": JobStatus.SUCCEEDED.value,
-        "finished_at": _NOW,
+        "finished_at": NOW,
         "progress_stage": "done",
         "progress_done": jobs.c.progress_total,
     }
@@ -250,13 +228,24 @@ _SUCCEED = _end(
 _FAIL = _end(
     {
         "status": JobStatus.FAILED.value,
-        "finished_at": _NOW,
+        "finished_at": NOW,
         "progress_stage": "failed",
         "error": bindparam("problem"),
     }
 )
-_CANCEL = _end({"status": JobStatus.CANCELLED.value, "finished_at": _NOW, "progress_stage": "cancelled"})
-_TRY_AGAIN = _end(_unless_cancelled({"status": JobStatus.QUEUED.value, "queued_at": _NOW, "progress_stage": "queued"}))
+_CANCEL = _end({"status": JobStatus.CANCELLED.value, "finished_at": NOW, "progress_stage": "cancelled"})
+_WAIT = bindparam("wait", type_=Double)
+_TRY_AGAIN = _end(
+    _unless_cancelled(
+        {
+            "status": JobStatus.QUEUED.value,
+            "queued_at": NOW,
+            "not_before": NOW + _WAIT,
+            "progress_stage": case((_WAIT.is_(None), "queued"), else_="waiting to be tried again"),
+            "max_attempts": jobs.c.max_attempts + bindparam("more", type_=Integer),
+        }
+    )
+)
 _SPLIT = _end(
     _unless_cancelled(
         {

@@ -3,13 +3,13 @@
 import base64
 import binascii
 import re
-import time
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Double,
     Engine,
     RowMapping,
     and_,
@@ -27,8 +27,9 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from attribution_contracts.jobs import Job
 from attribution_contracts.states import TERMINAL, JobStatus
+from storage.clock import NOW
 from storage.database import reading, writing
-from storage.ledger.records import JOB_COLUMNS, NewJob, job_of
+from storage.ledger.records import HELD_UNTIL, JOB_COLUMNS, NewJob, job_of
 from storage.ledger.statements import ENDED, enter_artifacts, hold_parents, settle
 from storage.tables import job_artifacts, job_labels, jobs, results
 
@@ -78,22 +79,23 @@ def submit(engine: Engine, new: NewJob, *, use_cache: bool = True) -> Submitted:
             return known
 
 
-def enter(connection: Connection, new: NewJob, *, use_cache: bool = True) -> bool:
-    """Inserts a job within the caller's transaction.
+def enter(connection: Connection, new: NewJob, *, use_cache: bool = True, is_held: bool = False) -> bool:
+    """Inserts a job within the caller's transaction; one that is held is nobody's to claim until it is released.
 
     Returns:
         Whether it ended at once, for its result is known already.
     """
-    return bool(_enter(connection, new, use_cache=use_cache)["cached"])
+    return bool(_enter(connection, new, use_cache=use_cache, is_held=is_held)["cached"])
 
 
-def _enter(connection: Connection, new: NewJob, *, use_cache: bool) -> RowMapping:
-    now = time.time()
-    row = new.row(now)
+def _enter(connection: Connection, new: NewJob, *, use_cache: bool, is_held: bool = False) -> RowMapping:
+    row = new.row()
     known = _cached(connection, new) if use_cache and new.cache_key else None
     if known is not None:
-        row |= {"status": JobStatus.SUCCEEDED.value, "cached": True, "finished_at": now, "progress_stage": "cached"}
-    entered = connection.execute(_INSERT_JOB, row).mappings().one()
+        row |= {"status": JobStatus.SUCCEEDED.value, "cached": True, "progress_stage": "cached"}
+    elif is_held:
+        row["not_before"] = HELD_UNTIL
+    entered = connection.execute(_INSERT_JOB if known is None else _INSERT_ENDED, row).mappings().one()
     if new.labels:
         connection.execute(
             insert(job_labels), [{"job_id": new.id, "key": k, "value": v} for k, v in new.labels.items()]
@@ -147,20 +149,19 @@ def page(
 
 def cancel(engine: Engine, tenant: str, job_id: str) -> Job | None:
     """Ends a queued job, tells a running one to stop, leaves an ended one alone; children likewise."""
-    now = time.time()
     with writing(engine) as connection:
         which = and_(jobs.c.id == job_id, jobs.c.tenant == tenant)
         hold_parents(connection, which)
         ended: list[RowMapping] = []
         # From the top down: once a parent is held, no new child of it can appear.
         while True:
-            told = connection.execute(_cancel_statement(which, now)).mappings().all()
+            told = connection.execute(_cancel_statement(which)).mappings().all()
             ended += [row for row in told if row["status"] == JobStatus.CANCELLED]
             split = [row["id"] for row in told if row["phase"] == "wait"]
             if not split:
                 break
             which = jobs.c.parent_id.in_(split)
-        settle(connection, ended, now)
+        settle(connection, ended)
         row = connection.execute(_SELECT_JOB, {"tenant": tenant, "job_id": job_id}).mappings().first()
     return None if row is None else job_of(row)
 
@@ -234,7 +235,7 @@ def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _cancel_statement(which: ColumnElement[bool], now: float) -> ReturningUpdate[Any]:
+def _cancel_statement(which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     # A parent that waits for its children is in no worker's hands, so it ends at once like a queued job.
     idle = or_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.phase == "wait")
     live = jobs.c.status.in_([JobStatus.QUEUED.value, JobStatus.RUNNING.value])
@@ -245,7 +246,7 @@ def _cancel_statement(which: ColumnElement[bool], now: float) -> ReturningUpdate
             cancel_requested=True,
             version=jobs.c.version + 1,
             status=case((idle, JobStatus.CANCELLED.value), else_=jobs.c.status),
-            finished_at=case((idle, now), else_=jobs.c.finished_at),
+            finished_at=case((idle, NOW), else_=jobs.c.finished_at),
             progress_stage=case((idle, JobStatus.CANCELLED.value), else_=jobs.c.progress_stage),
         )
         .returning(*ENDED, jobs.c.phase)
@@ -269,7 +270,12 @@ def _decode(cursor: str) -> tuple[float, str]:
 _CURSOR = re.compile(r"(\d{1,15}\.\d{1,15}) ([A-Za-z0-9_-]{1,40})")
 # Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))
-_INSERT_JOB = insert(jobs).returning(*JOB_COLUMNS)
+_INSERT_JOB = (
+    insert(jobs)
+    .values(created_at=NOW, queued_at=NOW, deadline_at=NOW + bindparam("deadline_s", type_=Double))
+    .returning(*JOB_COLUMNS)
+)
+_INSERT_ENDED = _INSERT_JOB.values(finished_at=NOW)
 _SELECT_SAME_KEY = select(jobs.c.id, jobs.c.idempotency_digest).where(
     jobs.c.tenant == bindparam("tenant"), jobs.c.idempotency_key == bindparam("key")
 )

@@ -1,6 +1,5 @@
 """What goes into the ledger and what comes out of it."""
 
-import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +36,9 @@ CLAIM_COLUMNS = [
     jobs.c.created_at,
 ]
 """What a worker must know, and what the order among claims follows from."""
+
+HELD_UNTIL = 253_402_300_799.0
+"""`not_before` of a part whose split is not complete: the last second that a calendar has."""
 
 _PRIORITIES = {priority.rank: priority for priority in Priority}
 
@@ -81,8 +83,8 @@ class NewJob:
     shard_index: int | None = None
     id: str = field(default_factory=new_id)
 
-    def row(self, now: float) -> dict[str, Any]:
-        """The values of its row, freshly queued."""
+    def row(self) -> dict[str, Any]:
+        """The values of its row, freshly queued; times are the database's to say."""
         model = self.model.model_dump() if self.model else {}
         return {
             "id": self.id,
@@ -116,9 +118,7 @@ class NewJob:
             "children_total": 0,
             "children_done": 0,
             "children_failed": 0,
-            "created_at": now,
-            "queued_at": now,
-            "deadline_at": None if self.deadline_s is None else now + self.deadline_s,
+            "deadline_s": self.deadline_s,
         }
 
 
@@ -139,7 +139,6 @@ class Claim:
     model: ModelIdentity | None
     parent_id: str | None
     shard_index: int | None
-    claimed_at: float = field(default_factory=time.time)
 
 
 def identity_of(row: RowMapping) -> ModelIdentity | None:
@@ -191,6 +190,7 @@ def job_of(row: RowMapping) -> Job:
         started_at=_maybe_instant(row["started_at"]),
         finished_at=_maybe_instant(row["finished_at"]),
         deadline_at=_maybe_instant(row["deadline_at"]),
+        not_before=_maybe_instant(row["not_before"]) if row["status"] == JobStatus.QUEUED else None,
         error=Problem.model_validate(row["error"]) if row["error"] else None,
         work=_work_of(row),
         version=row["version"],

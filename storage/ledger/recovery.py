@@ -1,14 +1,16 @@
 """What the reconciler asks of the ledger. Any number of reconcilers may run: they skip what another one holds."""
 
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, tuple_, update
 from sqlalchemy.sql.dml import Update
 
 from attribution_contracts.problems import ErrorCode, Problem, problem
 from attribution_contracts.states import JobStatus
+from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.statements import ENDED, settle
 from storage.tables import jobs
@@ -33,20 +35,70 @@ class Recovered:
         return Recovered(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
-def recover(engine: Engine) -> Recovered:
-    """Takes back the jobs of lost workers (the attempt stays spent) and ends what cannot go on."""
-    now, total = time.time(), Recovered(0, 0, 0, 0, 0)
-    lost = and_(jobs.c.status == JobStatus.RUNNING.value, jobs.c.lease_until < now)
-    late = and_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.attempt == 0, jobs.c.deadline_at <= now)
-    while True:
-        with reading(engine) as connection:
-            if connection.execute(select(jobs.c.id).where(or_(lost, late)).limit(1)).first() is None:
-                return total
+class Lease(NamedTuple):
+    """A lease as it was at one look."""
+
+    job_id: str
+    attempt: int
+    until: float
+    """Another value with every renewal; what time it says is not asked."""
+    length_s: float
+
+
+class LeaseWatch:
+    """Which leases one reconciler has itself seen unrenewed for their whole length, by its monotonic clock.
+
+    So no clock is compared with another, and none that is set forward or back costs a job its worker.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[Lease, float] = {}
+
+    def run_out(self, leases: Iterable[Lease]) -> list[Lease]:
+        """Those of all present leases that have run out."""
+        now = self._clock()
+        self._since = {lease: self._since.get(lease, now) for lease in leases}
+        return [lease for lease, since in self._since.items() if now - since >= lease.length_s]
+
+    def forget(self) -> None:
+        """Begins anew: who could not look for a while does not know that nothing was renewed."""
+        self._since.clear()
+
+
+def recover(engine: Engine, watch: LeaseWatch | None = None) -> Recovered:
+    """Takes back the jobs of lost workers (the attempt stays spent) and ends what cannot go on.
+
+    Args:
+        engine: The ledger's.
+        watch: What the caller has seen of leases so far; without one only leases of no length have run out.
+    """
+    total = Recovered(0, 0, 0, 0, 0)
+    with reading(engine) as connection:
+        leases = [Lease(*row) for row in connection.execute(_LEASES)]
+        is_any_late = connection.execute(select(jobs.c.id).where(_LATE_ONES).limit(1)).first() is not None
+    run_out = (watch or LeaseWatch()).run_out(leases)
+    for start in range(0, len(run_out), BATCH):
         with writing(engine) as connection:
-            held = _hold(connection, or_(lost, late))
-            total += _recover(connection, and_(jobs.c.id.in_(held), lost), and_(jobs.c.id.in_(held), late), now)
-        if len(held) < BATCH:
-            return total
+            held = _hold(connection, _unrenewed(run_out[start : start + BATCH]))
+            total += _take_back(connection, jobs.c.id.in_(held))
+    while is_any_late:
+        with writing(engine) as connection:
+            held = _hold(connection, _LATE_ONES)
+            expired = _end(connection, jobs.c.id.in_(held), JobStatus.EXPIRED, _LATE)
+            total += Recovered(0, 0, 0, expired.count, expired.merges)
+        is_any_late = len(held) == BATCH
+    return total
+
+
+_RUNNING = jobs.c.status == JobStatus.RUNNING.value
+_STAMP = (jobs.c.id, jobs.c.attempt, jobs.c.lease_until)
+_LEASES = select(*_STAMP, jobs.c.lease_s).where(_RUNNING, jobs.c.lease_until.is_not(None))
+_LATE_ONES = and_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.attempt == 0, jobs.c.deadline_at <= NOW)
+
+
+def _unrenewed(leases: Sequence[Lease]) -> ColumnElement[bool]:
+    return and_(_RUNNING, tuple_(*_STAMP).in_([lease[:3] for lease in leases]))
 
 
 def _hold(connection: Connection, which: ColumnElement[bool]) -> list[str]:
@@ -61,19 +113,21 @@ def _hold(connection: Connection, which: ColumnElement[bool]) -> list[str]:
     return list(connection.scalars(mine))
 
 
-def _recover(connection: Connection, lost: ColumnElement[bool], late: ColumnElement[bool], now: float) -> Recovered:
+def _take_back(connection: Connection, lost: ColumnElement[bool]) -> Recovered:
+    lost = and_(lost, _RUNNING)
     spent = and_(lost, jobs.c.attempt >= jobs.c.max_attempts)
-    cancelled = _end(connection, and_(lost, jobs.c.cancel_requested), JobStatus.CANCELLED, None, now)
-    failed = _end(connection, spent, JobStatus.FAILED, _EXHAUSTED, now)
-    expired = _end(connection, late, JobStatus.EXPIRED, _LATE, now)
-    requeued = connection.execute(_requeue(lost, now)).rowcount
-    merges = sum(ended.merges for ended in (cancelled, failed, expired))
-    return Recovered(requeued, failed.count, cancelled.count, expired.count, merges)
+    cancelled = _end(connection, and_(lost, jobs.c.cancel_requested), JobStatus.CANCELLED, None)
+    failed = _end(connection, spent, JobStatus.FAILED, _EXHAUSTED)
+    requeued = connection.execute(_requeue(lost)).rowcount
+    return Recovered(requeued, failed.count, cancelled.count, 0, cancelled.merges + failed.merges)
 
 
 def count_queued(engine: Engine, *, older_than_s: float = 0.0) -> int:
-    """How many jobs have been in the queue for at least so long."""
-    old = and_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.queued_at <= time.time() - older_than_s)
+    """How many jobs could have been claimed for at least so long; one whose pause after a failure is over counts."""
+    old = and_(
+        jobs.c.status == JobStatus.QUEUED.value,
+        func.coalesce(jobs.c.not_before <= NOW, jobs.c.queued_at <= NOW - older_than_s),
+    )
     with reading(engine) as connection:
         return connection.execute(select(func.count()).select_from(jobs).where(old)).scalar_one()
 
@@ -95,12 +149,10 @@ _LATE = problem(
 )
 
 
-def _end(
-    connection: Connection, which: ColumnElement[bool], status: JobStatus, error: Problem | None, now: float
-) -> _Ended:
+def _end(connection: Connection, which: ColumnElement[bool], status: JobStatus, error: Problem | None) -> _Ended:
     values: dict[str, Any] = {
         "status": status.value,
-        "finished_at": now,
+        "finished_at": NOW,
         "lease_until": None,
         "progress_stage": status.value,
         "version": jobs.c.version + 1,
@@ -109,10 +161,10 @@ def _end(
         values["error"] = error.model_dump(mode="json", exclude_none=True)
     statement = update(jobs).where(which).values(values).returning(*ENDED)
     rows = connection.execute(statement).mappings().all()
-    return _Ended(len(rows), settle(connection, rows, now))
+    return _Ended(len(rows), settle(connection, rows))
 
 
-def _requeue(lost: ColumnElement[bool], now: float) -> Update:
+def _requeue(lost: ColumnElement[bool]) -> Update:
     return (
         update(jobs)
         .where(lost)
@@ -120,7 +172,7 @@ def _requeue(lost: ColumnElement[bool], now: float) -> Update:
             status=JobStatus.QUEUED.value,
             lease_until=None,
             worker=None,
-            queued_at=now,
+            queued_at=NOW,
             progress_stage="queued",
             version=jobs.c.version + 1,
         )

@@ -5,13 +5,26 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Executable, RowMapping, Table, and_, case, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    RowMapping,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
 from attribution_contracts.problems import ErrorCode, problem
-from attribution_contracts.states import JobKind, JobStatus, ModelState
-from storage.ledger.records import StoredArtifact
+from attribution_contracts.states import DATA_KINDS, JobKind, JobStatus, ModelState
+from storage.clock import NOW
+from storage.ledger.records import HELD_UNTIL, Claim, StoredArtifact
 from storage.tables import artifacts, datasets, job_artifacts, jobs, models
 
 
@@ -66,11 +79,11 @@ def hold_parents(connection: Connection, children: ColumnElement[bool]) -> None:
         connection.execute(select(jobs.c.id).where(jobs.c.id.in_(parents)).order_by(jobs.c.id).with_for_update())
 
 
-def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> int:
+def settle(connection: Connection, ended: Sequence[RowMapping]) -> int:
     """What the end of jobs means for others, in the transaction that ends them.
 
     A child is counted by its parent, which the last one puts into the queue for the merge; a model or data
-    set whose check did not come to an answer is refused.
+    set whose check did not come to an answer is refused; the parts of a split that was not completed are gone.
 
     Returns:
         How many parents were queued, so that as many workers must be woken.
@@ -78,11 +91,13 @@ def settle(connection: Connection, ended: Sequence[RowMapping], now: float) -> i
     for row in ended:
         if (checked := _CHECKED.get(row["kind"])) is not None:
             connection.execute(_refuse_unchecked(*checked, row["id"], row["status"]))
+    if split := [row["id"] for row in ended if row["kind"] in _SPLITTING]:
+        forget_held(connection, jobs.c.parent_id.in_(split))
     parts: dict[str, EndedParts] = {}
     for row in ended:
         if row["parent_id"] is not None:
             parts[row["parent_id"]] = parts.get(row["parent_id"], EndedParts()).and_one(row)
-    return sum(count_children(connection, parent, parts[parent], now) for parent in sorted(parts))
+    return sum(count_children(connection, parent, parts[parent]) for parent in sorted(parts))
 
 
 class EndedParts(NamedTuple):
@@ -100,6 +115,9 @@ class EndedParts(NamedTuple):
         return EndedParts(self.done + 1, self.failed + (row["status"] != JobStatus.SUCCEEDED), self.work + work)
 
 
+_SPLITTING = frozenset({*DATA_KINDS, JobKind.COMPARE, JobKind.SELF_TEST})
+"""Kinds of job that may be split."""
+
 _CHECKED: dict[str, tuple[Table, ErrorCode]] = {
     JobKind.CHECK: (models, ErrorCode.INVALID_MODEL),
     JobKind.INGEST: (datasets, ErrorCode.INVALID_DATASET),
@@ -115,7 +133,12 @@ def _refuse_unchecked(table: Table, code: ErrorCode, job_id: str, status: str) -
     return update(table).where(unchecked).values(state=ModelState.REFUSED.value, error=reason)
 
 
-def count_children(connection: Connection, parent_id: str, ended: EndedParts, now: float) -> bool:
+def forget_held(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Deletes parts of which nobody outside has heard, for their split was not completed."""
+    connection.execute(delete(jobs).where(which, jobs.c.not_before == HELD_UNTIL))
+
+
+def count_children(connection: Connection, parent_id: str, ended: EndedParts) -> bool:
     """Adds ended children to a parent that waits for them; whether these were the last, so that the merge is queued."""
     is_last = jobs.c.children_done + ended.done >= jobs.c.children_total
     statement = (
@@ -128,10 +151,34 @@ def count_children(connection: Connection, parent_id: str, ended: EndedParts, no
             version=jobs.c.version + 1,
             status=case((is_last, JobStatus.QUEUED.value), else_=jobs.c.status),
             phase=case((is_last, "merge"), else_=jobs.c.phase),
-            queued_at=case((is_last, now), else_=jobs.c.queued_at),
+            queued_at=case((is_last, NOW), else_=jobs.c.queued_at),
             # The merge has attempts of its own.
             max_attempts=case((is_last, jobs.c.max_attempts + jobs.c.attempt), else_=jobs.c.max_attempts),
         )
         .returning(jobs.c.phase)
     )
     return connection.execute(statement).scalar() == "merge"
+
+
+def ours(claimed: Claim) -> dict[str, Any]:
+    """The values of `OURS`."""
+    return {
+        "our_job": claimed.job_id,
+        "our_attempt": claimed.attempt,
+        "our_worker": claimed.worker,
+        "our_phase": claimed.phase,
+    }
+
+
+OURS = and_(
+    jobs.c.id == bindparam("our_job"),
+    jobs.c.attempt == bindparam("our_attempt"),
+    jobs.c.worker == bindparam("our_worker"),
+    jobs.c.status == JobStatus.RUNNING.value,
+    # A parent that waits keeps attempt and worker, and is out of the worker's hands all the same.
+    jobs.c.phase == bindparam("our_phase"),
+)
+"""The job of a claim, for as long as it is in the claimant's hands."""
+
+IS_OURS = select(jobs.c.id).where(OURS).with_for_update()
+"""Holds that job within a transaction, or finds none."""

@@ -1,6 +1,5 @@
 """What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
 
-import time
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from attribution_contracts.base import Wire
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
+from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import NewJob
@@ -86,7 +86,7 @@ class Registry:
             "report": None,
             "error": None,
             "job_id": check.id,
-            "created_at": time.time(),
+            "created_at": NOW,
         }
         look = select(self._table).where(chosen)
         try:
@@ -98,7 +98,7 @@ class Registry:
                 if known is not None:
                     connection.execute(update(self._table).where(chosen).values(row))
                 else:
-                    connection.execute(insert(self._table), row)
+                    connection.execute(insert(self._table).values(row))
                 enter(connection, check, use_cache=False)
                 return connection.execute(look).mappings().one(), True
         except IntegrityError:  # another process registered the version between our look and our insert

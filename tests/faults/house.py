@@ -89,7 +89,7 @@ class House:
     def __init__(self, folder: Path, *, queue: Callable[[Any], Queue] = Queue, **settings: Any) -> None:
         self.broker = PrivateBroker(folder)
         self.broker.start()
-        defaults = {"lease_s": 2.0, "reconcile_s": 0.3, "republish_grace_s": 1.0, "preload": False}
+        defaults = {"lease_s": 2.0, "reconcile_s": 0.3, "republish_grace_s": 1.0, "retry_s": 0.1, "preload": False}
         self.settings = Settings(data_dir=folder, broker_url=SecretStr(self.broker.url), **{**defaults, **settings})
         self.engine = open_database(self.settings.resolved_database_url)
         migrate(self.engine)

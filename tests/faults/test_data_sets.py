@@ -12,32 +12,22 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-import torch
-from safetensors.torch import save
 from sqlalchemy import Engine, select
 
 from attribution import Influential
-from attribution.architectures import mnist_cnn
 from attribution_client import Client
 from storage.database import open_database, reading
 from storage.settings import Settings
 from storage.tables import jobs
-from tests.e2e.served import PATIENCE_S, Served, served
+from tests.e2e.served import Served, served
 from tests.faults.house import pid_of, send
+from tests.faults.models import noise, register_net
 
 SETTINGS = {
     "ATTRIBUTION_WORKERS": "2",
     "ATTRIBUTION_LEASE_S": "2",
     "ATTRIBUTION_RECONCILE_S": "0.3",
     "ATTRIBUTION_REPUBLISH_GRACE_S": "1",
-}
-SIDE = 12
-MODEL = {
-    "name": "net",
-    "architecture": "mnist_cnn",
-    "weights": {"part": "weights"},
-    "preprocessing": {"color": "grey", "size": [SIDE, SIDE]},
-    "labels": [str(digit) for digit in range(10)],
 }
 FULL_S = 900.0
 
@@ -77,14 +67,10 @@ def test_a_fit_counts_every_image_once_though_workers_are_killed(tmp_path, ledge
 
 
 def register(client: Client, images: int) -> None:
-    torch.manual_seed(0)
-    state = mnist_cnn(1, 10, (SIDE, SIDE)).state_dict()
-    client.register_model(MODEL, weights=save(state))
-    pixels = np.random.default_rng(0).integers(0, 256, (images, SIDE, SIDE), np.uint8)
+    register_net(client)
     archive = io.BytesIO()
-    np.savez(archive, images=pixels, labels=np.arange(images) % 10)
+    np.savez(archive, images=noise(images), labels=np.arange(images) % 10)
     client.register_dataset("noise", archive.getvalue())
-    assert client.wait_for_model("net", timeout=PATIENCE_S).state == "ready"
     version = client.wait_for_dataset("noise", timeout=FULL_S)
     assert version.report is not None
     assert version.report.images == images

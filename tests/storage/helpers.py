@@ -75,9 +75,9 @@ def row(engine: Engine, job_id: str) -> RowMapping:
 
 
 def expire_leases(engine: Engine) -> None:
-    """As if the time of every lease had passed."""
+    """As if the time of every lease had passed: it has no length any more."""
     with writing(engine) as connection:
-        connection.execute(update(table).where(table.c.lease_until.is_not(None)).values(lease_until=1.0))
+        connection.execute(update(table).where(table.c.lease_until.is_not(None)).values(lease_s=0.0))
 
 
 def status(engine: Engine, job_id: str) -> str:

@@ -1,9 +1,12 @@
 """The procedure of a job: from a claim to an accepted finish."""
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
+from itertools import count
 from typing import cast
 
 from sqlalchemy import Connection
@@ -41,7 +44,11 @@ DECIDING: dict[JobKind, tuple[Refuse, str]] = {
 }
 """Kinds that decide on a version -> what refuses it, and what accepts it."""
 
-FINISH_TRIES = 5
+LONGEST_PAUSE_S = 60.0
+"""Before a job is tried again, however often it failed."""
+
+FINISH_PATIENCE_S = 600.0
+"""How long a finish is kept for a ledger that is away: its lease may outlast that, for nobody else can take the job."""
 
 MAX_WAKES = 100
 """Wake-ups that the end of one job publishes; the reconciler sees to the rest."""
@@ -61,6 +68,8 @@ def run_job(context: WorkerContext, claimed: Claim) -> None:
         outcome = _outcome(context, claimed, tracker)
         if outcome is None:
             return
+        if isinstance(outcome, Failed):
+            outcome = replace(outcome, wait_s=pause(claimed.attempt, context.settings.retry_s))
         done = _finish(context, claimed, outcome)
     if not done.accepted:
         log.warning("job %s: attempt %d was no longer ours, its result is dropped", claimed.job_id, claimed.attempt)
@@ -96,13 +105,21 @@ def _outcome(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
         return Failed(problem_of(error, claimed.job_id))
 
 
+def pause(attempt: int, first_s: float) -> float:
+    """How long a job waits after its attempt failed: longer each time, and not all for the same time."""
+    return min(first_s * 2.0 ** min(attempt - 1, 30), LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads
+
+
 def _finish(context: WorkerContext, claimed: Claim, outcome: Outcome) -> Finish:
-    for pause in range(FINISH_TRIES):
+    give_up_at = time.monotonic() + FINISH_PATIENCE_S
+    for tried in count(1):
         try:
             return finish(context.engine, claimed, outcome, also=_registry_decision(claimed, outcome))
         except LedgerUnavailableError as error:
             log.warning("job %s: finish not written, trying again: %s", claimed.job_id, error)
-            time.sleep(min(2.0**pause, context.settings.lease_s / 4))
+        if time.monotonic() >= give_up_at:
+            break
+        time.sleep(min(pause(tried, 1.0), context.settings.lease_s / 4))
     return Finish(accepted=False)
 
 
@@ -112,9 +129,10 @@ def _registry_decision(claimed: Claim, outcome: Outcome) -> Callable[[Connection
         return None
     refuse, accepting = DECIDING[claimed.kind]
     if isinstance(outcome, Failed):
-        is_final = not outcome.problem.retryable or claimed.attempt >= claimed.max_attempts
         reason = outcome.problem
-        return (lambda connection: refuse(connection, claimed.tenant, claimed.job_id, reason)) if is_final else None
+        if outcome.goes_on(claimed):
+            return None
+        return lambda connection: refuse(connection, claimed.tenant, claimed.job_id, reason)
     accept = cast("Accept", _imported(accepting))
     return lambda connection: accept(connection, claimed, outcome)
 

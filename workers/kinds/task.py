@@ -7,7 +7,7 @@ from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.results import Counts, Result
 from attribution_contracts.states import Priority
 from attribution_contracts.tasks import DataJob, Shard
-from storage.ledger.children import EndedChild, children_of, is_doomed
+from storage.ledger.children import EndedChild, children_of, is_doomed, resolved_of
 from storage.ledger.claims import Cancelled, Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob
 from workers.context import WorkerContext
@@ -34,7 +34,7 @@ TASKS = {
 
 def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
     """Splits a task, computes a part of it, or puts the parts together."""
-    job = DataJob.model_validate(claimed.resolved)
+    job = _job(context, claimed)
     part = TASKS[job.task.task].part
     if part is not None and job.shard is None and claimed.phase != "merge":
         return FannedOut([_child(claimed, job, shard) for shard in _shards(job)])
@@ -53,6 +53,12 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
     with clock(job.task.task):
         details = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
     return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored)
+
+
+def _job(context: WorkerContext, claimed: Claim) -> DataJob:
+    """The task, and of a part its shard."""
+    whole = {} if claimed.parent_id is None else resolved_of(context.engine, claimed.parent_id)
+    return DataJob.model_validate(whole | claimed.resolved)
 
 
 def _images(job: DataJob) -> int:
@@ -91,8 +97,9 @@ def _child(claimed: Claim, job: DataJob, shard: Shard) -> NewJob:
     return NewJob(
         kind=claimed.kind,
         method=job.task.method,
-        request=claimed.request,
-        resolved=job.model_copy(update={"shard": shard}).model_dump(mode="json"),
+        request={},
+        # What all parts have in common, a class of each image's among it, is the whole's alone.
+        resolved={"shard": shard.model_dump(mode="json")},
         priority=Priority(claimed.request.get("priority", Priority.NORMAL)),
         seed=claimed.seed,
         model=job.model,

@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, select
 
 from attribution_contracts.states import JobStatus
 from storage.database import reading, writing
+from storage.ledger.jobs import enter
 from storage.tables import jobs, results
 from tests.storage import in_processes
 from tests.storage.helpers import new
@@ -18,7 +19,8 @@ def test_four_processes_claim_500_jobs_each_exactly_once(
 ) -> None:
     asked = [new() for _ in range(500)]
     with writing(engine) as connection:
-        connection.execute(insert(jobs), [one.row(time.time()) for one in asked])
+        for one in asked:
+            enter(connection, one)
     start_at = time.time() + 0.5
     done = list(processes.map(in_processes.worked, [url] * 4, [start_at] * 4))
     assert Counter(job_id for share in done for job_id in share) == Counter(one.id for one in asked)

@@ -141,7 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
         claimed = self.chosen(pick, is_current=True)
         mine = (table.c.id == claimed.job_id, table.c.lease_until.is_not(None))
         with writing(self.engine) as connection:
-            connection.execute(update(table).where(*mine).values(lease_until=1.0))
+            connection.execute(update(table).where(*mine).values(lease_s=0.0))
         job = self.model.jobs[claimed.job_id]
         job.is_lost = job.has_lease
         if is_noticed:

@@ -10,7 +10,7 @@ from attribution_contracts.states import JobKind, JobStatus
 from storage.database import writing
 from storage.ledger.claims import Succeeded, claim, finish
 from storage.ledger.jobs import cancel, result_of
-from storage.ledger.recovery import recover
+from storage.ledger.recovery import LeaseWatch, recover
 from storage.tables import DEFAULT_TENANT, jobs
 from workers.jobs import procedure
 from workers.jobs.procedure import KINDS, procedure_of, run_jobs
@@ -73,7 +73,7 @@ def test_a_running_job_is_cancelled_between_two_steps(context, claimed, job_now)
 def test_a_job_that_another_worker_took_is_left_alone(context, claimed, job_now):
     taken = claimed({"method": "self_test", "action": "sleep", "seconds": 60})
     with writing(context.engine) as connection:
-        connection.execute(update(jobs).where(jobs.c.id == taken.job_id).values(lease_until=0.0))
+        connection.execute(update(jobs).where(jobs.c.id == taken.job_id).values(lease_s=0.0))
     assert recover(context.engine).requeued == 1
     [other] = claim(context.engine, "another", limit=1, lease_s=30)
     run_jobs(context, [taken])  # returns at its first step instead of sleeping for a minute
@@ -86,8 +86,9 @@ def test_the_heartbeat_keeps_the_lease(context, claimed, job_now, monkeypatch):
     taken = claimed({"method": "self_test", "action": "sleep", "seconds": 1.0})
     worker = threading.Thread(target=run_jobs, args=(context, [taken]))
     worker.start()
+    watch = LeaseWatch()
     while worker.is_alive():
-        recover(context.engine)
+        recover(context.engine, watch)
         time.sleep(0.05)
     assert (job_now(taken).status, job_now(taken).attempt) == (JobStatus.SUCCEEDED, 1)
 
