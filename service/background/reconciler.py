@@ -40,10 +40,7 @@ class Reconciler:
         """One round; trouble with ledger or broker is logged once and tried again in the next."""
         try:
             reconcile(self._engine, self._queue, self._watch, grace_s=self._settings.republish_grace_s)
-        except LedgerUnavailableError as error:
-            self._watch.forget()
-            self._note(str(error))
-        except OSError as error:
+        except (LedgerUnavailableError, OSError) as error:
             self._note(str(error))
         else:
             self._note(None)

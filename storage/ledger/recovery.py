@@ -48,22 +48,24 @@ class Lease(NamedTuple):
 class LeaseWatch:
     """Which leases one reconciler has itself seen unrenewed for their whole length, by its monotonic clock.
 
-    So no clock is compared with another, and none that is set forward or back costs a job its worker.
+    So no clock is compared with another, and none that is set forward or back costs a job its worker. The time between
+    two looks counts for a third of a lease at most: whoever could not look, as while the ledger hung, saw nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._since: dict[Lease, float] = {}
+        self._looked_at = clock()
+        self._unrenewed_s: dict[Lease, float] = {}
 
     def run_out(self, leases: Iterable[Lease]) -> list[Lease]:
         """Those of all present leases that have run out."""
-        now = self._clock()
-        self._since = {lease: self._since.get(lease, now) for lease in leases}
-        return [lease for lease, since in self._since.items() if now - since >= lease.length_s]
-
-    def forget(self) -> None:
-        """Begins anew: who could not look for a while does not know that nothing was renewed."""
-        self._since.clear()
+        before, self._looked_at = self._looked_at, self._clock()
+        gap = self._looked_at - before
+        known = self._unrenewed_s
+        self._unrenewed_s = {
+            lease: known[lease] + min(gap, lease.length_s / 3) if lease in known else 0.0 for lease in leases
+        }
+        return [lease for lease, seconds in self._unrenewed_s.items() if seconds >= lease.length_s]
 
 
 def recover(engine: Engine, watch: LeaseWatch | None = None) -> Recovered:
