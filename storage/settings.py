@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     republish_grace_s: Seconds = 5.0
     """A queued job is left to its own message for this long."""
     job_time_limit_s: Seconds = 3600.0
-    """A job that runs longer is killed and its attempt is spent."""
+    """A job that runs longer fails; one that is deaf to that is killed, and its attempt is spent."""
     batch_images: Annotated[int, Field(ge=1)] = 16
     """Images of one job that a worker explains together."""
     model_cache_models: Annotated[int, Field(ge=1)] = 4

@@ -2,8 +2,6 @@
 
 import logging
 
-from billiard.exceptions import SoftTimeLimitExceeded
-
 from attribution_contracts.problems import ErrorCode, Problem, problem
 from storage.artifacts.store import StoreUnavailableError
 from storage.database import LedgerUnavailableError
@@ -24,7 +22,6 @@ _BY_TYPE: dict[type[BaseException], tuple[ErrorCode, bool]] = {
     MemoryError: (ErrorCode.OUT_OF_MEMORY, True),
     StoreUnavailableError: (ErrorCode.STORE_UNAVAILABLE, True),
     LedgerUnavailableError: (ErrorCode.LEDGER_UNAVAILABLE, True),
-    SoftTimeLimitExceeded: (ErrorCode.TIME_LIMIT, False),
 }
 
 
@@ -32,8 +29,6 @@ def problem_of(error: Exception, job_id: str) -> Problem:
     """The problem that a client sees; what we did not foresee reveals nothing and goes to the log."""
     if isinstance(error, WorkProblem):
         return problem(error.code, str(error), retryable=error.retryable)
-    if isinstance(error, SoftTimeLimitExceeded):
-        return problem(ErrorCode.TIME_LIMIT, "the job ran longer than the operator allows: ask for less in one job")
     for ancestor in type(error).__mro__:
         code, retryable = _BY_TYPE.get(ancestor) or _BY_NAME.get(ancestor.__name__) or (None, False)
         if code is not None:

@@ -17,7 +17,7 @@ from workers.problems import InvalidImage, TooLittleMemory
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_PIXELS = 50_000_000
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error, zlib.error)
-"""What Pillow's decoders raise over broken bytes; not `Exception`, for time limits interrupt a decoder too."""
+"""What Pillow's decoders raise over broken bytes; not `Exception`, for a fault of ours breaks no image."""
 
 _DAMAGE = ("Corrupt JPEG data", "Premature end")
 """What libjpeg says of bits that make no sense."""

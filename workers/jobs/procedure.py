@@ -11,7 +11,7 @@ from typing import cast
 
 from sqlalchemy import Connection
 
-from attribution_contracts.problems import Problem
+from attribution_contracts.problems import ErrorCode, Problem, problem
 from attribution_contracts.states import DATA_KINDS, JobKind
 from storage.database import LedgerUnavailableError
 from storage.ledger.claims import Cancelled, Failed, Finish, Outcome, finish
@@ -19,6 +19,7 @@ from storage.ledger.records import Claim
 from storage.registry import datasets, models
 from workers.context import WorkerContext
 from workers.errors import problem_of
+from workers.jobs.time_limit import TimeLimit, TimeLimitReached
 from workers.jobs.tracking import ClaimLost, JobCancelled, Tracker
 
 log = logging.getLogger(__name__)
@@ -62,10 +63,10 @@ def run_jobs(context: WorkerContext, claims: Sequence[Claim]) -> None:
 
 def run_job(context: WorkerContext, claimed: Claim) -> None:
     """Runs one job: heartbeat, procedure, finish, and a wake-up for what the finish put into the queue."""
-    started = time.perf_counter()
-    tracker = Tracker(context.engine, claimed, context.settings.lease_s)
-    with tracker.heartbeat():
-        outcome = _outcome(context, claimed, tracker)
+    started, limit = time.perf_counter(), TimeLimit()
+    tracker = Tracker(context.engine, claimed, context.settings.lease_s, limit)
+    with limit.listening(), tracker.heartbeat():
+        outcome = _within(limit, context, claimed, tracker)
         if outcome is None:
             return
         if isinstance(outcome, Failed):
@@ -91,6 +92,21 @@ def run_job(context: WorkerContext, claimed: Claim) -> None:
 def procedure_of(kind: JobKind) -> Procedure:
     """The function that runs jobs of a kind."""
     return cast("Procedure", _imported(KINDS[kind]))
+
+
+def _within(limit: TimeLimit, context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome | None:
+    """The outcome of the procedure, unless its time was up: what was made of it then is not to be believed."""
+    outcome: Outcome | None = None
+    try:
+        limit.begin()
+        outcome = _outcome(context, claimed, tracker)
+        limit.end()
+    except TimeLimitReached:
+        log.debug("job %s: interrupted by its time limit", claimed.job_id)
+    if limit.is_reached and not isinstance(outcome, Cancelled):
+        reason = "the job ran longer than the operator allows: ask for less in one job"
+        return Failed(problem(ErrorCode.TIME_LIMIT, reason))
+    return outcome
 
 
 def _outcome(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome | None:

@@ -12,6 +12,7 @@ from attribution_contracts.jobs import Progress
 from storage.database import LedgerUnavailableError
 from storage.ledger.claims import Renewal, renew
 from storage.ledger.records import Claim
+from workers.jobs.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ class ClaimLost(Exception):
 class Tracker:
     """Progress of one claim; `report` is called between chunks and raises once the job must stop."""
 
-    def __init__(self, engine: Engine, claimed: Claim, lease_s: float) -> None:
+    def __init__(self, engine: Engine, claimed: Claim, lease_s: float, limit: TimeLimit | None = None) -> None:
         self._engine, self._claim, self._lease_s = engine, claimed, lease_s
+        self._limit = limit or TimeLimit()
         self._last = Renewal(is_ours=True, cancel_requested=False)
         self._reported_at = 0.0
         self._stopped = threading.Event()
@@ -41,6 +43,7 @@ class Tracker:
         Raises:
             JobCancelled: The client asked for it.
             ClaimLost: The job is not ours any more.
+            TimeLimitReached: The job has had its time.
         """
         now = time.monotonic()
         if now - self._reported_at >= REPORT_EVERY_S:
@@ -50,6 +53,7 @@ class Tracker:
 
     def check(self) -> None:
         """Raises once the job must stop, from what the ledger said last."""
+        self._limit.check()
         if not self._last.is_ours:
             raise ClaimLost(self._claim.job_id)
         if self._last.cancel_requested:
