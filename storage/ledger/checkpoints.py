@@ -1,11 +1,15 @@
 """Where a long attempt got to: the artefact from which the next one goes on."""
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, exists, insert, select
 
+from attribution_contracts.states import TERMINAL, JobKind
 from storage.database import reading, writing
 from storage.ledger.records import Claim
 from storage.ledger.statements import IS_OURS, ours
 from storage.tables import job_artifacts
+
+KEEPING = frozenset({JobKind.RETRAIN})
+"""Kinds of job whose attempts leave something for the next one."""
 
 _ROLE = "checkpoint"
 
@@ -17,8 +21,8 @@ def find_checkpoint(engine: Engine, job_id: str) -> str | None:
     return found
 
 
-def set_checkpoint(engine: Engine, claimed: Claim, sha256: str | None) -> str | None:
-    """Enters an artefact as the attempt's place, or that there is none any more.
+def set_checkpoint(engine: Engine, claimed: Claim, sha256: str) -> str | None:
+    """Enters an artefact as the attempt's place.
 
     Returns:
         The artefact that nobody needs now: the one before, or the given one where the job is not ours any more.
@@ -28,9 +32,19 @@ def set_checkpoint(engine: Engine, claimed: Claim, sha256: str | None) -> str | 
             return sha256
         before: str | None = connection.scalar(select(job_artifacts.c.sha256).where(_of(claimed.job_id)))
         connection.execute(delete(job_artifacts).where(_of(claimed.job_id)))
-        if sha256 is not None:
-            connection.execute(insert(job_artifacts), {"job_id": claimed.job_id, "sha256": sha256, "role": _ROLE})
+        connection.execute(insert(job_artifacts), {"job_id": claimed.job_id, "sha256": sha256, "role": _ROLE})
     return None if before == sha256 else before
+
+
+def forget_checkpoint(connection: Connection, job_id: str) -> list[str]:
+    """Strikes out the place of a job that has ended, and nothing while it may go on.
+
+    Returns:
+        The artefacts that nobody needs once the transaction is committed.
+    """
+    has_ended = exists().where(jobs.c.id == job_id, jobs.c.status.in_([status.value for status in TERMINAL]))
+    gone = delete(job_artifacts).where(_of(job_id), has_ended).returning(job_artifacts.c.sha256)
+    return list(connection.scalars(gone))
 
 
 def _of(job_id: str) -> ColumnElement[bool]:

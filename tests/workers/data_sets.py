@@ -25,6 +25,7 @@ from workers.jobs.procedure import run_jobs
 FOLDERS = ("east", "north", "west")
 """In the order of the data set, which is not that of the model; of its class `south` there are no images."""
 COUNTS = (9, 8, 6)
+FIT = {"task": "fit", "n_initial": 6, "n_features": 4, "shard_images": 500}
 
 
 def drawn(seed: int = 0) -> dict[str, bytes]:

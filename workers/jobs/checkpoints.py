@@ -6,7 +6,7 @@ from collections.abc import Callable
 from safetensors.torch import load, save
 from torch import Tensor
 
-from storage.ledger.checkpoints import find_checkpoint, set_checkpoint
+from storage.ledger.checkpoints import KEEPING, find_checkpoint, set_checkpoint
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 
@@ -15,9 +15,13 @@ KEEP_EVERY_S = 30.0
 
 
 class Checkpoints:
-    """The last checkpoint of a job: in the artefact store, with its digest in the ledger."""
+    """The last checkpoint of a job: in the artefact store, with its digest in the ledger.
+
+    It is forgotten with the finish that ends the job, once that is accepted.
+    """
 
     def __init__(self, context: WorkerContext, claimed: Claim) -> None:
+        assert claimed.kind in KEEPING  # noqa: S101 - or else nobody forgets what is kept
         self._context, self._claimed = context, claimed
         self._kept_at = time.monotonic()
 
@@ -35,14 +39,8 @@ class Checkpoints:
             return
         # The attempt's own bytes, whatever the state is: nothing else ever names them, so that they can be deleted.
         own = {"job": self._claimed.job_id, "attempt": str(self._claimed.attempt)}
-        self._set(self._context.store.put(save(state(), metadata=own)))
-        self._kept_at = time.monotonic()
-
-    def forget(self) -> None:
-        """Deletes what was kept: the job needs it no more."""
-        self._set(None)
-
-    def _set(self, digest: str | None) -> None:
+        digest = self._context.store.put(save(state(), metadata=own))
         left = set_checkpoint(self._context.engine, self._claimed, digest)
         if left is not None:
             self._context.store.discard(left)
+        self._kept_at = time.monotonic()

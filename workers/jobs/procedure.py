@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import count
@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 
 from attribution_contracts.problems import ErrorCode, Problem, problem
 from attribution_contracts.states import DATA_KINDS, JobKind
+from storage.artifacts.store import StoreUnavailableError
 from storage.database import LedgerUnavailableError
+from storage.ledger.checkpoints import KEEPING, forget_checkpoint
 from storage.ledger.claims import Cancelled, Failed, Finish, Outcome, finish
 from storage.ledger.records import Claim
 from storage.registry import datasets, models
@@ -127,16 +129,35 @@ def pause(attempt: int, first_s: float) -> float:
 
 
 def _finish(context: WorkerContext, claimed: Claim, outcome: Outcome) -> Finish:
+    decision, unneeded = _registry_decision(claimed, outcome), list[str]()
+
+    def also(connection: Connection) -> None:
+        if decision is not None:
+            decision(connection)
+        if claimed.kind in KEEPING:
+            unneeded[:] = forget_checkpoint(connection, claimed.job_id)
+
     give_up_at = time.monotonic() + FINISH_PATIENCE_S
     for tried in count(1):
         try:
-            return finish(context.engine, claimed, outcome, also=_registry_decision(claimed, outcome))
+            done = finish(context.engine, claimed, outcome, also=also)
         except LedgerUnavailableError as error:
             log.warning("job %s: finish not written, trying again: %s", claimed.job_id, error)
+        else:
+            _discard(context, unneeded if done.accepted else ())
+            return done
         if time.monotonic() >= give_up_at:
             break
         time.sleep(min(pause(tried, 1.0), context.settings.lease_s / 4))
     return Finish(accepted=False)
+
+
+def _discard(context: WorkerContext, unneeded: Iterable[str]) -> None:
+    for digest in unneeded:
+        try:
+            context.store.discard(digest)
+        except StoreUnavailableError as error:
+            log.warning("%s", error)  # nothing refers to it
 
 
 def _registry_decision(claimed: Claim, outcome: Outcome) -> Callable[[Connection], None] | None:

@@ -10,7 +10,6 @@ from attribution.decomposition.classifiers import head_of
 from attribution.errors import InvalidInput
 from attribution_contracts.tasks import RetrainReport, RetrainTask, Shard
 from workers.jobs.checkpoints import Checkpoints
-from workers.jobs.tracking import JobCancelled
 from workers.problems import InvalidModel
 from workers.tasks.fit import weights_file
 from workers.tasks.work import Ended, Whole, Work
@@ -38,28 +37,23 @@ def retrain_whole(work: Work, parts: Sequence[Ended]) -> Whole:
         generator = torch.Generator().manual_seed((work.claimed.seed << 16 ^ epoch) % 2**63)
         return work.batches(shard, order=torch.randperm(shard.stop, generator=generator).tolist())
 
-    try:
-        trained = retrain(
-            _untrained(work, task),
-            shuffled,
-            epochs=task.epochs,
-            scope=task.scope,
-            optimiser=task.optimiser,
-            learning_rate=task.learning_rate,
-            weight_decay=task.weight_decay,
-            validation=None
-            if job.validation is None
-            else _Again(work, Shard(start=0, stop=job.validation.images, of="validation")),
-            seed=work.claimed.seed,
-            n_images=shard.stop,
-            progress=work.progress("retraining"),
-            keep=checkpoints.keep,
-            start=checkpoints.last(),
-        )
-    except JobCancelled:
-        checkpoints.forget()
-        raise
-    checkpoints.forget()
+    trained = retrain(
+        _untrained(work, task),
+        shuffled,
+        epochs=task.epochs,
+        scope=task.scope,
+        optimiser=task.optimiser,
+        learning_rate=task.learning_rate,
+        weight_decay=task.weight_decay,
+        validation=None
+        if job.validation is None
+        else _Again(work, Shard(start=0, stop=job.validation.images, of="validation")),
+        seed=work.claimed.seed,
+        n_images=shard.stop,
+        progress=work.progress("retraining"),
+        keep=checkpoints.keep,
+        start=checkpoints.last(),
+    )
     weights = weights_file(decomposed_bytes(trained.module))
     report = RetrainReport(
         weights=work.store.put(weights.content),

@@ -2,7 +2,6 @@
 
 import io
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import load, save
 
 import attribution
 from attribution import Influential
-from attribution.decomposition import retraining
 from attribution.final_layer import last_maps as feature_maps
 from attribution_contracts.digests import model_digest
 from attribution_contracts.identity import ModelIdentity
@@ -20,38 +18,17 @@ from attribution_contracts.problems import ErrorCode
 from attribution_contracts.results import Result
 from attribution_contracts.states import JobKind, JobStatus
 from storage.artifacts.owned import owned
-from storage.ledger.jobs import cancel, result_of
+from storage.ledger.jobs import result_of
 from storage.ledger.records import NewJob
-from storage.ledger.recovery import recover
 from storage.registry.models import find_model, register
 from storage.tables import DEFAULT_TENANT
-from tests.storage.helpers import expire_leases
-from tests.workers.data_sets import COUNTS, Over
+from tests.workers.data_sets import COUNTS, FIT, Over
 from tests.workers.sources import ingested, zipped
 from workers.images.preprocessing import preprocess
-from workers.jobs import checkpoints, tracking
 from workers.jobs.procedure import run_jobs
 from workers.models.inputs import build_network
 
-FIT = {"task": "fit", "n_initial": 6, "n_features": 4, "shard_images": 500}
 IMAGES = sum(COUNTS)
-
-
-@pytest.fixture
-def over(context, classifier):
-    return Over(context, classifier)
-
-
-@pytest.fixture
-def held_out(context, classifier):
-    """Other images of the same classes."""
-    return Over(context, classifier, "held-out", seed=1)
-
-
-@pytest.fixture
-def fit(over):
-    """The report of a fit."""
-    return over.run(FIT).details["report"]
 
 
 @pytest.fixture
@@ -159,12 +136,6 @@ class TestCounting:
         assert Image.open(io.BytesIO(over.content(result, "sweep"))).format == "PNG"
 
 
-def all_files(over):
-    """The digests in the artefact store."""
-    root = Path(over.context.settings.resolved_artifact_url)
-    return [path.name for path in root.rglob("*") if path.is_file()]
-
-
 def test_one_class_alone_shares_nothing_with_others(over):
     report = over.run(FIT | {"shard_images": 9}).details["report"]
     assert report["mean_jaccard"] is not None
@@ -185,52 +156,6 @@ class TestRetraining:
         assert (len(one["losses"]), len(one["accuracies"]), other["accuracies"]) == (2, 3, None)
         assert one["losses"][1] < one["losses"][0]
         assert (one["learning_rate"], one["n_features"]) == (0.05, 4)
-
-    def test_after_a_lost_worker_it_goes_on_where_it_was(self, over, fit, held_out, monkeypatch):
-        monkeypatch.setattr(checkpoints, "KEEP_EVERY_S", 0.0)
-        task = {"task": "retrain", "fit": fit["fit"], "epochs": 4, "batch_size": 8, "scope": "all"}
-        undisturbed = over.run(task, seed=3, validation=held_out).details["report"]
-        stored = set(all_files(over))
-        job_id = over.enter(task, seed=3, validation=held_out, max_attempts=2, cache_key=None)
-        epoch, trained = retraining._epoch, []
-
-        def until_the_third(*given):
-            if len(trained) == 2:
-                raise KeyboardInterrupt
-            trained.append(given)
-            return epoch(*given)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(retraining, "_epoch", until_the_third)
-            with pytest.raises(KeyboardInterrupt):
-                over.work()
-        assert len(set(all_files(over)) - stored) == 1
-        expire_leases(over.context.engine)
-        assert recover(over.context.engine).requeued == 1
-        trained.clear()
-        monkeypatch.setattr(retraining, "_epoch", lambda *given: trained.append(given) or epoch(*given))
-        over.work("another worker")
-        assert over.job(job_id).attempt == 2
-        assert over.result(job_id).details["report"] == undisturbed
-        assert len(trained) == 2
-        assert set(all_files(over)) == stored
-
-    def test_a_cancelled_one_leaves_nothing(self, over, fit, monkeypatch):
-        monkeypatch.setattr(checkpoints, "KEEP_EVERY_S", 0.0)
-        stored = set(all_files(over))
-        job_id = over.enter({"task": "retrain", "fit": fit["fit"], "epochs": 4})
-        keep = checkpoints.Checkpoints.keep
-
-        def keep_and_cancel(kept, state):
-            keep(kept, state)
-            assert set(all_files(over)) > stored
-            cancel(over.context.engine, DEFAULT_TENANT, job_id)
-
-        monkeypatch.setattr(checkpoints.Checkpoints, "keep", keep_and_cancel)
-        monkeypatch.setattr(tracking, "REPORT_EVERY_S", 0.0)
-        over.work()
-        assert over.job(job_id).status == JobStatus.CANCELLED
-        assert set(all_files(over)) == stored
 
     def test_the_head_alone_changes_unless_told(self, over, fit):
         before = load(over.context.store.get(fit["weights"]))
