@@ -144,6 +144,8 @@ class ModelReport(Wire):
     classes: int
     input_shape: list[int]
     parameters: int
+    weight_bytes: int | None = None
+    """Parameters and buffers in a worker's memory; null in reports of earlier versions of the service."""
     traced: bool
     linear_head: str | None
     features: int | None = None

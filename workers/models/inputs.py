@@ -67,7 +67,15 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
     if spec is None:
         raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} is registered no longer")
     report = report_by_digest(context.engine, claimed.tenant, digest)
-    return Loaded(context.models.get(digest, lambda: build_network(context, spec, report)), spec)
+    network = context.models.get(digest, lambda: build_network(context, spec, report), _bytes_known(report))
+    return Loaded(network, spec)
+
+
+def _bytes_known(report: ModelReport | None) -> int:
+    """What the loaded network will take, as far as its check told."""
+    if report is None:
+        return 0
+    return report.weight_bytes or report.parameters * torch.float32.itemsize
 
 
 def build_network(context: WorkerContext, spec: ModelSpec, report: ModelReport | None = None) -> Network:
