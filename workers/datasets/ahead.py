@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -14,7 +14,7 @@ THREADS = min(4, os.cpu_count() or 1)
 """Decoders release the interpreter; more of them than this only wait for memory."""
 
 
-def ahead(function: Callable[[Given], Made], items: Iterable[Given], *, depth: int = THREADS + 1) -> Iterator[Made]:
+def ahead(function: Callable[[Given], Made], items: Iterable[Given], *, depth: int = THREADS + 1) -> Generator[Made]:
     """The function of each item in order, with at most `depth` of them under way or waiting.
 
     Items are drawn in the consumer's thread; what drawing or the function raises reaches the consumer, and a consumer

@@ -1,8 +1,8 @@
 """From maps to artefacts: raw arrays and pictures, stored, with the references that the result shows."""
 
 import re
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +14,9 @@ from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef
 from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
+from workers.datasets.ahead import ahead
 from workers.drawing.rendering import RenderedFile, limits, render
 from workers.methods.calls import OutputKind
-
-_THREADS = 4
 
 
 class Subject(NamedTuple):
@@ -52,17 +51,18 @@ class Map(NamedTuple):
 
 
 class Drawn:
-    """What was stored, and the references to it."""
+    """What was stored, and the references to it; `look` is called before each file and raises to stop."""
 
-    def __init__(self, store: ArtifactStore) -> None:
+    def __init__(self, store: ArtifactStore, look: Callable[[], None] = lambda: None) -> None:
         self.references: list[ArtifactRef] = []
         self.stored: list[StoredArtifact] = []
-        self._store, self._names = store, FileNames("result.json")
+        self._store, self._look, self._names = store, look, FileNames("result.json")
 
     def keep(self, subject: Subject, *files: RenderedFile) -> None:
         """Stores files."""
-        for file, digest in zip(files, [self.put(file) for file in files], strict=True):
-            self.refer(subject, file, digest)
+        for file in files:
+            self._look()
+            self.refer(subject, file, self.put(file))
 
     def put(self, file: RenderedFile) -> str:
         """Stores the bytes of a file; its digest."""
@@ -91,6 +91,7 @@ class Drawn:
 
     def content(self, reference: ArtifactRef) -> bytes:
         """The bytes of a file."""
+        self._look()
         return self._store.get(reference.sha256)
 
     def of_image(self, position: int | None) -> list[ArtifactRef]:
@@ -98,8 +99,15 @@ class Drawn:
         return [reference for reference in self.references if reference.image == position]
 
 
-def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
-    """Renders and stores the maps; those of one output and layer share a scale where the options say so."""
+def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Callable[[int], None]) -> None:
+    """Renders and stores the maps; those of one output and layer share a scale where the options say so.
+
+    Args:
+        drawn: Where they go.
+        maps: Of one job.
+        options: How they are drawn.
+        progress: Called before each map with how many are done; raises to stop.
+    """
     by_field: dict[tuple[str, OutputKind, str | None], list[Map]] = {}
     for item in maps:
         by_field.setdefault((item.field, item.kind, item.subject.layer), []).append(item)
@@ -115,7 +123,8 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions) -> None:
         return [(file, drawn.put(file)) for file in files]
 
     # Compression and the disk work outside of Python's lock.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for (item, _), files in zip(scaled, pool.map(rendered, scaled), strict=True):
-            for file, digest in files:
+    with closing(ahead(rendered, scaled)) as done:
+        for number, (item, _) in enumerate(scaled):
+            progress(number)
+            for file, digest in next(done):
                 drawn.refer(item.subject, file, digest)

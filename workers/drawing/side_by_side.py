@@ -1,7 +1,8 @@
 """The pictures of a comparison: for each image a row a model, and in it the image and the map of each explanation."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -12,25 +13,34 @@ from workers.context import WorkerContext
 from workers.drawing.files import Subject
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
+from workers.jobs.tracking import watched
 from workers.models.inputs import displayed
 
 
 def side_by_side(
-    context: WorkerContext, tenant: str, asked: Sequence[JobRequest], cells: Sequence[CellResult]
+    context: WorkerContext,
+    tenant: str,
+    asked: Sequence[JobRequest],
+    cells: Sequence[CellResult],
+    progress: Callable[[int], None],
 ) -> Iterator[tuple[Subject, RenderedFile]]:
-    """A sheet for each image and each quantity that all explanations share; where they share none, of their first."""
+    """A sheet for each image and each quantity that all explanations share; where they share none, of their first.
+
+    `progress` is called with the position of the image before each sheet and each picture that is fetched for it.
+    """
     quantities = [request.explanation.quantities if request.explanation else () for request in asked]
     shared = [name for name in quantities[0] if all(name in names for names in quantities)]
     labels = _labels([request.explanation.model_dump() for request in asked if request.explanation])
     columns = 1 + max(cell.explanation for cell in cells)
     for position, given in enumerate(asked[0].inputs):
+        told = partial(progress, position)
         warned = list(_warnings(cells, position, labels))
-        originals = [_original(context, tenant, cell, given) for cell in cells[::columns]]
+        originals = [_original(context, tenant, cell, given) for cell in watched(cells[::columns], told)]
         for name in shared or ["maps"]:
             chosen = [name if shared else names[0] for names in quantities]
             tiles = [
                 _tile(context, cell, position, quantity, label)
-                for cell, quantity, label in zip(cells, chosen, labels, strict=True)
+                for cell, quantity, label in watched(zip(cells, chosen, labels, strict=True), told)
             ]
             rows = [[original, *tiles[row * columns : (row + 1) * columns]] for row, original in enumerate(originals)]
             yield Subject(position), sheet(f"{name}-side-by-side", rows, warnings=warned)

@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Engine
 
@@ -15,6 +16,8 @@ from storage.ledger.records import Claim
 from workers.jobs.time_limit import TimeLimit
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 REPORT_EVERY_S = 0.2
 
@@ -27,6 +30,13 @@ class ClaimLost(Exception):
     """The lease ran out and the job is another worker's: nothing we write will be accepted."""
 
 
+def watched(items: Iterable[Item], look: Callable[[], None]) -> Iterator[Item]:
+    """The items, with a look before each that raises once the job must stop."""
+    for item in items:
+        look()
+        yield item
+
+
 class Tracker:
     """Progress of one claim; `report` is called between chunks and raises once the job must stop."""
 
@@ -34,7 +44,7 @@ class Tracker:
         self._engine, self._claim, self._lease_s = engine, claimed, lease_s
         self._limit = limit or TimeLimit()
         self._last = Renewal(is_ours=True, cancel_requested=False)
-        self._reported_at = 0.0
+        self._reported_at = self._looked_at = 0.0
         self._stopped = threading.Event()
 
     def report(self, done: int, total: int, stage: str) -> None:
@@ -47,8 +57,16 @@ class Tracker:
         """
         now = time.monotonic()
         if now - self._reported_at >= REPORT_EVERY_S:
-            self._reported_at = now
+            self._reported_at = self._looked_at = now
             self._renew(Progress(done=done, total=total, stage=stage))
+        self.check()
+
+    def look(self) -> None:
+        """Asks the ledger, as often as `report` does, whether the job must stop; raises like it."""
+        now = time.monotonic()
+        if now - self._looked_at >= REPORT_EVERY_S:
+            self._looked_at = now
+            self._renew(None)
         self.check()
 
     def check(self) -> None:

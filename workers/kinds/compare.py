@@ -1,5 +1,7 @@
 """The procedure of a comparison: a child for each model and explanation, and their results side by side."""
 
+from functools import partial
+
 from attribution_contracts.comparisons import Cell, Comparison
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, problem
@@ -33,12 +35,11 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
             f"{cell.model.name}@{cell.model.version}: {cell.error.detail}" for cell in cells if cell.error
         )
         return Failed(problem(ErrorCode.CHILDREN_FAILED, reasons))
-    tracker.report(0, 1, "putting side by side")
-    drawn = Drawn(context.store)
+    drawn = Drawn(context.store, tracker.look)
+    progress = partial(tracker.report, total=len(asked[0].inputs), stage="putting side by side")
     with clock("draw"):
-        for subject, file in side_by_side(context, claimed.tenant, asked, cells):
+        for subject, file in side_by_side(context, claimed.tenant, asked, cells, progress):
             drawn.keep(subject, file)
-            tracker.check()
     result = _result(context, claimed, asked, cells, drawn, clock)
     theirs = [
         StoredArtifact(file.sha256, file.media_type, file.size)

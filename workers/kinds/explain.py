@@ -39,6 +39,9 @@ from workers.problems import WorkProblem
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import changes_of, warnings_of
 
+_EXPLAINING, _DRAWING = 100, 25
+"""Steps of an image in the progress of a job."""
+
 
 class Done(NamedTuple):
     """One image that was explained."""
@@ -68,16 +71,26 @@ class Running:
     peak_bytes: int | None = None
     occlusion_missing: str | None = None
 
-    def report(self, images: float, stage: str) -> None:
-        """Shows the progress as hundredths of images."""
-        self.tracker.report(int(100 * images), 100 * max(1, len(self.request.inputs)), stage)
+    def report(self, images: float, stage: str, drawn: float = 0.0) -> None:
+        """Shows how many images are explained and drawn, and raises once the job must stop."""
+        done = int(_EXPLAINING * images) + int(_DRAWING * drawn)
+        self.tracker.report(done, (_EXPLAINING + _DRAWING) * self.images, stage)
+
+    def drawing(self, done: int, total: int) -> None:
+        """Shows how many files are drawn, once all images are explained."""
+        self.report(self.images, "drawing", self.images * done / max(total, 1))
+
+    @property
+    def images(self) -> int:
+        """How many the job is over; one where it is over the model alone."""
+        return max(1, len(self.request.inputs))
 
 
 def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
     """Explains every image that can be; the job fails only where none could."""
     request = JobRequest.model_validate(claimed.resolved)
     clock = Stopwatch()
-    tracker.report(0, 100 * len(request.inputs), "loading the model")
+    tracker.report(0, (_EXPLAINING + _DRAWING) * max(1, len(request.inputs)), "loading the model")
     with clock("model"):
         loaded = load_model(context, claimed)
     assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
@@ -86,14 +99,13 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         return _of_the_model(job)
     size = context.settings.batch_images
     for start in range(0, len(request.inputs), size):
-        job.report(start, "decoding")
+        positions = range(start, min(start + size, len(request.inputs)))
         with clock("decode"):
-            rows, refused = prepare(context, request, loaded, range(start, min(start + size, len(request.inputs))))
+            rows, refused = prepare(context, request, loaded, positions, partial(job.report, stage="decoding"))
         job.refused.extend(refused)
         _explain_batch(job, rows)
     if not job.done:
         return Failed(_nothing_explained(job.refused))
-    job.report(len(request.inputs), "drawing")
     with clock("draw"):
         drawn = _drawn(job)
     may_improve = any(item.error.retryable for item in job.refused)
@@ -113,9 +125,9 @@ def _of_the_model(job: Running) -> Outcome:
         for given in explained.outputs
         for plane in given.values.detach().to("cpu", torch.float32)
     ]
-    drawn = Drawn(job.context.store)
+    drawn = Drawn(job.context.store, job.tracker.look)
     with job.clock("draw"):
-        draw(drawn, maps, job.request.render)
+        draw(drawn, maps, job.request.render, partial(job.drawing, total=len(maps)))
     result = _result(job, drawn).model_copy(update={"artifacts": drawn.of_image(None)})
     return Succeeded(result.model_dump(mode="json"), drawn.stored)
 
@@ -231,13 +243,16 @@ def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], Non
 
 
 def _drawn(job: Running) -> Drawn:
-    drawn = Drawn(job.context.store)
-    draw(drawn, [item for done in job.done for item in done.maps], job.request.render)
-    for done in job.done:
+    drawn, maps = Drawn(job.context.store, job.tracker.look), [item for done in job.done for item in done.maps]
+    progress = partial(job.drawing, total=len(maps) + len(job.done))
+    draw(drawn, maps, job.request.render, progress)
+    for number, done in enumerate(job.done, len(maps)):
+        progress(number)
         for target in dict.fromkeys(curve.target for curve in done.occlusion):
             curves = [curve for curve in done.occlusion if curve.target == target]
             drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
         draw_figures(drawn, done.row.position, done.figures, job.loaded.spec.labels)
+    progress(len(maps) + len(job.done))
     return drawn
 
 

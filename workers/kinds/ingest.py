@@ -24,7 +24,7 @@ from workers.datasets.layout import TABLE, Arranged, Found, Kept, Placed, arrang
 from workers.datasets.locations import location_entries
 from workers.images.decoding import decode
 from workers.jobs.provenance import provenance
-from workers.jobs.tracking import Tracker
+from workers.jobs.tracking import Tracker, watched
 from workers.problems import InvalidDataset, InvalidImage
 
 _SHOWN = 5
@@ -72,8 +72,8 @@ def accept(connection: Connection, claimed: Claim, outcome: Outcome) -> None:
 def _read(context: WorkerContext, source: DatasetSource, spool: IO[bytes], tracker: Tracker) -> Found:
     """Writes every image that decodes to the spool, in the order of the source."""
     limits, found = Limits.of(context.settings), Found()
-    with _entries(context, source, limits) as entries:
-        contents = _contents(entries, limits, found)
+    with _entries(context, source, limits, tracker) as entries:
+        contents = _contents(watched(entries, tracker.look), limits, found)
         for done, file in enumerate(ahead(lambda given: _checked(*given, limits), contents)):
             tracker.report(done, 0, "reading")
             if file.refusal is not None:
@@ -85,7 +85,7 @@ def _read(context: WorkerContext, source: DatasetSource, spool: IO[bytes], track
 
 
 @contextmanager
-def _entries(context: WorkerContext, source: DatasetSource, limits: Limits) -> Iterator[Entries]:
+def _entries(context: WorkerContext, source: DatasetSource, limits: Limits, tracker: Tracker) -> Iterator[Entries]:
     """The files of the source."""
     try:
         if source.location is not None:
@@ -95,7 +95,9 @@ def _entries(context: WorkerContext, source: DatasetSource, limits: Limits) -> I
                 yield archive_entries(path, limits)
         else:
             with _spool(context) as joined:
-                for digest in source.pieces or ():
+                pieces = source.pieces or ()
+                for done, digest in enumerate(pieces):
+                    tracker.report(done, len(pieces), "joining the pieces")
                     _write(joined, context.store.get(digest))
                     limits.require_bytes(joined.tell())
                 joined.flush()

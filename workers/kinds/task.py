@@ -49,7 +49,7 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
     tracker.report(done, total, "merging" if children else "loading the model")
     with clock("model"):
         work = Work(context, claimed, tracker, job, load_model(context, claimed))
-    drawn = Drawn(context.store)
+    drawn = Drawn(context.store, tracker.look)
     with clock(job.task.task):
         details = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
     return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored)

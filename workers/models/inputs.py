@@ -1,6 +1,6 @@
 """What a job works on: its network, and its images as tensors, each of which succeeds or fails by itself."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -117,12 +117,20 @@ def loaded_weights(context: WorkerContext, spec: ModelSpec) -> LoadedModule:
 
 
 def prepare(
-    context: WorkerContext, request: JobRequest, loaded: Loaded, positions: Iterable[int]
+    context: WorkerContext,
+    request: JobRequest,
+    loaded: Loaded,
+    positions: Iterable[int],
+    progress: Callable[[int], None],
 ) -> tuple[list[Row], list[Refused]]:
-    """Decodes and normalises some of the images; one that cannot be decoded does not touch the others."""
+    """Decodes and normalises some of the images; one that cannot be decoded does not touch the others.
+
+    `progress` is called before each with its position, and raises to stop.
+    """
     rows: list[Row] = []
     refused: list[Refused] = []
     for position in positions:
+        progress(position)
         given = request.inputs[position]
         sha256 = _digest(given)
         try:

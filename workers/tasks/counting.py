@@ -10,6 +10,7 @@ from attribution.data_sets.batches import over_batches
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
 from attribution_contracts.tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
+from workers.jobs.tracking import watched
 from workers.tasks.work import Ended, Part, Whole, Work
 
 
@@ -51,8 +52,7 @@ def ablate_part(work: Work, shard: Shard) -> Part:
 
 def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     """The sum of all counts, and what it amounts to."""
-    del work
-    total = reduce(Evaluation.merge, (_counts(part) for part in parts))
+    total = reduce(Evaluation.merge, map(_counts, watched(parts, work.tracker.look)))
     report = EvaluationReport(
         accuracy=total.accuracy,
         full_accuracy=total.full_accuracy,

@@ -20,6 +20,7 @@ from attribution.final_layer.layer import FinalLayer
 from attribution_contracts.tasks import FitReport, FitTask, Shard
 from workers.drawing.decomposition_charts import histogram_chart, overlap_chart
 from workers.drawing.rendering import RenderedFile
+from workers.jobs.tracking import watched
 from workers.tasks.work import BINARY, Ended, Part, Whole, Work
 
 
@@ -55,8 +56,7 @@ def merged_histogram(work: Work, parts: Sequence[Ended]) -> FeatureHistogram:
 
 
 def _histograms(work: Work, parts: Sequence[Ended]) -> Iterator[FeatureHistogram]:
-    for part in parts:
-        work.tracker.check()
+    for part in watched(parts, work.tracker.look):
         yield FeatureHistogram.from_bytes(work.artifact(part.state.sha256))
 
 

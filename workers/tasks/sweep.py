@@ -11,6 +11,7 @@ from attribution.decomposition.sweep import Trial
 from attribution.final_layer.layer import FinalLayer
 from attribution_contracts.tasks import Shard, SweepReport, SweepTask
 from workers.drawing.decomposition_charts import sweep_chart
+from workers.jobs.tracking import watched
 from workers.tasks.fit import finite, merged_histogram, require_widths
 from workers.tasks.work import Ended, Part, Whole, Work
 
@@ -55,8 +56,7 @@ def sweep_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     final = FinalLayer(work.loaded.network)
     histogram = merged_histogram(work, [part for part in parts if part.shard.of == "dataset"])
     trial = Trial(final, histogram, task.n_features)
-    for part in parts:
-        work.tracker.check()
+    for part in watched(parts, work.tracker.look):
         found = load(work.artifact(part.state.sha256))
         if "tried_features" in found:
             names = ("tried_features", "tried_predicted", "tried_labels")

@@ -16,7 +16,7 @@ from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.datasets.reader import DatasetReader
 from workers.drawing.rendering import RenderedFile
-from workers.jobs.tracking import Tracker
+from workers.jobs.tracking import Tracker, watched
 from workers.models.inputs import Loaded, artifact
 
 STATE = "state"
@@ -47,7 +47,8 @@ class Work:
         size = getattr(self.job.task, "batch_size", self.context.settings.batch_images)
         classes = torch.tensor(pinned.classes)
         positions = range(shard.start, shard.stop) if order is None else order
-        for batch in reader.batches(self.loaded.spec, positions, batch_size=size, device=self.context.models.device):
+        batches = reader.batches(self.loaded.spec, positions, batch_size=size, device=self.context.models.device)
+        for batch in watched(batches, self.tracker.look):
             yield batch.inputs, classes[batch.labels.cpu()]
 
     def fitted(self, fit: str) -> Influential:

@@ -210,12 +210,13 @@ def test_a_job_stops_between_chunks_once_it_is_cancelled(images, explained, monk
 
 def test_progress_grows_to_its_total(images, explained, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "workers.jobs.tracking.Tracker.report", lambda _self, done, total, _stage: seen.append((done, total))
-    )
+    monkeypatch.setattr("workers.jobs.tracking.Tracker.report", lambda _self, *given: seen.append(given))
     explained(images(5))
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-    assert seen[-1] == (500, 500)
+    shown, totals, stages = zip(*seen, strict=True)
+    assert list(shown) == sorted(shown)
+    assert {shown[-1]} == set(totals)
+    assert len({done for done, _, stage in seen if stage == "drawing"}) > 5
+    assert list(dict.fromkeys(stages)) == ["loading the model", "decoding", "explaining", "drawing"]
 
 
 def test_weights_that_are_gone_fail_the_job_with_what_to_do(context, classifier, images, explained, monkeypatch):
