@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,6 +37,7 @@ DRAIN_S = 60.0
 STORE_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 SUPERVISE_S = 0.5
+_SECRETS = ".secrets-"
 
 
 class ServeError(Exception):
@@ -217,9 +219,11 @@ def _require_store(settings: Settings) -> None:
 
 @contextmanager
 def secret_files(settings: Settings) -> Iterator[Path]:
-    """A folder that nobody else can open with one file a secret, gone at the end."""
+    """A folder that nobody else can open with one file a secret, gone at the end; so are those of killed trees."""
     settings.resolved_data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".secrets-", dir=settings.resolved_data_dir) as name:
+    for left in settings.resolved_data_dir.glob(f"{_SECRETS}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SECRETS, dir=settings.resolved_data_dir) as name:
         folder = Path(name)
         for field_name, value in settings:
             if isinstance(value, SecretStr):

@@ -14,6 +14,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from storage.artifacts.vanishing import vanishing_file
+
 CHUNK = 1024 * 1024
 STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
@@ -54,9 +56,9 @@ class ArtifactStore:
             if not self._is_local:
                 self._fs.pipe_file(self._path(digest), data)
                 return digest
-            with self._spool() as spool:
+            with self._spool() as (spool, path):
                 spool.write(data)
-                self._adopt(spool, digest)
+                self._adopt(spool, path, digest)
         return digest
 
     def put_stream(self, stream: Readable) -> tuple[str, int]:
@@ -106,7 +108,7 @@ class ArtifactStore:
                 if self._is_local:
                     path = Path(self._path(digest)).resolve(strict=True)
                 else:
-                    path = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
+                    _, path = stack.enter_context(vanishing_file())
                     self._fs.get_file(self._path(digest), str(path))
             yield path
 
@@ -142,29 +144,31 @@ class ArtifactStore:
         return bool(self._fs.exists(self._path(digest)))
 
     @contextlib.contextmanager
-    def _spool(self) -> Iterator[IO[bytes]]:
-        """A temporary file, gone at the end unless it was adopted."""
-        folder = None
-        if self._is_local:  # a rename is atomic only within one file system
-            folder = self._incoming
-            _make_folder(folder)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+    def _spool(self) -> Iterator[tuple[IO[bytes], Path]]:
+        """A temporary file and its path, gone at the end unless it was adopted."""
+        if not self._is_local:
+            with vanishing_file() as unnamed:
+                yield unnamed
+            return
+        _make_folder(self._incoming)  # a rename is atomic only within one file system
+        with tempfile.NamedTemporaryFile(dir=self._incoming, delete=False) as spool:
+            path = Path(spool.name)
             try:
-                yield cast("IO[bytes]", spool)
+                yield cast("IO[bytes]", spool), path
             finally:
                 with contextlib.suppress(OSError):
-                    Path(spool.name).unlink(missing_ok=True)
+                    path.unlink(missing_ok=True)
 
-    def _adopt(self, spool: IO[bytes], digest: str) -> None:
+    def _adopt(self, spool: IO[bytes], path: Path, digest: str) -> None:
         """Makes a complete file visible under its digest: a reader sees all of it or nothing."""
         spool.flush()
         if not self._is_local:
-            self._fs.put_file(spool.name, self._path(digest))
+            self._fs.put_file(str(path), self._path(digest))
             return
         os.fsync(spool.fileno())
         destination = Path(self._path(digest))
         _make_folder(destination.parent)
-        Path(spool.name).replace(destination)
+        path.replace(destination)
         _sync_folder(destination.parent)
 
     @contextlib.contextmanager
@@ -183,7 +187,7 @@ class Upload:
     def __init__(self, store: ArtifactStore) -> None:
         self._store, self._hasher, self._size = store, hashlib.sha256(), 0
         self._open = contextlib.ExitStack()
-        self._spool = self._open.enter_context(store._spool())  # noqa: SLF001 - two halves of one thing
+        self._spool, self._path = self._open.enter_context(store._spool())  # noqa: SLF001 - two halves of one thing
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +207,7 @@ class Upload:
         digest, store = self._hasher.hexdigest(), self._store
         with store._translated(_STORING):  # noqa: SLF001
             if not store._exists(digest):  # noqa: SLF001
-                store._adopt(self._spool, digest)  # noqa: SLF001
+                store._adopt(self._spool, self._path, digest)  # noqa: SLF001
         self.close()
         return digest, self._size
 

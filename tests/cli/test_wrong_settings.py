@@ -90,3 +90,13 @@ def test_secrets_reach_the_processes_of_the_tree_as_files(tmp_path: Path, monkey
                 monkeypatch.setenv(name, value)
         assert Settings().resolved_database_url == "postgresql://user:tr0ub4dor@host/name"
     assert not folder.exists()
+
+
+def test_secrets_of_a_tree_that_was_killed_go_with_the_next(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    left = tmp_path / ".secrets-of-another"
+    left.mkdir()
+    (left / "attribution_broker_password").write_text("swordfish")
+    with secret_files(settings) as folder:
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert list(tmp_path.iterdir()) == []

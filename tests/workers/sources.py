@@ -72,10 +72,12 @@ def ingested(context: Any, source: bytes | dict[str, Any], name: str = "flowers"
     return datasets.find_dataset(context.engine, DEFAULT_TENANT, f"{name}@1")
 
 
-def entered(context: Any, source: dict[str, Any], name: str = "flowers", labels: tuple[str, ...] = ()) -> Any:
+def entered(
+    context: Any, source: dict[str, Any], name: str = "flowers", labels: tuple[str, ...] = (), max_attempts: int = 1
+) -> Any:
     """The job that reads a data set, in a worker's hands."""
     spec = DatasetSpec.model_validate({"name": name, "source": source, "labels": list(labels)})
-    new = NewJob(kind=JobKind.INGEST, request=spec.model_dump(mode="json"), max_attempts=1)
+    new = NewJob(kind=JobKind.INGEST, request=spec.model_dump(mode="json"), max_attempts=max_attempts)
     _, is_new = datasets.register(context.engine, DEFAULT_TENANT, spec, new)
     assert is_new
     [taken] = claim(context.engine, context.name, limit=1, lease_s=30.0)

@@ -1,7 +1,6 @@
 """Data sets that lie where the operator allows them: folders and archives outside of the artefact store."""
 
 import os
-import tempfile
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from fsspec.core import url_to_fs
 
 from storage.artifacts.locations import FILE, is_allowed
 from storage.artifacts.store import S3_OPTIONS, StoreUnavailableError
+from storage.artifacts.vanishing import vanishing_file
 from workers.datasets.archives import archive_entries
 from workers.datasets.entries import Entries, Entry, Limits
 from workers.problems import InvalidDataset, WorkProblem
@@ -91,6 +91,6 @@ def _read_object(fs: AbstractFileSystem, path: str, most: int) -> bytes:
 
 def _remote_archive(fs: AbstractFileSystem, path: str, limits: Limits) -> Entries:
     limits.require_bytes(int(fs.size(path)))
-    with tempfile.NamedTemporaryFile() as fetched:
-        fs.get_file(path, fetched.name)
-        yield from archive_entries(Path(fetched.name), limits)
+    with vanishing_file() as (_, fetched):
+        fs.get_file(path, str(fetched))
+        yield from archive_entries(fetched, limits)

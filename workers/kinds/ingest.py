@@ -1,18 +1,18 @@
 """The procedure of a data set's ingestion: read the source, keep what decodes, pack it in order."""
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from sqlalchemy import Connection
 
 from attribution_contracts.datasets import DatasetIndex, DatasetReport, DatasetSource, DatasetSpec
 from attribution_contracts.results import Counts, Result
 from storage.artifacts.store import StoreUnavailableError
+from storage.artifacts.vanishing import vanishing_file
 from storage.ledger.claims import Outcome, Succeeded
 from storage.ledger.records import Claim, StoredArtifact
 from storage.registry import datasets
@@ -43,7 +43,7 @@ def ingest(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
     """Refuses a source that is no data set, or stores its images as one pack with an index."""
     started = time.perf_counter()
     spec = DatasetSpec.model_validate(claimed.request)
-    with _spool(context) as spool:
+    with _spool(context) as (spool, _):
         found = _read(context, spec.source, spool, tracker)
         arranged = arrange(found, spec.labels)
         _require_images(arranged, found)
@@ -94,14 +94,14 @@ def _entries(context: WorkerContext, source: DatasetSource, limits: Limits, trac
             with context.store.local_path(source.sha256) as path:
                 yield archive_entries(path, limits)
         else:
-            with _spool(context) as joined:
+            with _spool(context) as (joined, path):
                 pieces = source.pieces or ()
                 for done, digest in enumerate(pieces):
                     tracker.report(done, len(pieces), "joining the pieces")
                     _write(joined, context.store.get(digest))
                     limits.require_bytes(joined.tell())
                 joined.flush()
-                yield archive_entries(Path(joined.name), limits)
+                yield archive_entries(path, limits)
     except FileNotFoundError as error:
         raise InvalidDataset(
             f"a file of the source is gone from the artefact store ({error}): send it again"
@@ -231,13 +231,11 @@ def _report(arranged: Arranged, found: Found) -> DatasetReport:
     )
 
 
-@contextmanager
-def _spool(context: WorkerContext) -> Iterator[IO[bytes]]:
+def _spool(context: WorkerContext) -> AbstractContextManager[tuple[IO[bytes], Path]]:
     """A temporary file in the data folder, which unlike the system's is made for large ones."""
     folder = context.settings.resolved_data_dir
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="ingest-") as spool:
-        yield cast("IO[bytes]", spool)
+    return vanishing_file(folder)
 
 
 def _write(spool: IO[bytes], content: bytes) -> None:
