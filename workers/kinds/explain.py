@@ -34,7 +34,7 @@ from workers.methods.baselines import Row
 from workers.methods.calls import Call, Explained, Figures, Method, MethodOutput
 from workers.methods.predictions import class_scores, target_scores, targets_of
 from workers.methods.table import METHODS
-from workers.models.inputs import Loaded, Refused, artifact, load_model, prepare, stacked
+from workers.models.inputs import Fetched, Loaded, Refused, artifact, load_model, prepare, stacked
 from workers.problems import WorkProblem
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import changes_of, warnings_of
@@ -97,11 +97,12 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     job = Running(context, claimed, tracker, request, request.explanation, loaded, clock)
     if job.params.takes == "none":
         return _of_the_model(job)
-    size = context.settings.batch_images
+    size, fetch = context.settings.batch_images, Fetched(context, loaded.spec)
     for start in range(0, len(request.inputs), size):
         positions = range(start, min(start + size, len(request.inputs)))
         with clock("decode"):
-            rows, refused = prepare(context, request, loaded, positions, partial(job.report, stage="decoding"))
+            progress = partial(job.report, stage="decoding")
+            rows, refused = prepare(context, request, loaded, positions, fetch, progress)
         job.refused.extend(refused)
         _explain_batch(job, rows)
     if not job.done:

@@ -27,6 +27,9 @@ from workers.models.loading import LoadedModule, load_module
 from workers.models.report import checks_of
 from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem
 
+KEPT_BYTES = 256 * 1024 * 1024
+"""Memory for decoded baselines and backgrounds of a job: 400 of 224 x 224."""
+
 
 class Loaded(NamedTuple):
     """A network on the worker's device, with its specification."""
@@ -43,6 +46,34 @@ class Loaded(NamedTuple):
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what it takes."""
         return self.spec.preprocessing.channels, *self.spec.preprocessing.size
+
+
+class Fetched:
+    """Baselines and backgrounds of one job: each is decoded once, as far as there is room to keep it."""
+
+    def __init__(self, context: WorkerContext, spec: ModelSpec) -> None:
+        self._context, self._spec = context, spec
+        self._kept: dict[str, Tensor] = {}
+        self._room = KEPT_BYTES
+
+    def __call__(self, ref: ImageRef) -> Tensor:
+        """An image on the worker's device, as the model sees it.
+
+        Raises:
+            InvalidImage: It is none.
+        """
+        digest = _digest(ref)
+        if digest in self._kept:
+            return self._kept[digest]
+        try:
+            found = _prepared(self._context, self._spec, ref).tensor.to(self._context.models.device)
+        except InvalidImage as error:
+            raise InvalidImage(f"baseline or background {digest}: {error}") from error
+        # What goes round in a circle is best served by keeping what came first.
+        if found.nbytes <= self._room:
+            self._kept[digest] = found
+            self._room -= found.nbytes
+        return found
 
 
 class Refused(NamedTuple):
@@ -121,6 +152,7 @@ def prepare(
     request: JobRequest,
     loaded: Loaded,
     positions: Iterable[int],
+    fetch: Fetched,
     progress: Callable[[int], None],
 ) -> tuple[list[Row], list[Refused]]:
     """Decodes and normalises some of the images; one that cannot be decoded does not touch the others.
@@ -134,27 +166,20 @@ def prepare(
         given = request.inputs[position]
         sha256 = _digest(given)
         try:
-            rows.append(_row(context, request, loaded, position, given))
+            rows.append(_row(context, request, loaded, position, fetch))
         except WorkProblem as error:
             refused.append(Refused(position, given, sha256, problem_of(error, sha256)))
     return rows, refused
 
 
-def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: int, given: InputImage) -> Row:
-    device = context.models.device
-
-    def fetch(ref: ImageRef) -> Tensor:
-        try:
-            return _prepared(context, loaded.spec, ref).tensor.to(device)
-        except InvalidImage as error:
-            raise InvalidImage(f"baseline or background {_digest(ref)}: {error}") from error
-
+def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: int, fetch: Fetched) -> Row:
+    given = request.inputs[position]
     prepared = _prepared(context, loaded.spec, given)
     return Row(
         position=position,
         given=given,
         sha256=_digest(given),
-        inputs=prepared.tensor.to(device),
+        inputs=prepared.tensor.to(context.models.device),
         displayed=prepared.displayed,
         view=prepared.view,
         target=given.target or getattr(request.explanation, "target", None),

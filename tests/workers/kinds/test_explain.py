@@ -1,5 +1,6 @@
 """An explanation from claim to result, over real weights in the store and a real ledger."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests.workers.pictures import SIDE, png, raw
 from workers.images.preprocessing import preprocess
 from workers.jobs.tracking import JobCancelled
 from workers.kinds import explain
+from workers.models import inputs
 
 
 def direct(context, classifier, digest, **options):
@@ -273,3 +275,24 @@ def test_what_would_keep_too_many_gradients_is_explained_in_halves(context, imag
     job, _ = explained(digests, **options)
     assert job.error.code == ErrorCode.NO_IMAGE_EXPLAINED
     assert "lower max_steps" in job.error.detail
+
+
+def test_backgrounds_are_decoded_once_a_job(images, explained, monkeypatch):
+    digests, background = images(7), images(2, seed=1)
+    asked = [{"image": one, "target": {"top_k": 1 + n % 3}} for n, one in enumerate(digests)]  # several groups a batch
+    baselines = [{"kind": "background", "images": [{"image": one} for one in background]}]
+    decode, decoded = inputs.decode, []
+
+    def counted(data, *given, **options):
+        decoded.append(hashlib.sha256(data).hexdigest())
+        return decode(data, *given, **options)
+
+    monkeypatch.setattr(inputs, "decode", counted)
+    _, once = explained(asked, explanation={"baselines": baselines})
+    assert once.counts.succeeded == 7
+    assert sorted(decoded) == sorted(digests + background)
+    decoded.clear()
+    monkeypatch.setattr(inputs, "KEPT_BYTES", 0)
+    _, again = explained(asked, explanation={"baselines": baselines})
+    assert decoded.count(background[0]) > 3
+    assert again.images == once.images
