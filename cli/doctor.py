@@ -1,5 +1,6 @@
 """`attribution doctor`: is everything that the service needs there?"""
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from dataclasses import dataclass
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.states import JobKind
+from service.http.connection import Connection
+from service.server import raised_limit, room
 from storage.artifacts.store import ArtifactStore
 from storage.broker.private import find_server
 from storage.broker.queue import Queue, celery_app
@@ -26,12 +29,19 @@ class Finding:
     what: str
     is_well: bool
     detail: str
+    is_doubtful: bool = False
+    """Whether it works, and may not be enough."""
+
+
+class Doubt(Exception):
+    """What was looked at works, and may not be enough."""
 
 
 def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Looks at one thing after the other."""
     checks: dict[str, Callable[[Settings, float], str]] = {
         "configuration": _configuration,
+        "open files": _open_files,
         "ledger": _ledger,
         "artefact store": _store,
         "broker": _broker,
@@ -41,6 +51,8 @@ def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     for what, check in checks.items():
         try:
             yield Finding(what, is_well=True, detail=check(settings, timeout_s))
+        except Doubt as doubt:
+            yield Finding(what, is_well=True, detail=str(doubt), is_doubtful=True)
         except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
             yield Finding(what, is_well=False, detail=f"{type(error).__name__}: {error}")
 
@@ -48,6 +60,17 @@ def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
 def _configuration(settings: Settings, _timeout_s: float) -> str:
     config = load_config(settings.config_file)
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
+
+
+def _open_files(_settings: Settings, _timeout_s: float) -> str:
+    files = raised_limit(*resource.getrlimit(resource.RLIMIT_NOFILE))
+    found = f"a gateway started here may open {files}, room for {room(files)} connections"
+    if room(files) < Connection.most:
+        raise Doubt(
+            f"{found}; beyond them clients get 503: raise the limit to 65536, with `ulimit -Hn` in the shell, "
+            "LimitNOFILE= in a systemd unit, `ulimits: nofile` in a compose file"
+        )
+    return found
 
 
 def _ledger(settings: Settings, _timeout_s: float) -> str:

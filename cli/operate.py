@@ -100,9 +100,9 @@ def doctor(timeout: float) -> None:
     failed = False
     for finding in examine(settings, timeout):
         failed = failed or not finding.is_well
-        click.secho(
-            f"{'ok  ' if finding.is_well else 'FAIL'} {finding.what}: {finding.detail}",
-            fg=None if finding.is_well else "red",
-        )
+        word, colour = ("ok  ", None) if finding.is_well else ("FAIL", "red")
+        if finding.is_doubtful:
+            word, colour = "warn", "yellow"
+        click.secho(f"{word} {finding.what}: {finding.detail}", fg=colour)
     if failed:
         raise SystemExit(1)

@@ -11,6 +11,7 @@ from service.gateway.gateway import Gateway
 from service.http.connection import Connection
 
 GRACE_S = 30
+_ENOUGH_FILES = 65_536
 _OWN_FILES = 128
 """Files that the gateway opens beside its connections: the ledger, the store, the broker."""
 
@@ -39,8 +40,17 @@ class GatewayServer(uvicorn.Server):
 def connections() -> int:
     """How many connections the limit of open files leaves room for, once it is as high as it may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard or hard == resource.RLIM_INFINITY:
-        wanted = 65_536 if hard == resource.RLIM_INFINITY else hard
-        soft = max(soft, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(soft // 2, soft - _OWN_FILES)
+    raised = raised_limit(soft, hard)
+    if raised != soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    return room(raised)
+
+
+def raised_limit(soft: int, hard: int) -> int:
+    """The limit of open files that a gateway takes where it is given these two."""
+    return max(soft, _ENOUGH_FILES if hard == resource.RLIM_INFINITY else hard)
+
+
+def room(files: int) -> int:
+    """How many connections so many open files leave room for."""
+    return max(files // 2, files - _OWN_FILES)
