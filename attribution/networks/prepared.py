@@ -151,10 +151,12 @@ class Prepared:
         if needed is None or _MEASURES * needed <= self._budget:
             return None
         if _ONE_PASS * needed > self._budget:
+            share = (self._budget / (_ONE_PASS * needed)) ** 0.5
+            fitting = " x ".join(str(int(side * share)) for side in shape[1:])
             raise OverBudget(
                 f"a pass of one image of {tuple(shape)} computes {needed / 2**30:.1f} GiB and needs about"
-                f" {_ONE_PASS * needed / 2**30:.1f}, allowed are {self._budget / 2**30:.1f}: use a smaller size, or"
-                " allow more"
+                f" {_ONE_PASS * needed / 2**30:.1f}, allowed are {self._budget / 2**30:.1f}: use a smaller size (some"
+                f" {fitting} would fit), or allow more"
             )
         scale = (self._budget / (_MEASURES * needed)) ** 0.5
         smaller = (shape[0], *(max(1, int(side * scale) // _MULTIPLE * _MULTIPLE) for side in shape[1:]))

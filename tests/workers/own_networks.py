@@ -22,6 +22,17 @@ class Small(nn.Module):
         return self.fc(torch.tanh(self.conv2(torch.tanh(self.conv1(x)))).mean((2, 3)))
 
 
+class Enormous(nn.Module):
+    """A few weights, and 4096 maps of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widen, self.fc = nn.Conv2d(3, 4096, 1), nn.Linear(4096, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.tanh(self.widen(x)).mean((2, 3)))
+
+
 class TiedWeights(Small):
     """The second convolution and a third share their weight, and have biases of their own."""
 
@@ -285,6 +296,10 @@ def small(num_classes: int = 3) -> nn.Module:
 
 def grey(num_classes: int = 3) -> nn.Module:
     return Small(num_classes, channels=1)
+
+
+def enormous() -> nn.Module:
+    return Enormous()
 
 
 def tied_weights() -> nn.Module:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 
+from attribution.memory import peak_bytes
 from tests.workers import own_networks
 from tests.workers.own_networks import SIZE
 from tests.workers.through_http import COLOUR, picture, weights_of
@@ -136,6 +137,15 @@ class TestMemory:
         said = through.refused("m", architecture, content, options=options, preprocessing=preprocessing)
         assert f"a pass of one image of (3, {size[0]}, {size[1]}) computes" in said
         assert "use a smaller size" in said
+
+    def test_nothing_is_allocated_for_what_does_not_fit(self, through):
+        content = weights(own_networks.enormous)
+        through.ready("warm", "factory:small", SMALL)
+        before = peak_bytes(torch.device("cpu"))
+        said = through.refused("m", "factory:enormous", content, preprocessing={"size": [4096, 4096]})
+        assert "computes 512.0 GiB and needs about 1024.0, allowed are 4.0" in said
+        assert "some 255 x 255 would fit" in said
+        assert peak_bytes(torch.device("cpu")) - before < 2**27  # not even one image: 192 MiB
 
     def test_the_limit_is_the_operators(self, through):
         needed = 2 * (4 * 4 + 4) * SIZE * SIZE
