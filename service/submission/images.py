@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -26,10 +26,16 @@ class Staged:
 
     digests: dict[str, str] = field(default_factory=dict)
     """By the pointer of the reference."""
-    artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
-    """Bytes that the store does not have yet, by digest."""
+    """What came with the request, by digest."""
+    artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
+    """Images that were found to be usable, by digest."""
     wrong: dict[ErrorCode, list[FieldError]] = field(default_factory=dict)
+
+    def keep(self, pointer: str, content: bytes, digest: str) -> None:
+        """Notes what came for a reference."""
+        self.digests[pointer] = digest
+        self.contents[digest] = content
 
     def blame(self, code: ErrorCode, pointer: str, detail: str) -> None:
         """Notes a wrong field."""
@@ -78,24 +84,27 @@ def _of_baseline(pointer: str, baseline: Baseline) -> Iterator[tuple[str, ImageR
         yield from ((f"{pointer}/images/{position}", image) for position, image in enumerate(baseline.images))
 
 
-def stage(request: JobRequest, files: dict[str, bytes], owned: dict[str, StoredArtifact], *, max_pixels: int) -> Staged:
-    """Checks every image of the request.
+def received(request: JobRequest, files: dict[str, bytes]) -> Staged:
+    """Every image of the request by digest: a matter of the body alone, whatever is known here or accepted.
 
     Args:
         request: The request as it came.
         files: The parts of the body beside it.
-        owned: The artefacts that the tenant has, of those that the request names by digest.
-        max_pixels: The largest image that is accepted.
     """
     staged, used = Staged(), set[str]()
+    known = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     for pointer, image in references(request):
         if image.image is not None:
-            _stage_known(staged, pointer, image.image, owned.get(image.image))
-        elif image.part is not None:
+            staged.digests[pointer] = image.image
+        elif image.data is not None:
+            _receive_base64(staged, pointer, image.data)
+        elif image.part in files:
             used.add(image.part)
-            _stage_part(staged, pointer, image.part, files, max_pixels)
+            staged.keep(pointer, files[image.part], known[image.part])
         else:
-            _stage_base64(staged, pointer, image.data or "", max_pixels)
+            given = f"its parts are {listed(files)}" if files else "it has no file parts"
+            detail = f"the body has no part named {image.part!r}; {given}"
+            staged.blame(ErrorCode.INVALID_REQUEST, f"{pointer}/part", detail)
     for name in files.keys() - used:
         staged.blame(
             ErrorCode.INVALID_REQUEST, "", f"no image of the request names the part {name!r}: name it or leave it out"
@@ -103,35 +112,42 @@ def stage(request: JobRequest, files: dict[str, bytes], owned: dict[str, StoredA
     return staged
 
 
-def _stage_known(staged: Staged, pointer: str, digest: str, known: StoredArtifact | None) -> None:
-    if known is None:
-        detail = f"no image {digest} was uploaded: send it to POST /v1/images first, or as a part of this body"
-        staged.blame(ErrorCode.UNKNOWN_IMAGE, f"{pointer}/image", detail)
-    elif not known.media_type.startswith("image/"):
-        detail = f"the artefact {digest} is {known.media_type}, expected an image"
-        staged.blame(ErrorCode.INVALID_IMAGE, f"{pointer}/image", detail)
-    else:
-        staged.digests[pointer] = digest
-        staged.artifacts[digest] = known
+def check_images(staged: Staged, request: JobRequest, owned: Mapping[str, StoredArtifact], *, max_pixels: int) -> None:
+    """Notes what is wrong with the images that were received, or named.
+
+    Args:
+        staged: What was received of the request.
+        request: The request as it came.
+        owned: The artefacts that the tenant has, of those that the request names by digest.
+        max_pixels: The largest image that is accepted.
+    """
+    for pointer, image in references(request):
+        if image.image is not None:
+            _check_known(staged, f"{pointer}/image", image.image, owned.get(image.image))
+        elif pointer in staged.digests:
+            source = "part" if image.data is None else "data"
+            _check_content(staged, f"{pointer}/{source}", staged.digests[pointer], max_pixels)
 
 
-def _stage_part(staged: Staged, pointer: str, name: str, files: dict[str, bytes], max_pixels: int) -> None:
-    if name in files:
-        _stage_bytes(staged, pointer, f"{pointer}/part", files[name], max_pixels)
-        return
-    given = f"its parts are {listed(files)}" if files else "it has no file parts"
-    staged.blame(ErrorCode.INVALID_REQUEST, f"{pointer}/part", f"the body has no part named {name!r}; {given}")
-
-
-def _stage_base64(staged: Staged, pointer: str, data: str, max_pixels: int) -> None:
+def _receive_base64(staged: Staged, pointer: str, data: str) -> None:
     try:
         content = _decoded(data)
     except ValueError as error:
-        staged.blame(
-            ErrorCode.INVALID_IMAGE, f"{pointer}/data", f"not base64 ({error}): send the file's bytes in base64"
-        )
-        return
-    _stage_bytes(staged, pointer, f"{pointer}/data", content, max_pixels)
+        detail = f"not base64 ({error}): send the file's bytes in base64"
+        staged.blame(ErrorCode.INVALID_IMAGE, f"{pointer}/data", detail)
+    else:
+        staged.keep(pointer, content, hashlib.sha256(content).hexdigest())
+
+
+def _check_known(staged: Staged, pointer: str, digest: str, known: StoredArtifact | None) -> None:
+    if known is None:
+        detail = f"no image {digest} was uploaded: send it to POST /v1/images first, or as a part of this body"
+        staged.blame(ErrorCode.UNKNOWN_IMAGE, pointer, detail)
+    elif not known.media_type.startswith("image/"):
+        detail = f"the artefact {digest} is {known.media_type}, expected an image"
+        staged.blame(ErrorCode.INVALID_IMAGE, pointer, detail)
+    else:
+        staged.artifacts[digest] = known
 
 
 def _decoded(data: str) -> bytes:
@@ -140,14 +156,13 @@ def _decoded(data: str) -> bytes:
     return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
 
 
-def _stage_bytes(staged: Staged, pointer: str, source: str, content: bytes, max_pixels: int) -> None:
-    digest = hashlib.sha256(content).hexdigest()
-    if digest not in staged.artifacts:
-        try:
-            header = read_header(content, max_pixels=max_pixels)
-        except UnusableImageError as error:
-            staged.blame(ErrorCode.INVALID_IMAGE, source, str(error))
-            return
+def _check_content(staged: Staged, pointer: str, digest: str, max_pixels: int) -> None:
+    if digest in staged.artifacts:
+        return
+    content = staged.contents[digest]
+    try:
+        header = read_header(content, max_pixels=max_pixels)
+    except UnusableImageError as error:
+        staged.blame(ErrorCode.INVALID_IMAGE, pointer, str(error))
+    else:
         staged.artifacts[digest] = header.stored(digest, len(content))
-        staged.contents[digest] = content
-    staged.digests[pointer] = digest

@@ -18,13 +18,13 @@ from service.http.pointers import at
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.backgrounds import wrong_sets
 from service.submission.fits import wrong_fits
-from service.submission.images import Staged, references, stage
+from service.submission.images import Staged, check_images, received, references
 from service.submission.layers import wrong_layers
 from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
 from service.submission.tasks import data_job
 from service.submission.work import too_much, work_of
 from storage.artifacts.owned import owned_among
-from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit
+from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit, submitted_before
 from storage.ledger.records import NewJob
 from storage.settings import Settings
 
@@ -42,23 +42,37 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
         ProblemError: Something is wrong with the request; nothing was stored.
     """
     request = parse(JobRequest, body.document)
+    staged = received(request, body.files)
+    accepted = request.model_dump(mode="json", exclude_unset=True)
+    _name_by_digest(accepted, staged)
+    # What a job names may be gone by the time that its request comes again.
+    if key is not None and not staged.wrong and (known := _under_key(gateway, tenant, key, accepted)) is not None:
+        return known
     if request.task is not None:
-        accepted = request.model_dump(mode="json", exclude_unset=True)
+        staged.require_nothing_wrong()
         new = _asked_for(gateway, tenant, request, accepted, data_job(gateway, tenant, request), key)
         return _entered(gateway, new, use_cache=use_cache)
     _require_harmless(gateway, request)
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
-    staged = stage(request, body.files, owned, max_pixels=gateway.settings.max_image_pixels)
+    check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
     work = 0
     for pointer, model in models.items():
         work += _check_against(model, pointer, request, staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(gateway, tenant, request, model))
     staged.require_nothing_wrong()
-    new = replace(_new_job(gateway, tenant, request, staged, list(models.values()), key), work=work)
+    job = _new_job(request, staged, list(models.values()))
+    new = replace(_asked_for(gateway, tenant, request, accepted, job, key), work=work)
     staged.store(gateway.store)
     return _entered(gateway, new, use_cache=use_cache)
+
+
+def _under_key(gateway: Gateway, tenant: str, key: str, accepted: dict[str, Any]) -> Submitted | None:
+    try:
+        return submitted_before(gateway.engine, tenant, key, canonical_digest(accepted))
+    except IdempotencyMismatchError as error:
+        raise ProblemError(ErrorCode.IDEMPOTENCY_MISMATCH, str(error)) from error
 
 
 def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool) -> Submitted:
@@ -132,21 +146,16 @@ def _of(model: str, error: FieldError) -> FieldError:
     return FieldError(pointer=error.pointer, detail=f"{model}: {error.detail}")
 
 
-def _new_job(
-    gateway: Gateway, tenant: str, request: JobRequest, staged: Staged, models: list[ReadyModel], key: str | None
-) -> NewJob:
-    accepted = request.model_dump(mode="json", exclude_unset=True)
+def _new_job(request: JobRequest, staged: Staged, models: list[ReadyModel]) -> NewJob:
     resolved = request.model_dump(mode="json", exclude_none=True)
-    for document in (accepted, resolved):
-        _name_by_digest(document, staged)
+    _name_by_digest(resolved, staged)
     asked = _comparison if request.is_comparison else _single
     methods = {explanation.method for explanation in request.asked_explanations().values()}
-    job = replace(
+    return replace(
         asked(request, resolved, models),
         method=methods.pop() if len(methods) == 1 else None,
         inputs=tuple(staged.artifacts.values()),
     )
-    return _asked_for(gateway, tenant, request, accepted, job, key)
 
 
 def _asked_for(

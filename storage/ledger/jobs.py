@@ -79,6 +79,16 @@ def submit(engine: Engine, new: NewJob, *, use_cache: bool = True) -> Submitted:
             return known
 
 
+def submitted_before(engine: Engine, tenant: str, key: str, digest: str) -> Submitted | None:
+    """The job that was entered under an idempotency key, whatever has become since of what it names.
+
+    Raises:
+        IdempotencyMismatchError: The key was used with another body.
+    """
+    with reading(engine) as connection:
+        return _under_key(connection, tenant, key, digest)
+
+
 def enter(connection: Connection, new: NewJob, *, use_cache: bool = True, is_held: bool = False) -> bool:
     """Inserts a job within the caller's transaction; one that is held is nobody's to claim until it is released.
 
@@ -191,15 +201,18 @@ def _read(connection: Connection, tenant: str, job_id: str) -> Job:
 def _same_key(connection: Connection, new: NewJob) -> Submitted | None:
     if new.idempotency_key is None:
         return None
-    found = connection.execute(_SELECT_SAME_KEY, {"tenant": new.tenant, "key": new.idempotency_key}).first()
+    return _under_key(connection, new.tenant, new.idempotency_key, new.idempotency_digest)
+
+
+def _under_key(connection: Connection, tenant: str, key: str, digest: str | None) -> Submitted | None:
+    found = connection.execute(_SELECT_SAME_KEY, {"tenant": tenant, "key": key}).first()
     if found is None:
         return None
-    if found.idempotency_digest != new.idempotency_digest:
+    if found.idempotency_digest != digest:
         raise IdempotencyMismatchError(
-            f"Idempotency-Key {new.idempotency_key!r} was used with another body by job {found.id}: "
-            "send the same body, or a new key"
+            f"Idempotency-Key {key!r} was used with another body by job {found.id}: send the same body, or a new key"
         )
-    return Submitted(_read(connection, new.tenant, found.id), created=False)
+    return Submitted(_read(connection, tenant, found.id), created=False)
 
 
 def _cached(connection: Connection, new: NewJob) -> RowMapping | None:
