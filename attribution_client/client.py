@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+Page = TypeVar("Page", JobList, ModelList, DatasetList)
+
+_LONG_PAGES = {"limit": 100}
+
+
 class Client:
     """Talks to one service; not shared between threads."""
 
@@ -129,14 +134,8 @@ class Client:
 
     def jobs(self, **filters: str | int) -> Iterator[Job]:
         """Jobs, the newest first, fetched page by page; filters as `GET /v1/jobs` takes them."""
-        cursor: str | None = None
-        while True:
-            query = filters | ({"cursor": cursor} if cursor else {})
-            page = read(JobList, self._session.get("/v1/jobs", params=query))
+        for page in self._pages(JobList, "/v1/jobs", filters):
             yield from page.jobs
-            cursor = page.next_cursor
-            if cursor is None:
-                return
 
     def artifact(self, reference: ArtifactRef) -> bytes:
         """A file of a result, checked against its digest."""
@@ -185,8 +184,8 @@ class Client:
         return _checked(lambda: self.model(model), model, timeout)
 
     def models(self) -> list[ModelVersion]:
-        """Every registered version."""
-        return read(ModelList, self._session.get("/v1/models")).models
+        """Every registered version, by name and age."""
+        return [one for page in self._pages(ModelList, "/v1/models", _LONG_PAGES) for one in page.models]
 
     def model(self, model: str) -> ModelVersion:
         """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
@@ -235,8 +234,8 @@ class Client:
         return _checked(lambda: self.dataset(dataset), dataset, timeout)
 
     def datasets(self) -> list[DatasetVersion]:
-        """Every registered data set, refused files counted and not named."""
-        return read(DatasetList, self._session.get("/v1/datasets")).datasets
+        """Every registered data set by name and age, refused files counted and not named."""
+        return [one for page in self._pages(DatasetList, "/v1/datasets", _LONG_PAGES) for one in page.datasets]
 
     def dataset(self, dataset: str) -> DatasetVersion:
         """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
@@ -253,6 +252,15 @@ class Client:
     def version(self) -> VersionInfo:
         """Which version of the service answers."""
         return read(VersionInfo, self._session.get("/v1/version"))
+
+    def _pages(self, kind: type[Page], path: str, query: Mapping[str, str | int]) -> Iterator[Page]:
+        cursor: str | None = None
+        while True:
+            page = read(kind, self._session.get(path, params={**query, **({"cursor": cursor} if cursor else {})}))
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def _registered(self, body: Body) -> ModelVersion:
         return read(ModelVersion, self._session.send("POST", "/v1/models", body, is_repeatable=True))

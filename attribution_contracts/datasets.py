@@ -128,9 +128,11 @@ class DatasetVersion(Wire):
 
 
 class DatasetList(Wire):
-    """All registered versions, refused files counted and not named."""
+    """One page of the registered versions by name and age, refused files counted and not named."""
 
     datasets: list[DatasetVersion]
+    next_cursor: str | None
+    """Give this as `cursor` for the next page; null on the last one."""
 
 
 class DatasetIndex(Wire):

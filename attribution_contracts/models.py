@@ -182,6 +182,8 @@ class ModelVersion(Wire):
 
 
 class ModelList(Wire):
-    """All registered versions."""
+    """One page of the registered versions, by name and age."""
 
     models: list[ModelVersion]
+    next_cursor: str | None
+    """Give this as `cursor` for the next page; null on the last one."""

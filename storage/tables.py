@@ -139,6 +139,7 @@ def _versioned(name: str) -> Table:
         Column("job_id", String(40)),
         Column("created_at", Double, nullable=False),
         Index(f"ix_{name}_sha256", "sha256"),
+        Index(f"ix_{name}_listed", "tenant", "name", "created_at", "version"),
     )
 
 

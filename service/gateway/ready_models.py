@@ -11,7 +11,7 @@ from attribution_contracts.models import ModelReport
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import ModelState
 from service.http.problems import ProblemError, wrong_fields
-from storage.registry.models import list_models, report_of, spec_by_digest, state_of
+from storage.registry.models import near, report_of, spec_by_digest, state_of
 
 _KEPT = 64
 
@@ -71,8 +71,8 @@ class ReadyModels:
         )
 
     def _unknown(self, tenant: str, ref: str, pointer: str) -> FieldError:
-        known = list_models(self._engine, tenant)
-        names = sorted({model.name for model in known} | {f"{model.name}@{model.version}" for model in known})
+        known = near(self._engine, tenant, ref.partition("@")[0])
+        names = sorted({name for name, _, _ in known} | {f"{name}@{version}" for name, version, _ in known})
         return FieldError(pointer=pointer, detail=f"no model {ref!r} is registered; {closest(ref, names)}")
 
 

@@ -10,11 +10,12 @@ from attribution_contracts.problems import ErrorCode
 from service.description.examples import DATASET_SPECS
 from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Here, Tenant
+from service.http.paging import LIMIT, Cursor, Limit, own_cursor
 from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
 from service.registration.datasets import expected_dataset, register_dataset
 from service.registration.versions import answers, registered, require_found
-from storage.registry.datasets import DatasetInUseError, find_dataset, list_datasets, remove
+from storage.registry.datasets import DatasetInUseError, find_dataset, page, remove
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -38,10 +39,12 @@ async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     return await registered(request, gateway, tenant, expected_dataset, register_dataset, router.prefix)
 
 
-@router.get("", summary="List data sets", response_model=DatasetList, responses=problems())
-def list_all(gateway: Here, tenant: Tenant) -> Response:
-    """Every version of every data set, with the images of each class."""
-    return json_reply(DatasetList(datasets=list_datasets(gateway.engine, tenant)))
+@router.get("", summary="List data sets", response_model=DatasetList, responses=problems(ErrorCode.INVALID_REQUEST))
+def list_all(gateway: Here, tenant: Tenant, cursor: Cursor = None, limit: Limit = LIMIT) -> Response:
+    """The versions of all data sets, by name and age, with the images of each class."""
+    with own_cursor():
+        versions, following = page(gateway.engine, tenant, cursor=cursor, limit=limit)
+    return json_reply(DatasetList(datasets=versions, next_cursor=following))
 
 
 @router.get(

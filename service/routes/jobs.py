@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from attribution_contracts.base import ModelRef
 from attribution_contracts.jobs import Job, JobList, JobRequest
-from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.problems import ErrorCode
 from attribution_contracts.results import Result
 from attribution_contracts.states import JobStatus
 from service.description.examples import JOB_REQUESTS
@@ -20,8 +20,9 @@ from service.following.events import events, until_ended
 from service.following.lookups import JobId, require_job, require_result
 from service.gateway.gateway import Gateway, Here, Tenant, in_thread
 from service.http.bodies import JSON, MULTIPART, media_type, split
+from service.http.paging import LIMIT, Cursor, Limit, own_cursor
 from service.http.preferences import MAX_WAIT_S, idempotency_key, wait_seconds, wants_fresh
-from service.http.problems import ProblemError, not_found, wrong_fields
+from service.http.problems import ProblemError, not_found
 from service.http.replies import is_known, job_reply, json_reply, not_modified
 from service.submission.submit import submit_job
 from storage.ledger import jobs as ledger
@@ -97,16 +98,14 @@ def list_jobs(
     model: ModelRef | None = None,
     method: Annotated[str | None, Query(pattern=r"^[a-z0-9_]{1,64}$")] = None,
     label: Annotated[str | None, Query(pattern=r"^[^:\x00]{1,64}:[^\x00]{0,200}$", examples=["team:vision"])] = None,
-    cursor: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_=-]{1,200}$")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Response:
     """The jobs that were submitted, newest first."""
     pair = None if label is None else (label.partition(":")[0], label.partition(":")[2])
     filters = ledger.Filters(status=status, model=model, method=method, label=pair)
-    try:
+    with own_cursor():
         jobs, following = ledger.page(gateway.engine, tenant, filters, cursor=cursor, limit=limit)
-    except ValueError as error:
-        raise wrong_fields([FieldError(pointer="/query/cursor", detail=str(error))]) from error
     return json_reply(JobList(jobs=jobs, next_cursor=following))
 
 

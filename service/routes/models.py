@@ -12,11 +12,12 @@ from service.description.examples import MODEL_SPECS
 from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Here, Tenant
 from service.gateway.ready_models import not_ready
+from service.http.paging import LIMIT, Cursor, Limit, own_cursor
 from service.http.problems import not_found
 from service.http.replies import json_reply
 from service.registration.models import expected_model, register_model
 from service.registration.versions import answers, registered, require_found
-from storage.registry.models import find_model, list_models, report_of, state_of
+from storage.registry.models import find_model, page, report_of, state_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -40,10 +41,12 @@ async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     return await registered(request, gateway, tenant, expected_model, register_model, router.prefix)
 
 
-@router.get("", summary="List models", response_model=ModelList, responses=problems())
-def list_all(gateway: Here, tenant: Tenant) -> Response:
-    """Every version of every model."""
-    return json_reply(ModelList(models=list_models(gateway.engine, tenant)))
+@router.get("", summary="List models", response_model=ModelList, responses=problems(ErrorCode.INVALID_REQUEST))
+def list_all(gateway: Here, tenant: Tenant, cursor: Cursor = None, limit: Limit = LIMIT) -> Response:
+    """The versions of all models, by name and age."""
+    with own_cursor():
+        versions, following = page(gateway.engine, tenant, cursor=cursor, limit=limit)
+    return json_reply(ModelList(models=versions, next_cursor=following))
 
 
 @router.get("/{name}", summary="Look at a model", response_model=ModelVersion, responses=problems(ErrorCode.NOT_FOUND))
@@ -53,14 +56,20 @@ def newest(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
 
 
 @router.get(
-    "/{name}/versions", summary="List versions", response_model=ModelList, responses=problems(ErrorCode.NOT_FOUND)
+    "/{name}/versions",
+    summary="List versions",
+    response_model=ModelList,
+    responses=problems(ErrorCode.NOT_FOUND, ErrorCode.INVALID_REQUEST),
 )
-def list_versions(name: ModelName, gateway: Here, tenant: Tenant) -> Response:
-    """Every version of one model."""
-    versions = list_models(gateway.engine, tenant, name)
-    if not versions:
+def list_versions(
+    name: ModelName, gateway: Here, tenant: Tenant, cursor: Cursor = None, limit: Limit = LIMIT
+) -> Response:
+    """The versions of one model, by age."""
+    with own_cursor():
+        versions, following = page(gateway.engine, tenant, name, cursor=cursor, limit=limit)
+    if not versions and cursor is None:
         raise not_found(f"model {name}")
-    return json_reply(ModelList(models=versions))
+    return json_reply(ModelList(models=versions, next_cursor=following))
 
 
 @router.get(

@@ -17,7 +17,7 @@ from service.submission.classes import classes_of
 from service.submission.fits import wrong_fit
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import NewJob, StoredArtifact
-from storage.registry.datasets import find_dataset, list_datasets
+from storage.registry.datasets import find_dataset, near
 
 MAX_SHARDS = 10_000
 
@@ -68,9 +68,9 @@ def _pinned(gateway: Gateway, tenant: str, ref: str, pointer: str, model: ReadyM
     found = find_dataset(gateway.engine, tenant, ref)
     if found is None:
         name = ref.partition("@")[0]
-        listed = [one for one in list_datasets(gateway.engine, tenant) if one.state is ModelState.READY]
-        versions = {f"{one.name}@{one.version}" for one in listed if one.name == name}
-        known = sorted(versions or {one.name for one in listed})
+        ready = [one for *one, state in near(gateway.engine, tenant, name) if state is ModelState.READY]
+        versions = {f"{name}@{version}" for known, version in ready if known == name}
+        known = sorted(versions or {known for known, _ in ready})
         detail = f"no data set {ref!r} is registered; {closest(ref, known)}"
         raise wrong_fields([FieldError(pointer=pointer, detail=detail)], ErrorCode.UNKNOWN_DATASET)
     if found.state is not ModelState.READY or found.report is None or found.sha256 is None:

@@ -1,8 +1,5 @@
 """The ledger as clients use it: submit, look up, list, cancel, delete."""
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +28,7 @@ from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.records import HELD_UNTIL, JOB_COLUMNS, NewJob, job_of
 from storage.ledger.statements import ENDED, enter_artifacts, hold_parents, settle
+from storage.paging import INSTANT, Order
 from storage.tables import job_artifacts, job_labels, jobs, results
 
 
@@ -147,14 +145,14 @@ def page(
     """
     query = select(*JOB_COLUMNS).where(jobs.c.tenant == tenant, jobs.c.parent_id.is_(None), *_conditions(filters))
     if cursor is not None:
-        created_at, last_id = _decode(cursor)
-        earlier = and_(jobs.c.created_at == created_at, jobs.c.id < last_id)
-        query = query.where(or_(jobs.c.created_at < created_at, earlier))
+        created_at, last_id = _NEWEST_FIRST.decode(cursor)
+        earlier = and_(jobs.c.created_at == float(created_at), jobs.c.id < last_id)
+        query = query.where(or_(jobs.c.created_at < float(created_at), earlier))
     query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
     with reading(engine) as connection:
         rows = connection.execute(query).mappings().all()
-    following = _encode(rows[limit - 1]["created_at"], rows[limit - 1]["id"]) if len(rows) > limit else None
-    return [job_of(row) for row in rows[:limit]], following
+    shown, following = _NEWEST_FIRST.cut(rows, limit)
+    return [job_of(row) for row in shown], following
 
 
 def cancel(engine: Engine, tenant: str, job_id: str) -> Job | None:
@@ -266,21 +264,7 @@ def _cancel_statement(which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     )
 
 
-def _encode(created_at: float, job_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at!r} {job_id}".encode()).decode()
-
-
-def _decode(cursor: str) -> tuple[float, str]:
-    try:
-        found = _CURSOR.fullmatch(base64.urlsafe_b64decode(cursor.encode()).decode())
-    except (ValueError, binascii.Error):
-        found = None
-    if found is None:
-        raise ValueError(f"cursor {cursor!r} is none of ours: use next_cursor of the page before")
-    return float(found[1]), found[2]
-
-
-_CURSOR = re.compile(r"(\d{1,15}\.\d{1,15}) ([A-Za-z0-9_-]{1,40})")
+_NEWEST_FIRST = Order(created_at=INSTANT, id=r"[A-Za-z0-9_-]{1,40}")
 # Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))
 _INSERT_JOB = (

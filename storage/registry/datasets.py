@@ -42,9 +42,19 @@ def find_dataset(engine: Engine, tenant: str, ref: str) -> DatasetVersion | None
     return None if row is None else _version(row)
 
 
-def list_datasets(engine: Engine, tenant: str, name: str | None = None) -> list[DatasetVersion]:
-    """All versions, of one name or of all, by name and age, without the names of refused files."""
-    return [_in_short(_version(row)) for row in _REGISTRY.listed(engine, tenant, name)]
+def page(engine: Engine, tenant: str, *, cursor: str | None, limit: int) -> tuple[list[DatasetVersion], str | None]:
+    """One page of the versions by name and age, without the names of refused files, and the cursor of the next.
+
+    Raises:
+        ValueError: The cursor is none of ours.
+    """
+    rows, following = _REGISTRY.page(engine, tenant, None, cursor=cursor, limit=limit)
+    return [_in_short(_version(row)) for row in rows], following
+
+
+def near(engine: Engine, tenant: str, name: str) -> list[tuple[str, str, ModelState]]:
+    """Name, version and state of some versions whose names are next to one: what may have been meant."""
+    return _REGISTRY.near(engine, tenant, name)
 
 
 def accept(connection: Connection, tenant: str, ingest_job: str, report: DatasetReport, sha256: Sha256) -> None:

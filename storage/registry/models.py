@@ -45,9 +45,21 @@ def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelId
     return ModelState(row.state), ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
 
 
-def list_models(engine: Engine, tenant: str, name: str | None = None) -> list[ModelVersion]:
-    """All versions, of one name or of all, by name and age."""
-    return [_version(row) for row in _REGISTRY.listed(engine, tenant, name)]
+def page(
+    engine: Engine, tenant: str, name: str | None = None, *, cursor: str | None, limit: int
+) -> tuple[list[ModelVersion], str | None]:
+    """One page of the versions, of one name or of all, by name and age, and the cursor of the next.
+
+    Raises:
+        ValueError: The cursor is none of ours.
+    """
+    rows, following = _REGISTRY.page(engine, tenant, name, cursor=cursor, limit=limit)
+    return [_version(row) for row in rows], following
+
+
+def near(engine: Engine, tenant: str, name: str) -> list[tuple[str, str, ModelState]]:
+    """Name, version and state of some versions whose names are next to one: what may have been meant."""
+    return _REGISTRY.near(engine, tenant, name)
 
 
 def spec_by_digest(engine: Engine, tenant: str, digest: str) -> ModelSpec | None:

@@ -1,5 +1,6 @@
 """What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -24,6 +26,12 @@ from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import NewJob
+from storage.paging import INSTANT, Order
+
+NEAR = 500
+"""Versions on each side that are looked at for a hint, however many there are."""
+_NAME = r"[a-z0-9._-]{1,64}"
+_BY_NAME_AND_AGE = Order(name=_NAME, created_at=INSTANT, version=_NAME)
 
 
 class VersionExistsError(Exception):
@@ -111,14 +119,40 @@ class Registry:
         with reading(engine) as connection:
             return connection.execute(*self._whole.named(tenant, ref)).mappings().first()
 
-    def listed(self, engine: Engine, tenant: str, name: str | None = None) -> list[RowMapping]:
-        """All versions, of one name or of all, by name and age."""
-        table = self._table
-        query = select(table).where(table.c.tenant == tenant).order_by(table.c.name, table.c.created_at)
+    def page(
+        self, engine: Engine, tenant: str, name: str | None, *, cursor: str | None, limit: int
+    ) -> tuple[Sequence[RowMapping], str | None]:
+        """One page of the versions, of one name or of all, by name and age, and the cursor of the next.
+
+        Raises:
+            ValueError: The cursor is none of ours.
+        """
+        columns = self._table.c
+        query = select(self._table).where(columns.tenant == tenant)
+        # Of one name the index is followed from there on: SQLite sorts what is ordered by a constant too.
+        start = 0 if name is None else 1
+        key = (columns.name, columns.created_at, columns.version)[start:]
         if name is not None:
-            query = query.where(table.c.name == name)
+            query = query.where(columns.name == name)
+        if cursor is not None:
+            last_name, created_at, version = _BY_NAME_AND_AGE.decode(cursor)
+            query = query.where(tuple_(*key) > (last_name, float(created_at), version)[start:])
+        query = query.order_by(*key).limit(limit + 1)
         with reading(engine) as connection:
-            return list(connection.execute(query).mappings())
+            rows = connection.execute(query).mappings().all()
+        return _BY_NAME_AND_AGE.cut(rows, limit)
+
+    def near(self, engine: Engine, tenant: str, name: str) -> list[tuple[str, str, ModelState]]:
+        """Name, version and state of the versions whose names stand next to one, some before and some after it."""
+        columns = self._table.c
+        shown = select(columns.name, columns.version, columns.state).where(columns.tenant == tenant)
+        sides = (
+            shown.where(columns.name < name).order_by(columns.name.desc(), columns.version.desc()),
+            shown.where(columns.name >= name).order_by(columns.name, columns.version),
+        )
+        with reading(engine) as connection:
+            rows = [row for side in sides for row in connection.execute(side.limit(NEAR))]
+        return [(row.name, row.version, ModelState(row.state)) for row in rows]
 
     def accept(self, connection: Connection, tenant: str, check_job: str, report: Wire, **more: str) -> None:
         """Makes the version that the job decided on ready; part of the transaction that finishes the job."""

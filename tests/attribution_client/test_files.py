@@ -127,6 +127,9 @@ def test_a_model_is_waited_for(service, client):
     assert client.models() == [client.model("digits")] == [version]
     assert client.model_report("digits").linear_head == "2"
     assert client.model_report("digits@7").linear_head == "7"
+    for number in range(4):
+        client.register_model(SPEC.model_copy(update={"version": f"3.{number}"}), weights=b"bytes")
+    assert [one.version for one in client.models()] == ["2", "3.0", "3.1", "3.2", "3.3"], "all pages"
 
 
 def test_a_model_that_nobody_checks_ends_the_wait(service, client):

@@ -270,8 +270,10 @@ def _app(service: TinyService) -> FastAPI:  # noqa: C901 - each route is a funct
         return _json(checking, 202)
 
     @app.get("/v1/models")
-    def models() -> Response:
-        return _json(ModelList(models=[states[-1] for states in service.models.values()]))
+    def models(cursor: int = 0, limit: int = 2) -> Response:
+        found = [states[-1] for states in service.models.values()][cursor:]
+        limit = min(limit, 2)
+        return _json(ModelList(models=found[:limit], next_cursor=str(cursor + limit) if len(found) > limit else None))
 
     @app.get("/v1/models/{name}")
     def newest(name: str) -> Response:

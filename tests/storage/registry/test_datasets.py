@@ -56,7 +56,7 @@ def test_a_version_is_named_by_its_content_once_it_was_read(engine: Engine) -> N
     found = datasets.find_dataset(engine, TENANT, "flowers@1")
     assert (found.state, found.sha256, found.report) == ("ready", INDEX, REPORT)
     assert register(engine) == (found, False)
-    [listed] = datasets.list_datasets(engine, TENANT)
+    [listed], _ = datasets.page(engine, TENANT, cursor=None, limit=9)
     assert (listed.report.refused, listed.report.refusals, listed.report.counts) == (1, [], [1, 2])
 
 

@@ -170,15 +170,6 @@ class TestFinding:
         version = models.find_model(engine, TENANT, ref)
         assert (version.version if version else None) == expected
 
-    def test_lists_all_by_name_and_age(self, engine: Engine) -> None:
-        register(engine, name="b")
-        register(engine, name="a", version="2")
-        register(engine, name="a", version="1")
-        everything = [(one.name, one.version) for one in models.list_models(engine, TENANT)]
-        assert everything == [("a", "2"), ("a", "1"), ("b", "1")]
-        assert [one.version for one in models.list_models(engine, TENANT, "a")] == ["2", "1"]
-        assert models.list_models(engine, "other") == []
-
     def test_state_of_is_the_same_in_short(self, engine: Engine) -> None:
         make_ready(engine)
         state, identity = models.state_of(engine, TENANT, "digits")
