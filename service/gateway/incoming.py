@@ -1,9 +1,10 @@
 """Uploads that arrive piece by piece: a place each, let go as the service ends."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
+from anyio import to_thread
 from fastapi import Request
 
 from attribution_contracts.problems import ErrorCode
@@ -49,6 +50,15 @@ class Intake:
                 yield bytes(pending)
                 pending.clear()
         yield bytes(pending)
+
+    async def last_block(self, request: Request, feed: Callable[[bytes], None]) -> bytes:
+        """Feeds the body as it comes in, in threads, but for its last block: of most bodies that is all there is."""
+        last = b""
+        async for block in self.blocks(request):
+            if last:
+                await to_thread.run_sync(feed, last)
+            last = block
+        return last
 
     def close(self) -> None:
         """Ends every upload that still waits for its client; called in the event loop."""

@@ -114,7 +114,7 @@ class Receiver(Generic[Document]):
             raise ProblemError(ErrorCode.BODY_TOO_LARGE, detail)
 
     def _parsed(self) -> Document:
-        self._document = parse(self._expected.model, bytes(self._content))
+        self._document = parse(self._expected.model, self._content)
         self._expected.check(self._document)
         return self._document
 

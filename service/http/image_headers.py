@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import NamedTuple
 
+from service.http.shelf import Bytes
 from storage.ledger.records import StoredArtifact
 
 MAX_SEGMENTS = 1000
@@ -47,13 +48,13 @@ class _Broken(Exception):
     """The header is not as its format says."""
 
 
-def read_header(data: bytes, *, max_pixels: int) -> Header:
+def read_header(data: Bytes, *, max_pixels: int) -> Header:
     """The header of a JPEG, PNG or WebP image.
 
     Raises:
         UnusableImageError: It is none of these, broken, animated or too large.
     """
-    known = next((known for known in FORMATS if data.startswith(known.magic)), None)
+    known = next((known for known in FORMATS if data[: len(known.magic)] == known.magic), None)
     if known is None:
         raise UnusableImageError(_describe(data))
     try:
@@ -76,7 +77,7 @@ def read_header(data: bytes, *, max_pixels: int) -> Header:
     return Header(known.media_type, seen.width, seen.height)
 
 
-def _jpeg(data: bytes) -> _Seen:
+def _jpeg(data: Bytes) -> _Seen:
     place, filling = 2, 0
     for _ in _segments():
         while data[place] != 0xFF or data[place + 1] in (0x00, 0xFF):
@@ -88,40 +89,40 @@ def _jpeg(data: bytes) -> _Seen:
         if marker in _STANDALONE:
             continue
         if marker in _FRAMES:
-            _, _, height, width = struct.unpack_from(">HBHH", data, place)
+            _, _, height, width = _numbers(">HBHH", data, place)
             return _Seen(width, height)
         if marker in (0xD9, 0xDA):
             raise _Broken("it does not say how large the picture is")
-        place += max(2, struct.unpack_from(">H", data, place)[0])
+        place += max(2, _numbers(">H", data, place)[0])
     raise AssertionError
 
 
-def _png(data: bytes) -> _Seen:
-    width, height = struct.unpack_from(">4xII", data, 12)
+def _png(data: Bytes) -> _Seen:
+    width, height = _numbers(">4xII", data, 12)
     frames, place = 1, 8
     if data[12:16] != b"IHDR":
         raise _Broken("it does not begin with IHDR")
     for _ in _segments():
-        (length,), kind = struct.unpack_from(">I", data, place), data[place + 4 : place + 8]
+        (length,), kind = _numbers(">I", data, place), data[place + 4 : place + 8]
         if kind == b"IDAT":
             return _Seen(width, height, frames)
         if kind == b"acTL":
-            (frames,) = struct.unpack_from(">I", data, place + 8)
+            (frames,) = _numbers(">I", data, place + 8)
         place += 12 + length
     raise AssertionError
 
 
-def _webp(data: bytes) -> _Seen:
+def _webp(data: Bytes) -> _Seen:
     if data[8:12] != b"WEBP":
         raise _Broken("a RIFF file of another kind")
     kind = data[12:16]
     if kind == b"VP8 ":
         if data[23:26] != b"\x9d\x01\x2a":
             raise _Broken("its first frame is none")
-        width, height = struct.unpack_from("<HH", data, 26)
+        width, height = _numbers("<HH", data, 26)
         return _Seen(width & 0x3FFF, height & 0x3FFF)
     if kind == b"VP8L":
-        mark, bits = struct.unpack_from("<BI", data, 20)
+        mark, bits = _numbers("<BI", data, 20)
         if mark != 0x2F:
             raise _Broken("its first frame is none")
         return _Seen((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1)
@@ -132,19 +133,23 @@ def _webp(data: bytes) -> _Seen:
     return _Seen(width, height, _webp_frames(data) if flags & 0x02 else 1)
 
 
-def _webp_frames(data: bytes) -> int:
+def _webp_frames(data: Bytes) -> int:
     return sum(kind == b"ANMF" for kind in _webp_chunks(data))
 
 
-def _webp_chunks(data: bytes) -> Iterator[bytes]:
+def _webp_chunks(data: Bytes) -> Iterator[bytes]:
     place = 12
     for _ in _segments():
         kind = data[place : place + 4]
         if len(kind) < 4:
             return
         yield kind
-        (length,) = struct.unpack_from("<I", data, place + 4)
+        (length,) = _numbers("<I", data, place + 4)
         place += 8 + length + length % 2
+
+
+def _numbers(form: str, data: Bytes, place: int) -> tuple[int, ...]:
+    return struct.unpack(form, data[place : place + struct.calcsize(form)])
 
 
 def _segments() -> Iterator[int]:
@@ -165,7 +170,7 @@ class _Format(NamedTuple):
     name: str
     magic: bytes
     media_type: str
-    read: Callable[[bytes], _Seen]
+    read: Callable[[Bytes], _Seen]
 
 
 FORMATS = (
@@ -176,7 +181,7 @@ FORMATS = (
 MEDIA_TYPES = tuple(known.media_type for known in FORMATS)
 
 
-def _describe(data: bytes) -> str:
+def _describe(data: Bytes) -> str:
     if not data:
         return "the image is empty (0 bytes): send the bytes of a JPEG, PNG or WebP file"
     return (

@@ -1,6 +1,7 @@
 """Jobs: submit, look up, list, follow, cancel, delete."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -19,7 +20,7 @@ from service.description.responses import RETRY_AFTER, event_of, header, json_or
 from service.following.events import events, until_ended
 from service.following.lookups import JobId, require_job, require_result
 from service.gateway.gateway import Gateway, Here, Tenant, in_thread
-from service.http.bodies import JSON, MULTIPART, media_type, split
+from service.http.bodies import JSON, MULTIPART, BodyReader, media_type
 from service.http.paging import LIMIT, Cursor, Limit, own_cursor
 from service.http.preferences import MAX_WAIT_S, idempotency_key, wait_seconds, wants_fresh
 from service.http.problems import ProblemError, not_found
@@ -75,8 +76,9 @@ async def submit(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """Explain images: the answer is the job, which a worker takes as soon as one is free."""
     media_type(request, JSON, MULTIPART)
     key, use_cache = idempotency_key(request), not wants_fresh(request)
-    content, content_type = await request.body(), request.headers["content-type"]
-    found = await in_thread(_submit, gateway, tenant, content, content_type, key, use_cache)
+    with closing(BodyReader(gateway.store, request.headers["content-type"])) as reader:
+        last = await gateway.uploads.last_block(request, reader.feed)
+        found = await in_thread(_submit, gateway, tenant, reader, last, key, use_cache)
     job, headers = found.job, {"Location": found.job.links.self}
     if (seconds := wait_seconds(request)) is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
@@ -85,9 +87,12 @@ async def submit(request: Request, gateway: Here, tenant: Tenant) -> Response:
 
 
 def _submit(
-    gateway: Gateway, tenant: str, content: bytes, content_type: str, key: str | None, use_cache: bool
+    gateway: Gateway, tenant: str, reader: BodyReader, last: bytes, key: str | None, use_cache: bool
 ) -> ledger.Submitted:
-    return submit_job(gateway, tenant, split(content, content_type), key=key, use_cache=use_cache)
+    reader.feed(last)
+    found = submit_job(gateway, tenant, reader.finish(), key=key, use_cache=use_cache)
+    reader.close()
+    return found
 
 
 @router.get("", summary="List jobs", response_model=JobList, responses=problems(ErrorCode.INVALID_REQUEST))

@@ -13,6 +13,7 @@ from service.http.document_and_file import FILE_TYPE, wrong
 from service.http.problems import not_found
 from service.http.replies import json_reply
 from storage.artifacts.owned import own, owned
+from storage.artifacts.store import Upload
 from storage.ledger.records import StoredArtifact
 
 router = APIRouter(prefix="/v1/pieces", tags=["datasets"])
@@ -39,7 +40,9 @@ _LOCATION = {"Location": {"description": "The piece.", "schema": {"type": "strin
 async def upload(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """Up to 64 MiB of an archive as they are; the same bytes again change nothing."""
     media_type(request, FILE_TYPE)
-    piece = await in_thread(_store, gateway, tenant, await request.body())
+    with await in_thread(gateway.store.upload) as file:
+        last = await gateway.uploads.last_block(request, file.write)
+        piece = await in_thread(_store, gateway, tenant, file, last)
     return json_reply(piece, status=201, headers={"Location": f"{router.prefix}/{piece.sha256}"})
 
 
@@ -56,9 +59,10 @@ def look_up(sha256: Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")], gateway: He
     return Response()
 
 
-def _store(gateway: Gateway, tenant: str, body: bytes) -> UploadedPiece:
-    if not body:
+def _store(gateway: Gateway, tenant: str, file: Upload, last: bytes) -> UploadedPiece:
+    file.write(last)
+    if not file.size:
         raise wrong("", "the body is empty: send a piece of an archive")
-    stored = StoredArtifact(gateway.store.put(body), FILE_TYPE, len(body))
+    stored = StoredArtifact(file.commit()[0], FILE_TYPE, file.size)
     own(gateway.engine, tenant, stored)
     return UploadedPiece(sha256=stored.sha256, size=stored.size)

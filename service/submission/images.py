@@ -1,7 +1,5 @@
 """The images of a request: found, checked by their headers, and held until everything else is known to be right."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,32 +8,33 @@ from attribution_contracts.baselines import BackgroundBaseline, Baseline, ImageB
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
+from service.http.base64_text import Base64Decoder
+from service.http.bodies import Body
 from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
 from service.http.problems import MAX_ERRORS, wrong_fields
-from storage.artifacts.store import ArtifactStore
+from service.http.shelf import Content, Shelf
 from storage.ledger.records import StoredArtifact
-
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From base64's alphabet for URLs to the usual one."""
 
 
 @dataclass
 class Staged:
     """What is known of the images so far."""
 
+    shelf: Shelf
+    """Where those are that came with the request."""
     digests: dict[str, str] = field(default_factory=dict)
     """By the pointer of the reference."""
-    contents: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
     """What came with the request, by digest."""
     artifacts: dict[str, StoredArtifact] = field(default_factory=dict)
     """Images that were found to be usable, by digest."""
     wrong: dict[ErrorCode, list[FieldError]] = field(default_factory=dict)
 
-    def keep(self, pointer: str, content: bytes, digest: str) -> None:
+    def keep(self, pointer: str, content: Content) -> None:
         """Notes what came for a reference."""
-        self.digests[pointer] = digest
-        self.contents[digest] = content
+        self.digests[pointer] = content.sha256
+        self.contents[content.sha256] = content
 
     def blame(self, code: ErrorCode, pointer: str, detail: str) -> None:
         """Notes a wrong field."""
@@ -58,10 +57,10 @@ class Staged:
             code = next(iter(self.wrong)) if len(self.wrong) == 1 else ErrorCode.INVALID_REQUEST
             raise wrong_fields(errors[:MAX_ERRORS], code, unnamed=None if len(errors) > MAX_ERRORS else 0)
 
-    def store(self, store: ArtifactStore) -> None:
+    def store(self) -> None:
         """Writes the bytes; nothing of a request is written before all of it is known to be right."""
-        for digest, content in self.contents.items():
-            store.put(content, digest)
+        for content in self.contents.values():
+            self.shelf.keep(content)
 
 
 def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
@@ -84,31 +83,29 @@ def _of_baseline(pointer: str, baseline: Baseline) -> Iterator[tuple[str, ImageR
         yield from ((f"{pointer}/images/{position}", image) for position, image in enumerate(baseline.images))
 
 
-def received(request: JobRequest, files: dict[str, bytes]) -> Staged:
-    """Every image of the request by digest: a matter of the body alone, whatever is known here or accepted.
-
-    Args:
-        request: The request as it came.
-        files: The parts of the body beside it.
-    """
-    staged, used = Staged(), set[str]()
-    known = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+def received(request: JobRequest, body: Body) -> Staged:
+    """Every image of the request by digest: a matter of the body alone, whatever is known here or accepted."""
+    staged, parts, texts, files = Staged(body.shelf), set[str](), set[str](), body.files
     for pointer, image in references(request):
         if image.image is not None:
             staged.digests[pointer] = image.image
         elif image.data is not None:
-            _receive_base64(staged, pointer, image.data)
-        elif image.part in files:
-            used.add(image.part)
-            staged.keep(pointer, files[image.part], known[image.part])
+            texts.add(image.data)
+            _receive_base64(staged, pointer, image.data, body)
+        elif image.part is not None and image.part in files:
+            parts.add(image.part)
+            staged.keep(pointer, files[image.part])
         else:
             given = f"its parts are {listed(files)}" if files else "it has no file parts"
             detail = f"the body has no part named {image.part!r}; {given}"
             staged.blame(ErrorCode.INVALID_REQUEST, f"{pointer}/part", detail)
-    for name in files.keys() - used:
+    for name in files.keys() - parts:
         staged.blame(
             ErrorCode.INVALID_REQUEST, "", f"no image of the request names the part {name!r}: name it or leave it out"
         )
+    for name in body.data.keys() - texts:
+        detail = f"a string `data` of {name.partition('-')[0]} characters is no image's: only images are so long"
+        staged.blame(ErrorCode.INVALID_REQUEST, "", detail)
     return staged
 
 
@@ -129,14 +126,23 @@ def check_images(staged: Staged, request: JobRequest, owned: Mapping[str, Stored
             _check_content(staged, f"{pointer}/{source}", staged.digests[pointer], max_pixels)
 
 
-def _receive_base64(staged: Staged, pointer: str, data: str) -> None:
-    try:
-        content = _decoded(data)
-    except ValueError as error:
-        detail = f"not base64 ({error}): send the file's bytes in base64"
+def _receive_base64(staged: Staged, pointer: str, data: str, body: Body) -> None:
+    found = body.data.get(data) or _decoded(data, body.shelf)
+    if isinstance(found, str):
+        detail = f"not base64 ({found}): send the file's bytes in base64"
         staged.blame(ErrorCode.INVALID_IMAGE, f"{pointer}/data", detail)
     else:
-        staged.keep(pointer, content, hashlib.sha256(content).hexdigest())
+        staged.keep(pointer, found)
+
+
+def _decoded(data: str, shelf: Shelf) -> Content | str:
+    """The bytes of an image that is short enough to stand in the document; or why they are none."""
+    decoder = Base64Decoder()
+    try:
+        shelf.write(decoder.feed(data.encode()) + decoder.end())
+    except ValueError as error:
+        return str(error)
+    return shelf.end()
 
 
 def _check_known(staged: Staged, pointer: str, digest: str, known: StoredArtifact | None) -> None:
@@ -150,19 +156,13 @@ def _check_known(staged: Staged, pointer: str, digest: str, known: StoredArtifac
         staged.artifacts[digest] = known
 
 
-def _decoded(data: str) -> bytes:
-    """The bytes of base64 in either alphabet, with or without padding and line ends, or of a data: URI of it."""
-    digits = data.rpartition(",")[2].encode("ascii").translate(_STANDARD, b" \t\r\n").rstrip(b"=")
-    return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-
-
 def _check_content(staged: Staged, pointer: str, digest: str, max_pixels: int) -> None:
     if digest in staged.artifacts:
         return
     content = staged.contents[digest]
     try:
-        header = read_header(content, max_pixels=max_pixels)
+        header = read_header(staged.shelf.look(content), max_pixels=max_pixels)
     except UnusableImageError as error:
         staged.blame(ErrorCode.INVALID_IMAGE, pointer, str(error))
     else:
-        staged.artifacts[digest] = header.stored(digest, len(content))
+        staged.artifacts[digest] = header.stored(digest, content.size)

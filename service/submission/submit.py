@@ -29,6 +29,8 @@ from storage.ledger.records import NewJob
 from storage.settings import Settings
 
 _FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
+MAX_VALUES = 50_000
+"""Commas in a request: a wrong value deep in it takes a kilobyte to report."""
 MAX_CHILDREN = 16
 """Of a self-test, where faults are not allowed."""
 _COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
@@ -41,8 +43,8 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     Raises:
         ProblemError: Something is wrong with the request; nothing was stored.
     """
-    request = parse(JobRequest, body.document)
-    staged = received(request, body.files)
+    request = parse(JobRequest, body.document, MAX_VALUES)
+    staged = received(request, body)
     accepted = request.model_dump(mode="json", exclude_unset=True)
     _name_by_digest(accepted, staged)
     # What a job names may be gone by the time that its request comes again.
@@ -64,7 +66,7 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     staged.require_nothing_wrong()
     job = _new_job(request, staged, list(models.values()))
     new = replace(_asked_for(gateway, tenant, request, accepted, job, key), work=work)
-    staged.store(gateway.store)
+    staged.store()
     return _entered(gateway, new, use_cache=use_cache)
 
 

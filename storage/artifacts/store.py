@@ -17,6 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 from storage.artifacts.vanishing import vanishing_file
 
 CHUNK = 1024 * 1024
+SCRATCH = 4 * 1024 * 1024
+"""Bytes of a scratch file that are kept in memory."""
 STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
 
@@ -72,6 +74,22 @@ class ArtifactStore:
         """Begins an artefact that comes piece by piece."""
         with self._translated(_STORING):
             return Upload(self)
+
+    def scratch(self) -> "tempfile.SpooledTemporaryFile[bytes]":
+        """A file of one's own without a name: in memory while it is small, then where artefacts come in."""
+        folder = self._incoming if self._is_local else None
+        with self._translated(_STORING):
+            if folder is not None:
+                _make_folder(folder)
+            return tempfile.SpooledTemporaryFile(max_size=SCRATCH, dir=None if folder is None else str(folder))
+
+    @contextlib.contextmanager
+    def storing(self) -> Iterator[None]:
+        """Says of a scratch file that cannot be written what is said of an upload."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailableError(f"{_STORING}: {error or type(error).__name__}") from error
 
     def get(self, digest: str) -> bytes:
         """The bytes.
@@ -182,10 +200,14 @@ class ArtifactStore:
 
 
 class Upload:
-    """An artefact that comes piece by piece, gone at the end unless it was committed."""
+    """An artefact that comes piece by piece, gone at the end unless it was committed.
+
+    Attributes:
+        size: Bytes so far.
+    """
 
     def __init__(self, store: ArtifactStore) -> None:
-        self._store, self._hasher, self._size = store, hashlib.sha256(), 0
+        self._store, self._hasher, self.size = store, hashlib.sha256(), 0
         self._open = contextlib.ExitStack()
         self._spool, self._path = self._open.enter_context(store._spool())  # noqa: SLF001 - two halves of one thing
 
@@ -198,7 +220,7 @@ class Upload:
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes."""
         self._hasher.update(chunk)
-        self._size += len(chunk)
+        self.size += len(chunk)
         with self._store._translated(_STORING):  # noqa: SLF001
             self._spool.write(chunk)
 
@@ -209,7 +231,7 @@ class Upload:
             if not store._exists(digest):  # noqa: SLF001
                 store._adopt(self._spool, self._path, digest)  # noqa: SLF001
         self.close()
-        return digest, self._size
+        return digest, self.size
 
     def close(self) -> None:
         """Forgets what was not committed."""

@@ -117,8 +117,8 @@ UNKNOWN = {
     "a thousand classes": lambda: explained(
         inputs=[sent() | {"target": {"classes": [f"digit {place:0100d}" for place in range(1000)]}}]
     ),
-    "a thousand classes of a hundred images": lambda: explained(
-        inputs=[sent() | {"target": {"classes": [f"x{place:0199d}" for place in range(1000)]}}] * 100
+    "a thousand classes of forty images": lambda: explained(
+        inputs=[sent() | {"target": {"classes": [f"x{place:0199d}" for place in range(1000)]}}] * 40
     ),
     "a thousand layers": lambda: explained(explanation=shapley([f"conv{place:0190d}" for place in range(1000)])),
     "a thousand layers, eight times": lambda: {
