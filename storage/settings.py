@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     max_image_pixels: Annotated[int, Field(gt=0)] = 50_000_000
     """Largest image, in pixels after decoding."""
     max_maps: Annotated[int, Field(gt=0)] = 512
-    """Most maps of one explanation: of each image, target, layer and quantity."""
+    """Most maps of one explanation: of each image and target those of each layer and quantity, raw layer and pixel."""
     max_work: Annotated[float, Field(gt=0)] = 5e11
     """Most pixels that one explanation may send through a network, both ways: 10 million passes of 224 x 224."""
 

@@ -46,11 +46,13 @@ def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compa
 
 
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
-    """How many maps an explanation makes: each quantity (of each layer) for each target of each image."""
+    """How many maps an explanation makes: quantities (of each layer), raw layers and pixels, of each image's targets."""
     quantities = len(explanation.quantities)
     if (layers := getattr(explanation, "layers", None)) is not None:
         quantities *= len(chosen_layers(layers, model.report.layers))
-    quantities += len(getattr(explanation, "raw", [])) + len(getattr(explanation, "pixels", []))
+    # A pattern is one word for any number of files.
+    quantities += len(chosen_layers(getattr(explanation, "raw", []), model.report.layers))
+    quantities += len(getattr(explanation, "pixels", []))
     if explanation.takes != "images":
         return quantities
     return quantities * sum(count_targets(request, explanation, model))
