@@ -46,7 +46,7 @@ def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compa
 
 
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
-    """How many maps an explanation makes: quantities (of each layer), raw layers and pixels, of each image's targets."""
+    """How many maps an explanation makes: quantities (of each layer), raw layers and pixels of every target."""
     quantities = len(explanation.quantities)
     if (layers := getattr(explanation, "layers", None)) is not None:
         quantities *= len(chosen_layers(layers, model.report.layers))
