@@ -1,6 +1,9 @@
 """The files of one request: a few megabytes are kept in memory, more in a temporary file that nobody else sees."""
 
+import contextlib
+import functools
 import hashlib
+import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol, overload
 
@@ -35,12 +38,19 @@ class Shelf:
     """Files that came with a request, one after another, gone with it unless they are stored."""
 
     def __init__(self, store: ArtifactStore) -> None:
-        self._store, self._file = store, store.scratch()
+        self._store, self._opened = store, contextlib.ExitStack()
         self._size = self._start = 0
         self._hasher = hashlib.sha256()
 
+    @functools.cached_property
+    def _file(self) -> "tempfile.SpooledTemporaryFile[bytes]":
+        """Opened for the first file: who sends none needs no store."""
+        return self._opened.enter_context(self._store.scratch())
+
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes of a file."""
+        if not chunk:
+            return
         with self._store.storing():
             self._file.seek(self._size)
             self._file.write(chunk)
@@ -60,9 +70,11 @@ class Shelf:
     def read(self, content: Content, start: int = 0, end: int | None = None) -> bytes:
         """Bytes of a file."""
         stop = content.size if end is None else min(end, content.size)
+        if stop <= start:
+            return b""
         with self._store.storing():
             self._file.seek(content.start + start)
-            return self._file.read(max(0, stop - start))
+            return self._file.read(stop - start)
 
     def look(self, content: Content) -> Bytes:
         """A file to look into here and there."""
@@ -80,7 +92,7 @@ class Shelf:
 
     def close(self) -> None:
         """Forgets everything."""
-        self._file.close()
+        self._opened.close()
 
     def _pieces(self, content: Content) -> Iterator[bytes]:
         for start in range(0, content.size, PIECE):

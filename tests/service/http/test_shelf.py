@@ -3,9 +3,11 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from service.http.bodies import BodyReader
 from service.http.image_headers import UnusableImageError, read_header
 from service.http.shelf import PIECE, Shelf
 from storage.artifacts.store import SCRATCH, ArtifactStore, StoreUnavailableError
@@ -73,13 +75,23 @@ def test_a_full_disk_is_the_store_s(store: ArtifactStore) -> None:
             raise OSError(28, "No space left on device")
 
     shelf = Shelf(store)
-    shelf.close()
     shelf._file = Full()  # type: ignore[assignment]
     with pytest.raises(StoreUnavailableError, match="No space left"):
         shelf.write(b"x")
 
 
-def test_nothing_is_left_behind(store: ArtifactStore, tmp_path) -> None:
+def test_who_sends_no_file_needs_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = ArtifactStore(str(tmp_path / "file"))
+    reader = BodyReader(store, "application/json")
+    reader.feed(b"{}")
+    assert reader.finish().document == b"{}"
+    shelf = Shelf(store)
+    with pytest.raises(StoreUnavailableError, match="cannot be stored"):
+        shelf.write(b"x")
+
+
+def test_nothing_is_left_behind(store: ArtifactStore, tmp_path: Path) -> None:
     shelf = Shelf(store)
     shelf.write(bytes(2 * SCRATCH))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
