@@ -37,6 +37,13 @@ class OperatorConfig(Wire):
     """`name = "package.module:function"`: the function takes the model's options and returns an `nn.Module`."""
     models: Annotated[list[ConfiguredModel], Field(max_length=1000)] = []
 
+    @property
+    def artifacts(self) -> frozenset[Sha256]:
+        """What its models are made of: kept for them, also before they are registered."""
+        named = {entry.spec.weights.sha256 for entry in self.models} - {None}
+        sets = (images for entry in self.models for images in entry.spec.backgrounds.values())
+        return frozenset(filter(None, named.union(*sets)))
+
 
 def load_config(path: Path | None) -> OperatorConfig:
     """The configuration, empty where there is no file.

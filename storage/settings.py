@@ -80,6 +80,14 @@ class Settings(BaseSettings):
     """Pause between two rounds of the reconciler."""
     republish_grace_s: Seconds = 5.0
     """A queued job is left to its own message for this long."""
+    keep_jobs_days: Annotated[float, Field(gt=0)] | None = None
+    """Jobs that ended so many days ago are deleted with all that only they used; none keeps them."""
+    keep_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Where artefacts take more bytes, the jobs that ended first are deleted until they do not; none keeps them."""
+    keep_unused_s: Seconds = 24 * 3600.0
+    """An upload that no job, model or data set has used for so long is deleted."""
+    sweep_s: Seconds = 600.0
+    """Pause between two sweeps, which delete what is kept no longer, of all reconcilers together."""
     job_time_limit_s: Seconds = 3600.0
     """A job that runs longer fails; one that is deaf to that is killed, and its attempt is spent."""
     batch_images: Annotated[int, Field(ge=1)] = 16

@@ -82,6 +82,7 @@ jobs = Table(
     Index("ix_jobs_deadlines", "status", "deadline_at"),
     Index("ix_jobs_recent", "tenant", "created_at", "id"),
     Index("ix_jobs_cache", "tenant", "cache_key"),
+    Index("ix_jobs_ended", "finished_at"),
 )
 
 results = Table(
@@ -146,3 +147,23 @@ def _versioned(name: str) -> Table:
 models = _versioned("models")
 datasets = _versioned("datasets")
 fits = _versioned("fits")  # fitted decompositions and other things learnt from data, by the model's digest in `spec`
+
+version_artifacts = Table(
+    "version_artifacts",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("registry", String(16), primary_key=True),  # models, datasets, fits
+    Column("name", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("sha256", String(64), primary_key=True),
+    Index("ix_version_artifacts_sha256", "sha256"),
+)
+"""What a version needs for as long as it is there: weights and sets of images; index and pack."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("next_at", Double, nullable=False),
+)
+"""What one of many processes does every so often: from when on it is anybody's again."""

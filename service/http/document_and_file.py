@@ -76,8 +76,13 @@ class Receiver(Generic[Document]):
             raise self._misplaced(name, "no other part")
         return self._document, self._file
 
+    def see_to_file(self) -> None:
+        """Makes the file visible again where it was deleted before the version that it belongs to was entered."""
+        if self._file is not None and self._upload is not None:
+            self._upload.commit()
+
     def close(self) -> None:
-        """Forgets a file that has not come whole."""
+        """Forgets a file that has not come whole, and what was kept of one that has."""
         if self._upload is not None:
             self._upload.close()
 
@@ -102,7 +107,6 @@ class Receiver(Generic[Document]):
             self._parsed()
             return
         sha256, size = self._upload.commit()
-        self._upload = None
         if size == 0:
             raise wrong(f"/{self._expected.field}/part", f"the file is empty: send {self._expected.file}")
         self._file = StoredArtifact(sha256, FILE_TYPE, size)

@@ -47,6 +47,7 @@ async def registered(
                 await in_thread(receiver.feed, block)
             spec, file = await in_thread(receiver.finish)
         version, is_new = await in_thread(register, gateway, tenant, spec, file)
+        await in_thread(receiver.see_to_file)
     finally:
         with CancelScope(shield=True):
             await in_thread(receiver.close)

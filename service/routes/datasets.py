@@ -15,7 +15,8 @@ from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
 from service.registration.datasets import expected_dataset, register_dataset
 from service.registration.versions import answers, registered, require_found
-from storage.registry.datasets import DatasetInUseError, find_dataset, page, remove
+from storage.registry.datasets import DatasetInUseError, find_dataset, page
+from storage.retention.deletion import delete_dataset
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -75,9 +76,9 @@ def look_up(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> 
     responses={204: {"description": "It is forgotten."}, **problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)},
 )
 def delete(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> Response:
-    """Forgets the version, unless jobs that have not ended use it."""
+    """Forgets the version with its images, unless jobs that have not ended use it."""
     try:
-        was_there = remove(gateway.engine, tenant, name, version)
+        was_there = delete_dataset(gateway.engine, gateway.store, tenant, name, version)
     except DatasetInUseError as error:
         raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
     if not was_there:

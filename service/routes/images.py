@@ -71,6 +71,7 @@ def _store(gateway: Gateway, tenant: str, shelf: Shelf, content: Content) -> Upl
     stored = header.stored(content.sha256, content.size)
     shelf.keep(content)
     own(gateway.engine, tenant, stored)
+    shelf.keep(content)  # where it was deleted before it was ours
     return UploadedImage(sha256=stored.sha256, size=stored.size, **header._asdict())
 
 

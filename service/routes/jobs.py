@@ -27,6 +27,7 @@ from service.http.problems import ProblemError, not_found
 from service.http.replies import is_known, job_reply, json_reply, not_modified
 from service.submission.submit import submit_job
 from storage.ledger import jobs as ledger
+from storage.retention.deletion import delete_job
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -136,9 +137,9 @@ async def look_up(
     responses=problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
 )
 def delete(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
-    """Forget an ended job and its result."""
+    """Forget an ended job, its result, and the images and files that nothing else uses."""
     try:
-        if not ledger.remove(gateway.engine, tenant, job_id):
+        if not delete_job(gateway.engine, gateway.store, tenant, job_id):
             raise not_found(f"job {job_id}")
     except ledger.JobNotFinishedError as error:
         raise ProblemError(ErrorCode.CONFLICT, str(error)) from error

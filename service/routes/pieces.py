@@ -65,4 +65,5 @@ def _store(gateway: Gateway, tenant: str, file: Upload, last: bytes) -> Uploaded
         raise wrong("", "the body is empty: send a piece of an archive")
     stored = StoredArtifact(file.commit()[0], FILE_TYPE, file.size)
     own(gateway.engine, tenant, stored)
+    file.commit()  # where it was deleted before it was ours
     return UploadedPiece(sha256=stored.sha256, size=stored.size)

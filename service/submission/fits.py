@@ -11,11 +11,17 @@ from storage.artifacts.owned import owned_among
 from storage.ledger.records import StoredArtifact
 
 
-def wrong_fits(gateway: Gateway, tenant: str, request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
+def named_fits(gateway: Gateway, tenant: str, request: JobRequest) -> dict[Sha256, StoredArtifact]:
+    """The tenant's artefacts that explanations name as fits."""
+    asked = request.asked_explanations().values()
+    return owned_among(gateway.engine, tenant, {fit for one in asked if (fit := getattr(one, "fit", None))})
+
+
+def wrong_fits(request: JobRequest, model: ReadyModel, stored: dict[Sha256, StoredArtifact]) -> Iterator[FieldError]:
     """Explanations that refer to no fit of the model."""
     for pointer, explanation in request.asked_explanations().items():
         if (fit := getattr(explanation, "fit", None)) is not None:
-            yield from wrong_fit(f"{pointer}/fit", fit, owned_among(gateway.engine, tenant, [fit]), model)
+            yield from wrong_fit(f"{pointer}/fit", fit, stored, model)
 
 
 def wrong_fit(pointer: str, fit: Sha256, stored: dict[str, StoredArtifact], model: ReadyModel) -> Iterator[FieldError]:

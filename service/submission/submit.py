@@ -1,6 +1,7 @@
 """From a body to a job in the ledger. Everything is checked first; then images are stored; then the job is entered."""
 
 import copy
+import logging
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -17,16 +18,19 @@ from service.http.bodies import Body, parse
 from service.http.pointers import at
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.backgrounds import wrong_sets
-from service.submission.fits import wrong_fits
+from service.submission.fits import named_fits, wrong_fits
 from service.submission.images import Staged, check_images, received, references
 from service.submission.layers import wrong_layers
 from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
 from service.submission.tasks import data_job
 from service.submission.work import too_much, work_of
 from storage.artifacts.owned import owned_among
+from storage.artifacts.store import StoreUnavailableError
 from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit, submitted_before
 from storage.ledger.records import NewJob
 from storage.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _FAULTS = frozenset({"exit", "segfault", "out_of_memory", "hang"})
 MAX_VALUES = 50_000
@@ -60,14 +64,16 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
     work = 0
+    fits = named_fits(gateway, tenant, request)
     for pointer, model in models.items():
         work += _check_against(model, pointer, request, staged, gateway.settings)
-        staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(gateway, tenant, request, model))
+        staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(request, model, fits))
     staged.require_nothing_wrong()
     job = _new_job(request, staged, list(models.values()))
-    new = replace(_asked_for(gateway, tenant, request, accepted, job, key), work=work)
+    job = replace(job, work=work, inputs=(*job.inputs, *fits.values()))
     staged.store()
-    return _entered(gateway, new, use_cache=use_cache)
+    new = _asked_for(gateway, tenant, request, accepted, job, key)
+    return _entered(gateway, new, use_cache=use_cache, staged=staged)
 
 
 def _under_key(gateway: Gateway, tenant: str, key: str, accepted: dict[str, Any]) -> Submitted | None:
@@ -77,14 +83,23 @@ def _under_key(gateway: Gateway, tenant: str, key: str, accepted: dict[str, Any]
         raise ProblemError(ErrorCode.IDEMPOTENCY_MISMATCH, str(error)) from error
 
 
-def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool) -> Submitted:
+def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool, staged: Staged | None = None) -> Submitted:
     try:
         found = submit(gateway.engine, new, use_cache=use_cache)
     except IdempotencyMismatchError as error:
         raise ProblemError(ErrorCode.IDEMPOTENCY_MISMATCH, str(error)) from error
+    if staged is not None:
+        _see_to(staged)
     if found.created and not found.job.status.is_terminal:
         gateway.publisher.wake(found.job.id)
     return found
+
+
+def _see_to(staged: Staged) -> None:
+    try:
+        staged.store()
+    except StoreUnavailableError as error:  # the job is accepted, and its images were there a moment ago
+        log.warning("not seen whether the images of a job are still in the store: %s", error)
 
 
 def _require_harmless(gateway: Gateway, request: JobRequest) -> None:

@@ -7,25 +7,28 @@ from sqlalchemy import Engine, and_, select, update
 
 from storage.database import reading, writing
 from storage.ledger.records import StoredArtifact
-from storage.ledger.statements import insert_missing
+from storage.ledger.statements import hold_entered, insert_missing
 from storage.tables import artifacts
 
 
 def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
-    """Enters an artefact that the tenant uploaded."""
+    """Enters an artefact that the tenant uploaded; sent again, it is as new."""
+    now = time.time()
     row = {
         "tenant": tenant,
         "sha256": stored.sha256,
         "media_type": stored.media_type,
         "size": stored.size,
         "details": stored.details,
-        "created_at": time.time(),
+        "created_at": now,
     }
+    mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == stored.sha256)
     with writing(engine) as connection:
+        hold_entered(connection)
         insert_missing(connection, artifacts, [row])
+        connection.execute(update(artifacts).where(mine).values(created_at=now))
         if stored.media_type.startswith("image/"):
             # The same bytes may have come as something else, say as weights, when nobody looked whether they are one.
-            mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == stored.sha256)
             other = and_(mine, artifacts.c.media_type != stored.media_type)
             found = {"media_type": stored.media_type, "details": stored.details}
             connection.execute(update(artifacts).where(other).values(found))

@@ -1,12 +1,15 @@
 """Artefacts by content: bytes are stored once under their SHA-256, in a local folder or any fsspec store."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, cast
 
@@ -22,6 +25,9 @@ SCRATCH = 4 * 1024 * 1024
 STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
 
+_THREADS = 16
+"""Artefacts that are deleted from a remote store at once."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _STORING = "the upload cannot be stored"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 S3_OPTIONS = {"config_kwargs": {"connect_timeout": 3, "read_timeout": 30, "retries": {"max_attempts": 1}}}
@@ -135,6 +141,40 @@ class ArtifactStore:
         with self._translated(f"artefact {digest} cannot be deleted"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(digest))
 
+    def discard_all(self, digests: Collection[str]) -> None:
+        """Deletes artefacts that nothing names any more, in about the time that one takes."""
+        if self._is_local or len(digests) < 2:
+            for digest in digests:
+                self.discard(digest)
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(self.discard, digests):
+                pass
+
+    def listed(self, *, before: float) -> Iterator[list[str]]:
+        """The digests of all artefacts that were stored before a time, some at a time."""
+        for number in range(256):
+            folder = f"{self._root}/{number:02x}"
+            with self._translated("the artefact store cannot be listed"):
+                found = list(_old(folder, before) if self._is_local else self._old(folder, before))
+            if found:
+                yield found
+
+    def clear_incoming(self, *, before: float) -> None:
+        """Deletes what interrupted uploads left before a time."""
+        if self._is_local and self._incoming.is_dir():
+            with self._translated("interrupted uploads cannot be cleared"):
+                _clear(self._incoming, before)
+
+    def require_answer(self) -> None:
+        """Finds out whether a remote store answers.
+
+        Raises:
+            StoreUnavailableError: It does not.
+        """
+        if not self._is_local:
+            self.has("0" * 64)
+
     def require_writable(self) -> None:
         """Stores and deletes a small artefact, to find out now rather than with a job; clears interrupted uploads.
 
@@ -145,7 +185,7 @@ class ArtifactStore:
         with self._translated("the artefact store does not delete"):
             self._fs.rm_file(path)
             if self._is_local:
-                _clear(self._incoming)
+                _clear(self._incoming, time.time() - STALE_S)
 
     @property
     def _incoming(self) -> Path:
@@ -155,6 +195,15 @@ class ArtifactStore:
         if not _DIGEST.fullmatch(digest):
             raise FileNotFoundError(f"{digest!r} is no SHA-256, so there is no such artefact")
         return f"{self._root}/{digest[:2]}/{digest}"
+
+    def _old(self, folder: str, before: float) -> Iterator[str]:
+        self._fs.invalidate_cache()  # who looks for one artefact must not be answered from an earlier list
+        with contextlib.suppress(FileNotFoundError):
+            for entry in self._fs.ls(folder, detail=True):
+                digest, stored_at = entry["name"].rpartition("/")[2], _stored_at(entry)
+                if _DIGEST.fullmatch(digest) and stored_at is not None and stored_at < before:
+                    yield digest
+        self._fs.invalidate_cache()
 
     def _exists(self, digest: str) -> bool:
         if self._is_local:
@@ -177,8 +226,15 @@ class ArtifactStore:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
 
-    def _adopt(self, spool: IO[bytes], path: Path, digest: str) -> None:
-        """Makes a complete file visible under its digest: a reader sees all of it or nothing."""
+    def _adopt(self, spool: IO[bytes], path: Path, digest: str, *, keep: bool = False) -> None:
+        """Makes a complete file visible under its digest: a reader sees all of it or nothing.
+
+        Args:
+            spool: The file.
+            path: Where it lies.
+            digest: Of its bytes.
+            keep: Whether it stays in the spool as well, where the file system can give it two names.
+        """
         spool.flush()
         if not self._is_local:
             self._fs.put_file(str(path), self._path(digest))
@@ -186,7 +242,8 @@ class ArtifactStore:
         os.fsync(spool.fileno())
         destination = Path(self._path(digest))
         _make_folder(destination.parent)
-        path.replace(destination)
+        if not (keep and _linked(path, destination)):
+            path.replace(destination)
         _sync_folder(destination.parent)
 
     @contextlib.contextmanager
@@ -224,25 +281,63 @@ class Upload:
         with self._store._translated(_STORING):  # noqa: SLF001
             self._spool.write(chunk)
 
+    @property
+    def stored(self) -> tuple[str, int]:
+        """Digest and size of what was written."""
+        return self._hasher.hexdigest(), self.size
+
     def commit(self) -> tuple[str, int]:
-        """Makes the artefact visible; returns its digest and size."""
+        """Makes the artefact visible, again where it was removed since; returns its digest and size."""
         digest, store = self._hasher.hexdigest(), self._store
         with store._translated(_STORING):  # noqa: SLF001
             if not store._exists(digest):  # noqa: SLF001
-                store._adopt(self._spool, self._path, digest)  # noqa: SLF001
-        self.close()
+                store._adopt(self._spool, self._path, digest, keep=True)  # noqa: SLF001
         return digest, self.size
 
     def close(self) -> None:
-        """Forgets what was not committed."""
+        """Forgets what was not committed, and what was kept of what was."""
         self._open.close()
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, before: float) -> None:
     for left in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # the upload may just have ended
-            if left.stat().st_mtime < time.time() - STALE_S:
+            if left.stat().st_mtime < before:
                 left.unlink()
+
+
+def _old(folder: str, before: float) -> Iterator[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                if _DIGEST.fullmatch(entry.name) and entry.stat().st_mtime < before:
+                    yield entry.name
+
+
+def _stored_at(entry: Mapping[str, object]) -> float | None:
+    """When an artefact was stored, as far as the store says so in one of the ways that stores have."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        match entry.get(name):
+            case datetime() as moment:
+                return moment.timestamp()
+            case float() | int() as seconds:
+                return float(seconds)
+            case str() as text:
+                return datetime.fromisoformat(text).timestamp()
+    return None
+
+
+def _linked(file: Path, other: Path) -> bool:
+    """Gives a file a second name; False where its file system has no second names."""
+    try:
+        os.link(file, other)
+    except FileExistsError:
+        return True
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        return False
+    return True
 
 
 def _make_folder(folder: Path) -> None:

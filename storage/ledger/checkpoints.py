@@ -6,7 +6,7 @@ from attribution_contracts.states import TERMINAL, JobKind
 from storage.database import reading, writing
 from storage.ledger.records import Claim
 from storage.ledger.statements import IS_OURS, ours
-from storage.tables import job_artifacts
+from storage.tables import job_artifacts, jobs
 
 KEEPING = frozenset({JobKind.RETRAIN})
 """Kinds of job whose attempts leave something for the next one."""

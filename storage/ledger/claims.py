@@ -10,8 +10,10 @@ from sqlalchemy import (
     Engine,
     Integer,
     RowMapping,
+    and_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     or_,
@@ -28,7 +30,7 @@ from storage.database import writing
 from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
 from storage.ledger.splits import enter_parts, release_parts
 from storage.ledger.statements import ENDED, OURS, enter_artifacts, hold_parents, ours, settle
-from storage.tables import jobs, results
+from storage.tables import job_artifacts, jobs, results
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def finish(
 def _enter_result(connection: Connection, claimed: Claim, outcome: Succeeded) -> None:
     row = {"job_id": claimed.job_id, "attempt": claimed.attempt, "body": outcome.body}
     connection.execute(insert(results), row)
+    if claimed.attempt > 1:  # what an attempt before made may be no part of the result
+        connection.execute(delete(job_artifacts).where(_OUTPUTS), ours(claimed))
     enter_artifacts(connection, claimed.tenant, claimed.job_id, "output", outcome.artifacts)
     if not outcome.is_cacheable:
         connection.execute(update(jobs).where(jobs.c.id == claimed.job_id).values(cache_key=None))
@@ -178,6 +182,8 @@ def _end(values: dict[str, Any]) -> ReturningUpdate[Any]:
 
 
 # Statements are built once: SQLAlchemy takes longer to build one than SQLite to run it.
+_OUTPUTS = and_(job_artifacts.c.job_id == bindparam("our_job"), job_artifacts.c.role == "output")
+
 # A common table expression is run once; PostgreSQL may run a subquery again and take more than the limit.
 _FOLLOWING = (
     select(jobs.c.id)

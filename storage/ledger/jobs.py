@@ -1,5 +1,6 @@
 """The ledger as clients use it: submit, look up, list, cancel, delete."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from attribution_contracts.states import TERMINAL, JobStatus
 from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.records import HELD_UNTIL, JOB_COLUMNS, NewJob, job_of
-from storage.ledger.statements import ENDED, enter_artifacts, hold_parents, settle
+from storage.ledger.statements import ENDED, enter_artifacts, hold_entered, hold_parents, settle
 from storage.paging import INSTANT, Order
 from storage.tables import job_artifacts, job_labels, jobs, results
 
@@ -174,8 +175,14 @@ def cancel(engine: Engine, tenant: str, job_id: str) -> Job | None:
     return None if row is None else job_of(row)
 
 
-def remove(engine: Engine, tenant: str, job_id: str) -> bool:
+def remove(engine: Engine, tenant: str, job_id: str, *, first: Callable[[Connection], None] | None = None) -> bool:
     """Deletes an ended job with its result, references and children; False where there is none.
+
+    Args:
+        engine: The ledger's.
+        tenant: Whose job it is.
+        job_id: The job.
+        first: Looks at what goes, in the same transaction.
 
     Raises:
         JobNotFinishedError: It has not ended, or it is a part of one that has not: cancel that first.
@@ -188,6 +195,8 @@ def remove(engine: Engine, tenant: str, job_id: str) -> bool:
         for found_id, status in ((row["id"], row["status"]), *([tuple(whole)] if whole else [])):
             if status not in TERMINAL:
                 raise JobNotFinishedError(f"job {found_id} is {status}; cancel it before deleting {job_id}")
+        if first is not None:
+            first(connection)
         connection.execute(delete(jobs).where(jobs.c.id == job_id))
     return True
 
@@ -218,6 +227,7 @@ def _cached(connection: Connection, new: NewJob) -> RowMapping | None:
 
 
 def _copy_result(connection: Connection, job_id: str, known: RowMapping) -> None:
+    hold_entered(connection)
     body = known["body"] | {"job": job_id}
     connection.execute(insert(results), {"job_id": job_id, "attempt": 0, "body": body})
     outputs = select(job_artifacts.c.sha256).where(
@@ -264,6 +274,8 @@ def _cancel_statement(which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     )
 
 
+IS_ENDED = and_(jobs.c.parent_id.is_(None), jobs.c.status.in_([status.value for status in TERMINAL]))
+"""Of a job that is no part of another: whether it has ended, so that it may be deleted."""
 _NEWEST_FIRST = Order(created_at=INSTANT, id=r"[A-Za-z0-9_-]{1,40}")
 # Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _SELECT_JOB = select(*JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"), jobs.c.tenant == bindparam("tenant"))
@@ -285,4 +297,6 @@ _SELECT_CACHED = (
         jobs.c.status == JobStatus.SUCCEEDED.value,
     )
     .limit(1)
+    # Its references are copied next: it must not be deleted in between.
+    .with_for_update(read=True, key_share=True, of=jobs)
 )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    func,
     select,
     update,
 )
@@ -41,10 +42,38 @@ def _insert_missing(dialect: str, table: Table) -> Executable:
     return statement.on_conflict_do_nothing()
 
 
+_ENTERING = 0x61747473
+"""PostgreSQL's lock on what is entered: shared by all who enter artefacts, held alone by who removes some."""
+
+
+def hold_entered(connection: Connection) -> None:
+    """Keeps artefacts from being removed until the end of a transaction that enters or reads references to them.
+
+    Whoever removes artefacts waits for it and then sees what it entered. SQLite has one writer.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SHARED)
+
+
+def hold_removed(connection: Connection) -> None:
+    """Keeps everybody else from entering artefacts until the end of the transaction, which must be short.
+
+    It takes no lock on jobs: who holds one of those may wait for this.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ALONE)
+
+
+_SHARED, _ALONE = (select(lock(_ENTERING)) for lock in (func.pg_advisory_xact_lock_shared, func.pg_advisory_xact_lock))
+
+
 def enter_artifacts(
     connection: Connection, tenant: str, job_id: str, role: str, stored: Sequence[StoredArtifact]
 ) -> None:
     """Enters artefacts and the job's references to them."""
+    if not stored:
+        return
+    hold_entered(connection)
     now = time.time()
     # In one order for all: two transactions that enter the same artefacts never wait for each other in a circle.
     distinct = sorted({item.sha256: item for item in stored}.values(), key=lambda item: item.sha256)

@@ -1,16 +1,18 @@
 """The registry of data sets: registered from a source, read by a worker, named by their content ever after."""
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, delete, select
+from collections.abc import Collection
+
+from sqlalchemy import Connection, Engine, RowMapping, and_, exists, select
 
 from attribution_contracts.base import Sha256
 from attribution_contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import TERMINAL, ModelState
-from storage.database import writing
+from storage.database import reading, writing
 from storage.ledger.records import NewJob, instant
 from storage.registry.versions import Registry, VersionExistsError
-from storage.tables import datasets, job_artifacts, jobs
+from storage.tables import datasets, job_artifacts, jobs, version_artifacts
 
 __all__ = ["VersionExistsError"]
 
@@ -57,9 +59,25 @@ def near(engine: Engine, tenant: str, name: str) -> list[tuple[str, str, ModelSt
     return _REGISTRY.near(engine, tenant, name)
 
 
-def accept(connection: Connection, tenant: str, ingest_job: str, report: DatasetReport, sha256: Sha256) -> None:
-    """Makes the version that the job read ready; part of the transaction that finishes the job."""
-    _REGISTRY.accept(connection, tenant, ingest_job, report, artifact=sha256)
+def accept(
+    connection: Connection,
+    tenant: str,
+    ingest_job: str,
+    report: DatasetReport,
+    sha256: Sha256,
+    needs: Collection[Sha256] = (),
+) -> None:
+    """Makes the version that the job read ready; part of the transaction that finishes the job.
+
+    Args:
+        connection: The transaction.
+        tenant: Whose version it is.
+        ingest_job: The job.
+        report: What the job found.
+        sha256: The digest of the index.
+        needs: What is kept with the index for as long as the version is there: the pack.
+    """
+    _REGISTRY.accept(connection, tenant, ingest_job, report, needs={sha256, *needs}, artifact=sha256)
 
 
 def refuse(connection: Connection, tenant: str, ingest_job: str, reason: Problem) -> None:
@@ -84,8 +102,33 @@ def remove(engine: Engine, tenant: str, name: str, version: str) -> bool:
                 f"data set {name}@{version} is used by {', '.join(using[:SHOWN_JOBS])}{more}: "
                 "wait for their end, or cancel them"
             )
-        connection.execute(delete(datasets).where(chosen))
+        _REGISTRY.remove(connection, tenant, name, version)
     return True
+
+
+def needs_of(engine: Engine, tenant: str, name: str, version: str) -> tuple[dict[Sha256, float], str | None]:
+    """What is kept for a version, with the time at which each was entered, and the job that read it."""
+    job = select(datasets.c.job_id).where(_REGISTRY.is_one(tenant, name, version))
+    with reading(engine) as connection:
+        return _REGISTRY.needs(connection, tenant, name, version), connection.scalar(job)
+
+
+def unexplored(engine: Engine) -> list[tuple[str, str, str, Sha256]]:
+    """Tenant, name, version and index of the versions of which nobody has entered what they need."""
+    key = (datasets.c.tenant, datasets.c.name, datasets.c.version)
+    held = and_(
+        version_artifacts.c.registry == datasets.name,
+        *(version_artifacts.c[column.name] == column for column in key),
+    )
+    missing = and_(datasets.c.artifact.is_not(None), ~exists().where(held))
+    with reading(engine) as connection:
+        return [tuple(row) for row in connection.execute(select(*key, datasets.c.artifact).where(missing))]
+
+
+def explore(engine: Engine, tenant: str, name: str, version: str, needs: Collection[Sha256]) -> None:
+    """Enters what a version needs."""
+    with writing(engine) as connection:
+        _REGISTRY.need(connection, {"tenant": tenant, "name": name, "version": version}, needs)
 
 
 def _users(connection: Connection, tenant: str, row: RowMapping) -> list[str]:

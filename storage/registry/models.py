@@ -26,7 +26,10 @@ def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: N
     Raises:
         VersionExistsError: The version has another content.
     """
-    row, is_new = _REGISTRY.register(engine, tenant, spec, digest, check, artifact=spec.weights.sha256)
+    needs = {image for images in spec.backgrounds.values() for image in images}
+    if spec.weights.sha256 is not None:
+        needs.add(spec.weights.sha256)
+    row, is_new = _REGISTRY.register(engine, tenant, spec, digest, check, artifact=spec.weights.sha256, needs=needs)
     return _version(row), is_new
 
 

@@ -1,6 +1,6 @@
 """What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    delete,
     insert,
     select,
     tuple_,
@@ -26,7 +27,9 @@ from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import NewJob
+from storage.ledger.statements import hold_entered, insert_missing
 from storage.paging import INSTANT, Order
+from storage.tables import artifacts, version_artifacts
 
 NEAR = 500
 """Versions on each side that are looked at for a hint, however many there are."""
@@ -63,7 +66,15 @@ class Registry:
         self._whole = ByReference(table, table)
 
     def register(
-        self, engine: Engine, tenant: str, spec: Wire, sha256: str, check: NewJob, *, artifact: str | None = None
+        self,
+        engine: Engine,
+        tenant: str,
+        spec: Wire,
+        sha256: str,
+        check: NewJob,
+        *,
+        artifact: str | None = None,
+        needs: Collection[str] = (),
     ) -> tuple[RowMapping, bool]:
         """Enters a version and the job that decides on it in one transaction.
 
@@ -74,6 +85,7 @@ class Registry:
             sha256: Digest of what is registered: the same may be registered again, a refused version replaced.
             check: The job that decides.
             artifact: The file it comes from.
+            needs: Artefacts that are kept for as long as the version is there.
 
         Returns:
             The version, and whether it is new.
@@ -107,6 +119,8 @@ class Registry:
                     connection.execute(update(self._table).where(chosen).values(row))
                 else:
                     connection.execute(insert(self._table).values(row))
+                connection.execute(delete(version_artifacts).where(self._needs_of(tenant, row["name"], row["version"])))
+                self.need(connection, row, needs)
                 enter(connection, check, use_cache=False)
                 return connection.execute(look).mappings().one(), True
         except IntegrityError:  # another process registered the version between our look and our insert
@@ -154,10 +168,20 @@ class Registry:
             rows = [row for side in sides for row in connection.execute(side.limit(NEAR))]
         return [(row.name, row.version, ModelState(row.state)) for row in rows]
 
-    def accept(self, connection: Connection, tenant: str, check_job: str, report: Wire, **more: str) -> None:
+    def accept(
+        self,
+        connection: Connection,
+        tenant: str,
+        check_job: str,
+        report: Wire,
+        *,
+        needs: Collection[str] = (),
+        **more: str,
+    ) -> None:
         """Makes the version that the job decided on ready; part of the transaction that finishes the job."""
         ready = {"state": ModelState.READY.value, "report": report.model_dump(mode="json"), **more}
-        self._decide(connection, tenant, check_job, ready)
+        for row in self._decide(connection, tenant, check_job, ready):
+            self.need(connection, dict(row), needs)
 
     def refuse(self, connection: Connection, tenant: str, check_job: str, reason: Problem) -> None:
         """Refuses the version that the job decided on; part of the transaction that finishes the job."""
@@ -169,9 +193,39 @@ class Registry:
         columns = self._table.c
         return and_(columns.tenant == tenant, columns.name == name, columns.version == version)
 
-    def _decide(self, connection: Connection, tenant: str, check_job: str, values: dict[str, Any]) -> None:
+    def remove(self, connection: Connection, tenant: str, name: str, version: str) -> None:
+        """Forgets a version and what it needs."""
+        connection.execute(delete(self._table).where(self.is_one(tenant, name, version)))
+        connection.execute(delete(version_artifacts).where(self._needs_of(tenant, name, version)))
+
+    def needs(self, connection: Connection, tenant: str, name: str, version: str) -> dict[str, float]:
+        """The artefacts that are kept for a version, and when each was entered."""
+        mine = and_(artifacts.c.tenant == version_artifacts.c.tenant, artifacts.c.sha256 == version_artifacts.c.sha256)
+        query = select(artifacts.c.sha256, artifacts.c.created_at).select_from(version_artifacts.join(artifacts, mine))
+        rows = connection.execute(query.where(self._needs_of(tenant, name, version)))
+        return {row.sha256: row.created_at for row in rows}
+
+    def _needs_of(self, tenant: str, name: str, version: str) -> ColumnElement[bool]:
+        columns = version_artifacts.c
+        return and_(
+            columns.tenant == tenant,
+            columns.registry == self._table.name,
+            columns.name == name,
+            columns.version == version,
+        )
+
+    def need(self, connection: Connection, row: Mapping[str, Any], digests: Collection[str]) -> None:
+        """Keeps artefacts for as long as the version of a row is there."""
+        if digests:
+            hold_entered(connection)
+        key = {name: row[name] for name in ("tenant", "name", "version")} | {"registry": self._table.name}
+        insert_missing(connection, version_artifacts, [{**key, "sha256": digest} for digest in sorted(digests)])
+
+    def _decide(self, connection: Connection, tenant: str, check_job: str, values: dict[str, Any]) -> list[RowMapping]:
         mine = and_(self._table.c.tenant == tenant, self._table.c.job_id == check_job)
-        connection.execute(update(self._table).where(mine).values(values))
+        key = (self._table.c.tenant, self._table.c.name, self._table.c.version)
+        decided = update(self._table).where(mine).values(values).returning(*key)
+        return list(connection.execute(decided).mappings())
 
     def _require_same(self, row: RowMapping, sha256: str) -> RowMapping:
         if row["sha256"] != sha256:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,14 @@ from PIL import Image
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef
-from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import StoredArtifact
 from workers.datasets.ahead import ahead
 from workers.drawing.rendering import RenderedFile, limits, render
+from workers.jobs.outputs import Outputs
 from workers.methods.calls import OutputKind
+
+_TOGETHER, _TOGETHER_BYTES = 256, 64 * 1024 * 1024
+"""Files that are held until they are entered in the ledger together, and their bytes."""
 
 
 class Subject(NamedTuple):
@@ -51,26 +55,36 @@ class Map(NamedTuple):
 
 
 class Drawn:
-    """What was stored, and the references to it; `look` is called before each file and raises to stop."""
+    """The files of a result, and the references to them; they are stored some at a time.
 
-    def __init__(self, store: ArtifactStore, look: Callable[[], None] = lambda: None) -> None:
+    `look` is called before each file and raises to stop.
+    """
+
+    def __init__(self, outputs: Outputs, look: Callable[[], None] = lambda: None) -> None:
         self.references: list[ArtifactRef] = []
-        self.stored: list[StoredArtifact] = []
-        self._store, self._look, self._names = store, look, FileNames("result.json")
+        self._outputs, self._look, self._names = outputs, look, FileNames("result.json")
+        self._stored: list[StoredArtifact] = []
+        self._waiting: list[tuple[StoredArtifact, bytes]] = []
 
     def keep(self, subject: Subject, *files: RenderedFile) -> None:
-        """Stores files."""
+        """Adds files to the result."""
         for file in files:
             self._look()
-            self.refer(subject, file, self.put(file))
+            digest = sha256(file.content).hexdigest()
+            stored = StoredArtifact(digest, file.media_type, len(file.content), file.details)
+            self._waiting.append((stored, file.content))
+            self._refer(subject, file, digest)
+        if len(self._waiting) >= _TOGETHER or sum(len(content) for _, content in self._waiting) >= _TOGETHER_BYTES:
+            self.stored()
 
-    def put(self, file: RenderedFile) -> str:
-        """Stores the bytes of a file; its digest."""
-        return self._store.put(file.content)
+    def stored(self) -> list[StoredArtifact]:
+        """All files that were added, now that each of them is stored."""
+        self._outputs.keep(self._waiting)
+        self._stored += [stored for stored, _ in self._waiting]
+        self._waiting.clear()
+        return self._stored
 
-    def refer(self, subject: Subject, file: RenderedFile, digest: str) -> None:
-        """Adds a file that is stored to the result."""
-        self.stored.append(StoredArtifact(digest, file.media_type, len(file.content), file.details))
+    def _refer(self, subject: Subject, file: RenderedFile, digest: str) -> None:
         self.references.append(
             ArtifactRef(
                 name=self._names.own(subject.file_name(file.name)),
@@ -92,7 +106,8 @@ class Drawn:
     def content(self, reference: ArtifactRef) -> bytes:
         """The bytes of a file."""
         self._look()
-        return self._store.get(reference.sha256)
+        self.stored()
+        return self._outputs.content(reference.sha256)
 
     def of_image(self, position: int | None) -> list[ArtifactRef]:
         """The files of one image."""
@@ -117,14 +132,12 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Ca
         for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True)
     ]
 
-    def rendered(work: tuple[Map, float]) -> list[tuple[RenderedFile, str]]:
+    def rendered(work: tuple[Map, float]) -> list[RenderedFile]:
         item, limit = work
-        files = render(item.field, item.kind, item.values, item.picture, limit, options)
-        return [(file, drawn.put(file)) for file in files]
+        return render(item.field, item.kind, item.values, item.picture, limit, options)
 
-    # Compression and the disk work outside of Python's lock.
+    # Compression works outside of Python's lock.
     with closing(ahead(rendered, scaled)) as done:
         for number, (item, _) in enumerate(scaled):
             progress(number)
-            for file, digest in next(done):
-                drawn.refer(item.subject, file, digest)
+            drawn.keep(item.subject, *next(done))

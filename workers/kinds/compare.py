@@ -13,6 +13,7 @@ from storage.ledger.records import Claim, NewJob, StoredArtifact
 from workers.context import WorkerContext
 from workers.drawing.files import Drawn
 from workers.drawing.side_by_side import side_by_side
+from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 
@@ -35,7 +36,7 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
             f"{cell.model.name}@{cell.model.version}: {cell.error.detail}" for cell in cells if cell.error
         )
         return Failed(problem(ErrorCode.CHILDREN_FAILED, reasons))
-    drawn = Drawn(context.store, tracker.look)
+    drawn = Drawn(Outputs(context, claimed), tracker.look)
     progress = partial(tracker.report, total=len(asked[0].inputs), stage="putting side by side")
     with clock("draw"):
         for subject, file in side_by_side(context, claimed.tenant, asked, cells, progress):
@@ -48,7 +49,7 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         for file in image.artifacts
     ]
     is_whole = all(cell.error is None and cell.images for cell in cells)
-    return Succeeded(result.model_dump(mode="json"), [*drawn.stored, *theirs], is_cacheable=is_whole)
+    return Succeeded(result.model_dump(mode="json"), [*drawn.stored(), *theirs], is_cacheable=is_whole)
 
 
 def _child(claimed: Claim, cell: Cell) -> NewJob:

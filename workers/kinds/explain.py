@@ -28,6 +28,7 @@ from workers.drawing.charts import occlusion_chart
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
 from workers.errors import problem_of
+from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.methods.baselines import Row
@@ -110,7 +111,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     with clock("draw"):
         drawn = _drawn(job)
     may_improve = any(item.error.retryable for item in job.refused)
-    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored, is_cacheable=not may_improve)
+    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored(), is_cacheable=not may_improve)
 
 
 def _of_the_model(job: Running) -> Outcome:
@@ -126,11 +127,11 @@ def _of_the_model(job: Running) -> Outcome:
         for given in explained.outputs
         for plane in given.values.detach().to("cpu", torch.float32)
     ]
-    drawn = Drawn(job.context.store, job.tracker.look)
+    drawn = Drawn(Outputs(job.context, job.claimed), job.tracker.look)
     with job.clock("draw"):
         draw(drawn, maps, job.request.render, partial(job.drawing, total=len(maps)))
     result = _result(job, drawn).model_copy(update={"artifacts": drawn.of_image(None)})
-    return Succeeded(result.model_dump(mode="json"), drawn.stored)
+    return Succeeded(result.model_dump(mode="json"), drawn.stored())
 
 
 def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
@@ -244,7 +245,10 @@ def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], Non
 
 
 def _drawn(job: Running) -> Drawn:
-    drawn, maps = Drawn(job.context.store, job.tracker.look), [item for done in job.done for item in done.maps]
+    drawn, maps = (
+        Drawn(Outputs(job.context, job.claimed), job.tracker.look),
+        [item for done in job.done for item in done.maps],
+    )
     progress = partial(job.drawing, total=len(maps) + len(job.done))
     draw(drawn, maps, job.request.render, progress)
     for number, done in enumerate(job.done, len(maps)):
@@ -254,6 +258,7 @@ def _drawn(job: Running) -> Drawn:
             drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
         draw_figures(drawn, done.row.position, done.figures, job.loaded.spec.labels)
     progress(len(maps) + len(job.done))
+    drawn.stored()
     return drawn
 
 

@@ -23,6 +23,7 @@ from workers.datasets.entries import Entries, Entry, Limits, is_ignored, plain, 
 from workers.datasets.layout import TABLE, Arranged, Found, Kept, Placed, arrange
 from workers.datasets.locations import location_entries
 from workers.images.decoding import decode
+from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import provenance
 from workers.jobs.tracking import Tracker, watched
 from workers.problems import InvalidDataset, InvalidImage
@@ -47,7 +48,7 @@ def ingest(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
         found = _read(context, spec.source, spool, tracker)
         arranged = arrange(found, spec.labels)
         _require_images(arranged, found)
-        stored, sha256 = _store(context, arranged, spool, tracker)
+        stored, sha256 = _store(context, claimed, arranged, spool, tracker)
     report = _report(arranged, found)
     seconds = {"ingest": time.perf_counter() - started}
     images, refused = report.images, report.refused
@@ -66,7 +67,8 @@ def accept(connection: Connection, claimed: Claim, outcome: Outcome) -> None:
     assert isinstance(outcome, Succeeded)  # noqa: S101 - an ingestion never fans out
     details = outcome.body["details"]
     report = DatasetReport.model_validate(details["report"])
-    datasets.accept(connection, claimed.tenant, claimed.job_id, report, details["sha256"])
+    needs = {stored.sha256 for stored in outcome.artifacts}
+    datasets.accept(connection, claimed.tenant, claimed.job_id, report, details["sha256"], needs)
 
 
 def _read(context: WorkerContext, source: DatasetSource, spool: IO[bytes], tracker: Tracker) -> Found:
@@ -104,7 +106,7 @@ def _entries(context: WorkerContext, source: DatasetSource, limits: Limits, trac
                 yield archive_entries(path, limits)
     except FileNotFoundError as error:
         raise InvalidDataset(
-            f"a file of the source is gone from the artefact store ({error}): send it again"
+            f"a file of the source is gone from the artefact store ({error}): send it again", retryable=True
         ) from error
 
 
@@ -185,18 +187,25 @@ class _Pack:
 
 
 def _store(
-    context: WorkerContext, arranged: Arranged, spool: IO[bytes], tracker: Tracker
+    context: WorkerContext, claimed: Claim, arranged: Arranged, spool: IO[bytes], tracker: Tracker
 ) -> tuple[list[StoredArtifact], str]:
     """Stores pack and index; the index's digest is the data set's."""
-    total = len(arranged.placed)
+    total, outputs = len(arranged.placed), Outputs(context, claimed)
     pack = _Pack(spool, arranged.placed, lambda done: tracker.report(done, total, "packing"))
-    digest, size = context.store.put_stream(pack)
-    content = _index(arranged, digest).model_dump_json().encode()
-    sha256 = context.store.put(content)
-    return [
-        StoredArtifact(digest, "application/octet-stream", size),
-        StoredArtifact(sha256, "application/json", len(content)),
-    ], sha256
+    with context.store.upload() as upload:
+        while image := pack.read(0):
+            upload.write(image)
+        digest, size = upload.stored
+        content = _index(arranged, digest).model_dump_json().encode()
+        sha256 = hashlib.sha256(content).hexdigest()
+        stored = [
+            StoredArtifact(digest, "application/octet-stream", size),
+            StoredArtifact(sha256, "application/json", len(content)),
+        ]
+        outputs.enter(stored)
+        upload.commit()
+    context.store.put(content, sha256)
+    return stored, sha256
 
 
 def _index(arranged: Arranged, pack: str) -> DatasetIndex:

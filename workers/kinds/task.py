@@ -13,6 +13,7 @@ from storage.ledger.records import Claim, NewJob
 from workers.context import WorkerContext
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
+from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.models.inputs import load_model
@@ -49,10 +50,10 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
     tracker.report(done, total, "merging" if children else "loading the model")
     with clock("model"):
         work = Work(context, claimed, tracker, job, load_model(context, claimed))
-    drawn = Drawn(context.store, tracker.look)
+    drawn = Drawn(Outputs(context, claimed), tracker.look)
     with clock(job.task.task):
         details = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
-    return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored)
+    return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored())
 
 
 def _job(context: WorkerContext, claimed: Claim) -> DataJob:

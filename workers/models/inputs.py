@@ -203,7 +203,9 @@ def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepare
     try:
         data = context.store.get(_digest(ref))
     except FileNotFoundError as error:
-        raise InvalidImage(f"image {_digest(ref)} is not in the artefact store any more: upload it again") from error
+        # Where it went with another job just as this one was entered, the gateway is about to put it back.
+        detail = f"image {_digest(ref)} is not in the artefact store any more: upload it again"
+        raise InvalidImage(detail, retryable=True) from error
     picture = decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
     return preprocess(picture, spec.preprocessing)
 

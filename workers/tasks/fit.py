@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from hashlib import sha256
 
 import torch
 from safetensors.torch import load, save
@@ -75,7 +76,7 @@ def fit_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     fit = _fit_file(influential, work.job.model.sha256)
     weights = weights_file(decomposed_bytes(module))
     labels = work.loaded.spec.labels
-    report = _report(influential, work.store.put(fit.content), work.store.put(weights.content))
+    report = _report(influential, sha256(fit.content).hexdigest(), sha256(weights.content).hexdigest())
     return Whole(report, [fit, weights, histogram_chart(influential, labels), overlap_chart(influential, labels)])
 
 

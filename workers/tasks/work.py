@@ -11,7 +11,6 @@ from attribution import Influential
 from attribution_contracts.base import Wire
 from attribution_contracts.results import ArtifactRef, Result
 from attribution_contracts.tasks import DataJob, PinnedDataset, Shard
-from storage.artifacts.store import ArtifactStore
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.datasets.reader import DatasetReader
@@ -62,11 +61,6 @@ class Work:
     def progress(self, stage: str) -> Callable[[int, int], None]:
         """Shows how far this is, in images."""
         return lambda done, total: self.tracker.report(done, total, stage)
-
-    @property
-    def store(self) -> ArtifactStore:
-        """Where artefacts are."""
-        return self.context.store
 
 
 class Part(NamedTuple):

@@ -12,6 +12,7 @@ from tests.workers.own_networks import NAMES
 from tests.workers.through_http import picture, weights_of
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
+from workers.jobs.outputs import Outputs
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 
@@ -62,8 +63,8 @@ def test_a_download_writes_as_many_files_as_there_are(through, tmp_path):
         ["a\nb", "a\tb", "a\0b"],
     ],
 )
-def test_members_of_every_kind(store, layers):
-    drawn = Drawn(store)
+def test_members_of_every_kind(context, claimed, layers):
+    drawn = Drawn(Outputs(context, claimed({"method": "self_test"})))
     for layer in layers:
         file = RenderedFile("heatmap.png", "heatmap", "image/png", layer.encode(), [1, 1])
         drawn.keep(Subject(0, 1, layer), file)
