@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import datasets, explain, health, models, operate, task
+from cli import datasets, explain, health, models, operate, purge, task
 from cli.demo.command import demo
 from cli.errors import tell_errors
 
@@ -32,6 +32,7 @@ for entry in (
     operate.worker,
     operate.reconcile,
     operate.migrate,
+    purge.purge,
 ):
     command.add_command(entry)
 

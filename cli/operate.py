@@ -67,6 +67,7 @@ def worker() -> None:
 def reconcile() -> None:
     """Run the reconciler alone; any number may run."""
     from service.background.reconciler import Reconciler
+    from service.background.sweeper import sweeping
     from storage.broker.queue import Queue, celery_app
     from storage.database import open_database
     from storage.migrate import wait_for_schema
@@ -77,7 +78,9 @@ def reconcile() -> None:
     engine = open_database(settings.resolved_database_url, pool_size=2)
     wait_for_schema(engine)
     queue = Queue(celery_app(settings.broker_url.get_secret_value(), settings))
-    Reconciler(engine, queue, settings, stop_on_signal()).run()
+    reconciler = Reconciler(engine, queue, settings, stop_on_signal())
+    with sweeping(engine, settings):
+        reconciler.run()
 
 
 @click.command()

@@ -21,6 +21,7 @@ import httpx
 from pydantic import SecretStr
 
 from service.background.reconciler import Reconciler
+from service.background.sweeper import sweeping
 from storage.artifacts.store import ArtifactStore
 from storage.broker.child import dying_with_parent
 from storage.broker.private import BrokerUnavailableError, PrivateBroker, locked
@@ -184,6 +185,7 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
             thread.start()
             stack.callback(thread.join)
         stack.callback(reconciler.stop)
+        stack.enter_context(sweeping(engine, settings))
         stack.callback(tree.stop)
         tree.wait_until_ready(stopped or threading.Event())
         yield tree
