@@ -29,6 +29,7 @@ from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.migrate import migrate
 from storage.operator_config import load_config
+from storage.room import give_up_ballast, lay_ballast, shortage
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,12 @@ class Tree:
                 )
                 self._try(partial(child.start, self.environment))
 
+    def _is_full(self) -> bool:
+        """Whether the gateway has no room for new jobs: what is there can be read all the same."""
+        store = self.settings.resolved_artifact_url
+        folders = [self.settings.resolved_data_dir, *([] if "://" in store else [Path(store)])]
+        return any(shortage(folder) is not None for folder in folders)
+
     def _try(self, start: Callable[[], None]) -> None:
         try:
             start()
@@ -144,7 +151,7 @@ class Tree:
             if stopped.is_set():
                 return
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == httpx.codes.OK or self._is_full():
                     return
             except httpx.TransportError:
                 pass
@@ -161,7 +168,9 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
     """
     load_config(settings.config_file)  # a wrong file is told now, not by a gateway that never comes up
     with ExitStack() as stack:
+        give_up_ballast(settings.resolved_data_dir)
         stack.enter_context(locked(settings.resolved_data_dir))
+        lay_ballast(settings.resolved_data_dir)
         listener = stack.enter_context(_listen(settings))
         broker = _private_broker(settings)
         if broker is not None:

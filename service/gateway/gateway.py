@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -15,6 +16,7 @@ from service.gateway.watcher import Watcher
 from storage.artifacts.store import ArtifactStore
 from storage.broker.queue import Queue
 from storage.operator_config import load_config
+from storage.room import shortage
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 
@@ -63,6 +65,11 @@ class Gateway:
             reads=CapacityLimiter(READ_THREADS),
             looks=CapacityLimiter(LOOK_THREADS),
         )
+
+    def short_of_room(self) -> str | None:
+        """What to say of the disk of a ledger that is a file, where it is full."""
+        file = self.engine.url.database
+        return shortage(Path(file).parent) if self.engine.dialect.name == "sqlite" and file else None
 
 
 async def _of(request: Request) -> Gateway:

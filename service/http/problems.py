@@ -12,7 +12,7 @@ from starlette.routing import Match
 from attribution_contracts.problems import ErrorCode, FieldError, problem
 from service.http.pointers import field_errors
 from service.http.request_ids import request_id
-from storage.artifacts.store import StoreUnavailableError
+from storage.artifacts.store import StoreFullError, StoreUnavailableError
 from storage.database import LedgerUnavailableError
 
 log = logging.getLogger(__name__)
@@ -188,6 +188,9 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _on_unavailable(request: Request, error: Exception) -> Response:
+    if isinstance(error, StoreFullError):  # which the store has told the log, once
+        detail = f"{error}; nothing was changed: the operator must make room, send the same request again later"
+        return response(ProblemError(ErrorCode.STORE_UNAVAILABLE, detail), request.url.path)
     log.error("request %s: %s %r: %s", request_id.get(), request.method, request.url.path, error)
     if isinstance(error, LedgerUnavailableError):
         code, what = ErrorCode.LEDGER_UNAVAILABLE, "the ledger"

@@ -13,7 +13,7 @@ from service.description.responses import problems, reply
 from service.gateway.gateway import Gateway, Here
 from service.http.problems import RETRY_AFTER_S
 from service.http.replies import json_reply
-from storage.artifacts.store import StoreUnavailableError
+from storage.artifacts.store import StoreFullError, StoreUnavailableError
 from storage.database import LedgerUnavailableError
 from storage.migrate import current_revision, newest_revision
 
@@ -67,6 +67,8 @@ def version() -> Response:
 def _check(name: str, look: Callable[[], Check]) -> Check:
     try:
         return look()
+    except StoreFullError as error:  # which the store has told the log, once
+        return Check(ok=False, detail=str(error))
     except (LedgerUnavailableError, StoreUnavailableError, OSError) as error:
         log.warning("%s is not ready: %s", name, error)
         return Check(ok=False, detail=f"the {name} cannot be used; the service's log says why")
@@ -76,10 +78,13 @@ def _ledger(gateway: Gateway) -> Check:
     found, needed = current_revision(gateway.engine), newest_revision()
     if found != needed:
         return Check(ok=False, detail=f"schema {found}, this version needs {needed}: run `attribution migrate`")
+    if (short := gateway.short_of_room()) is not None:
+        return Check(ok=False, detail=short)
     return Check(ok=True, detail=f"schema {found}")
 
 
 def _store(gateway: Gateway) -> Check:
+    gateway.store.require_room()
     gateway.store.require_writable()
     return Check(ok=True, detail="writable")
 

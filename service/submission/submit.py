@@ -84,6 +84,7 @@ def _under_key(gateway: Gateway, tenant: str, key: str, accepted: dict[str, Any]
 
 
 def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool, staged: Staged | None = None) -> Submitted:
+    gateway.store.require_room()  # for what the job would make
     try:
         found = submit(gateway.engine, new, use_cache=use_cache)
     except IdempotencyMismatchError as error:

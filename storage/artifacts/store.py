@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -18,6 +19,9 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from storage.artifacts.vanishing import vanishing_file
+from storage.room import shortage
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 SCRATCH = 4 * 1024 * 1024
@@ -38,6 +42,10 @@ class StoreUnavailableError(Exception):
     """The artefact store cannot be reached, is full or read-only."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """There is no room for artefacts; the message is for everybody."""
+
+
 class Readable(Protocol):
     """Anything with bytes to read."""
 
@@ -52,6 +60,7 @@ class ArtifactStore:
         options: dict[str, Any] = S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
         self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
         self._is_local = isinstance(self._fs, LocalFileSystem)
+        self._short: str | None = None
         # Each remote store raises the errors of its own library.
         self._failures: type[Exception] = OSError if self._is_local else Exception
 
@@ -64,6 +73,7 @@ class ArtifactStore:
             if not self._is_local:
                 self._fs.pipe_file(self._path(digest), data)
                 return digest
+            self.require_room()
             with self._spool() as (spool, path):
                 spool.write(data)
                 self._adopt(spool, path, digest)
@@ -78,6 +88,7 @@ class ArtifactStore:
 
     def upload(self) -> "Upload":
         """Begins an artefact that comes piece by piece."""
+        self.require_room()
         with self._translated(_STORING):
             return Upload(self)
 
@@ -166,6 +177,19 @@ class ArtifactStore:
             with self._translated("interrupted uploads cannot be cleared"):
                 _clear(self._incoming, before)
 
+    def require_room(self) -> None:
+        """Finds out whether a local store has room; the log says once that it has none, and once that it has again.
+
+        Raises:
+            StoreFullError: It has none.
+        """
+        short = shortage(Path(self._root)) if self._is_local else None
+        if (short is None) != (self._short is None):
+            log.warning("artefact store: %s", short or "there is room again")
+        self._short = short
+        if short is not None:
+            raise StoreFullError(short)
+
     def require_answer(self) -> None:
         """Finds out whether a remote store answers.
 
@@ -253,6 +277,8 @@ class ArtifactStore:
         except self._failures as error:
             if may_miss and isinstance(error, FileNotFoundError):
                 raise
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFullError(f"{what}: {error.strerror}") from error
             raise StoreUnavailableError(f"{what}: {error or type(error).__name__}") from error
 
 

@@ -15,7 +15,10 @@ import pytest
 
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.states import Priority
+from service.submission import submit as submission
 from storage.broker.queue import Queue, celery_app
+from storage.ledger import jobs
+from storage.ledger.jobs import Submitted
 from tests.service.house import IG, SELF_TEST, House, picture, refused, sent
 
 IMAGE = picture()
@@ -55,6 +58,24 @@ def test_an_image_in_the_body_is_stored_and_named_by_digest(house: House) -> Non
     claimed = house.claim()
     assert claimed.request["inputs"] == [{"image": hashlib.sha256(IMAGE).hexdigest()}]
     assert house.store.get(claimed.request["inputs"][0]["image"]) == IMAGE
+
+
+def test_an_image_that_goes_with_another_job_meanwhile_is_stored_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.add_model()
+    other = house.submit(model="digits", inputs=[sent(IMAGE)], explanation=IG).json()["id"]
+    house.succeed(house.claim())
+
+    def after_the_other_is_gone(*args: Any, **options: Any) -> Submitted:
+        monkeypatch.undo()
+        assert house.http.delete(f"/v1/jobs/{other}").status_code == 204
+        assert not house.store.has(hashlib.sha256(IMAGE).hexdigest())
+        return jobs.submit(*args, **options)
+
+    monkeypatch.setattr(submission, "submit", after_the_other_is_gone)
+    assert house.submit(model="digits", inputs=[sent(IMAGE)], explanation=IG).status_code == 202
+    assert house.store.get(house.claim().request["inputs"][0]["image"]) == IMAGE
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from storage import room
 from storage.artifacts import store as artifacts
-from storage.artifacts.store import ArtifactStore, StoreUnavailableError
+from storage.artifacts.store import ArtifactStore, StoreFullError, StoreUnavailableError
 
 LARGE = bytes(range(256)) * 20_000  # 5 MB, several chunks
 
@@ -119,7 +120,7 @@ class Source:
         self.left -= 1
         return b"x" * size if self.left >= 0 else b""
 if moment == "syncing": os.fsync = die
-if moment == "renaming": Path.replace = die
+if moment == "renaming": Path.replace = os.link = die
 store = ArtifactStore(root)
 store.put(b"y" * 1000) if moment == "putting" else store.put_stream(Source())
 """
@@ -240,3 +241,39 @@ def in_a_child(code: str, *arguments: str) -> str:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+class TestLeaving:
+    def test_an_upload_can_be_made_visible_again(self, store: ArtifactStore) -> None:
+        with store.upload() as upload:
+            upload.write(b"weights")
+            digest, size = upload.commit()
+            assert upload.stored == (digest, size)
+            store.discard(digest)
+            assert upload.commit() == (digest, size)
+            assert store.get(digest) == b"weights"
+        assert store.get(digest) == b"weights"
+
+    def test_what_was_stored_before_a_time_is_listed(self, store: ArtifactStore) -> None:
+        digests = {store.put(f"{number}".encode()) for number in range(20)}
+        assert {digest for page in store.listed(before=time.time() + 60) for digest in page} == digests
+        assert list(store.listed(before=time.time() - 60)) == []
+        store.discard_all(digests)
+        store.discard_all(digests)
+        assert list(store.listed(before=time.time() + 60)) == []
+
+    def test_a_full_disk_is_told_once(
+        self, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        kept = store.put(b"kept")
+        monkeypatch.setattr(room, "RESERVE", 2**62)
+        for write in (lambda: store.put(b"more"), store.upload, store.require_room):
+            with pytest.raises(StoreFullError, match=r"the disk is full: [\d,]+ bytes are left"):
+                write()
+        assert store.put(b"kept") == kept, "what is there needs no room"
+        monkeypatch.undo()
+        store.put(b"more")
+        assert [record.message.partition(": ")[2][:17] for record in caplog.records] == [
+            "the disk is full:",
+            "there is room aga",
+        ]
