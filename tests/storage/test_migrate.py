@@ -7,12 +7,12 @@ from alembic import command, op
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 
 from storage import migrate as schema
 from storage.database import LedgerUnavailableError, open_database, reading, writing
 from storage.migrate import SchemaOutdatedError, current_revision, migrate, newest_revision, wait_for_schema
-from storage.tables import metadata
+from storage.tables import datasets, job_artifacts, metadata, models, version_artifacts
 from tests.storage import in_processes
 from tests.storage.helpers import submit, succeed, take
 
@@ -121,3 +121,35 @@ class TestWaiting:
             migrate(engine)
         with pytest.raises(LedgerUnavailableError):
             wait_for_schema(engine, timeout_s=5)
+
+
+def test_versions_that_are_there_keep_what_they_need(empty: Engine) -> None:
+    config = schema._config()
+    before = schema.ScriptDirectory.from_config(config).get_revision("0003").down_revision
+    row = {"tenant": "default", "version": "1", "sha256": "d" * 64, "state": "ready", "created_at": 1.0}
+    with writing(empty) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+        spec = {"backgrounds": {"black": ["b" * 64]}}
+        connection.execute(insert(models), row | {"name": "digits", "artifact": "a" * 64, "spec": spec})
+        connection.execute(
+            insert(datasets), row | {"name": "flowers", "artifact": "c" * 64, "spec": {}, "job_id": "job"}
+        )
+        columns = "id, tenant, kind, status, phase, priority, version, request, labels, seed, cached, attempt"
+        values = "'job', 'default', 'ingest', 'succeeded', 'run', 0, 1, '{}', '{}', 0, :no, 1"
+        more = "max_attempts, cancel_requested, progress_done, progress_total, progress_stage"
+        rest = "children_total, children_done, children_failed, created_at, queued_at"
+        statement = f"INSERT INTO jobs ({columns}, {more}, {rest}) VALUES ({values}, 3, :no, 0, 0, '', 0, 0, 0, 1, 1)"
+        connection.execute(text(statement), {"no": False})
+        connection.execute(
+            insert(job_artifacts), [{"job_id": "job", "sha256": one * 64, "role": "output"} for one in "ce"]
+        )
+    migrate(empty)
+    with reading(empty) as connection:
+        held = connection.execute(select(version_artifacts.c.registry, version_artifacts.c.sha256)).all()
+    assert {(registry, digest[0]) for registry, digest in held} == {
+        ("models", "a"),
+        ("models", "b"),
+        ("datasets", "c"),
+        ("datasets", "e"),
+    }
