@@ -109,6 +109,29 @@ def test_what_is_discarded_is_gone(store: ArtifactStore, bucket) -> None:
     assert [key.rpartition("/")[2] for key in keys(bucket)] == [other]
 
 
+def test_what_was_stored_before_a_time_is_listed_and_discarded(store: ArtifactStore, bucket) -> None:
+    digests = {store.put(f"{number}".encode()) for number in range(40)}
+    assert {digest for page in store.listed(before=time.time() + 3600) for digest in page} == digests
+    assert list(store.listed(before=time.time() - 3600)) == []
+    again = store.put(b"0")
+    store.discard_all(digests)
+    store.discard_all(digests)
+    assert keys(bucket) == set()
+    assert store.put(b"0") == again, "no list of before says that it is there"
+    assert len(keys(bucket)) == 1
+    store.require_answer()
+
+
+def test_an_upload_can_be_made_visible_again(store: ArtifactStore, bucket) -> None:
+    with store.upload() as upload:
+        upload.write(b"weights")
+        digest, _ = upload.commit()
+        store.discard(digest)
+        upload.commit()
+    assert store.get(digest) == b"weights"
+    assert len(keys(bucket)) == 1
+
+
 def test_the_probe_leaves_nothing(store: ArtifactStore, bucket) -> None:
     store.require_writable()
     assert keys(bucket) == set()
