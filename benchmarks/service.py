@@ -3,18 +3,25 @@
 One uvicorn process, SQLite, a private broker, one worker, one reconciler; the load comes from raw sockets in another
 process. Prints one JSON line a claim: measured, target and whether it is met.
 
+Times say little on a machine that others use too. The part `beside` alternates between the service and a plain
+prototype on the same broker, burst by burst; its figures are medians of the ratios of neighbouring bursts.
+
 This file has the name of a package of ours, so nothing here may import that one: the service runs as processes.
 """
 
 import argparse
 import json
+import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from celery import Celery
 from support.http_load import Connection, get, in_sequence, per_second, percentile, post, require
 from support.images import jpegs
-from support.processes import PATIENCE_S, Running, service
+from support.measure import seconds as taken
+from support.processes import PATIENCE_S, Running, prototype, service
 
 from attribution_contracts.digests import model_digest
 from attribution_contracts.models import ModelReport, ModelSpec
@@ -47,7 +54,7 @@ def multipart(request: dict[str, Any], name: str, content_type: str, content: by
     return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def submission(image: bytes, model: str, **headers: str) -> bytes:
+def submission(image: bytes, model: str, *, path: str = "/v1/jobs", **headers: str) -> bytes:
     """The request for integrated gradients of one image."""
     request = {
         "model": model,
@@ -55,7 +62,7 @@ def submission(image: bytes, model: str, **headers: str) -> bytes:
         "explanation": {"method": "integrated_gradients", "n_steps": 8},
     }
     body = multipart(request, "image", "image/jpeg", image)
-    return post("/v1/jobs", f"multipart/form-data; boundary={BOUNDARY}", body, **headers)
+    return post(path, f"multipart/form-data; boundary={BOUNDARY}", body, **headers)
 
 
 def self_test(**headers: str) -> bytes:
@@ -205,18 +212,103 @@ def register_resnet(connection: Connection) -> None:
         raise RuntimeError(f"the model was refused: {state['error']}")
 
 
+@dataclass(frozen=True)
+class Door:
+    """Where jobs are submitted and asked for, and the model that they name."""
+
+    url: str
+    path: str
+    model: str
+
+    def posts(self, images: Sequence[bytes]) -> float:
+        """Submissions a second."""
+        requests = [submission(image, self.model, path=self.path) for image in images]
+        return per_second(self.url, requests, 202, connections=CONNECTIONS)
+
+    def gets(self, count: int) -> float:
+        """Looks at a job a second."""
+        answer = Connection(self.url).ask(submission(jpegs(1, side=100, size=1)[0], self.model, path=self.path))
+        require(answer, 202)
+        asking = get(f"{self.path}/{json.loads(answer.body)['id']}")
+        return per_second(self.url, [asking] * count, 200, connections=CONNECTIONS)
+
+
+def beside(rounds: int, burst: int) -> None:
+    """The service beside the prototype: submitting and asking without workers, then a job and a bare round trip."""
+    with service(workers=0) as running, prototype(running.broker_url, has_worker=False) as plain:
+        ours, theirs = Door(running.url, "/v1/jobs", f"{register_ready(running)}@1"), Door(plain, "/jobs", "bench")
+        images = jpegs((rounds + 1) * burst, side=224, size=IMAGE_BYTES)
+        turns = [images[start : start + burst] for start in range(0, len(images), burst)]
+        pairs = _in_turn(lambda turn: ours.posts(turns[turn]), lambda turn: theirs.posts(turns[turn]), rounds)
+        _report_ratio("POST with a 100 KB image, 8 connections, over the prototype", pairs, "per second", 1.0)
+        pairs = _in_turn(lambda _: ours.gets(10 * burst), lambda _: theirs.gets(10 * burst), rounds)
+        _report_ratio("GET of a job, 8 connections, over the prototype", pairs, "per second", 1.0)
+    with service(workers=1) as running, prototype(running.broker_url, has_worker=True):
+        connection, request = Connection(running.url), self_test(Prefer="wait=30")
+        bare = Celery(broker=running.broker_url, backend=running.broker_url, set_as_current=False)
+        few = burst // 4
+
+        def jobs(_: int) -> float:
+            return percentile(timed(connection, waiting, [request] * few), 50)
+
+        def round_trips(_: int) -> float:
+            return percentile([taken(round_trip) for _ in range(few)], 50)
+
+        def round_trip() -> None:
+            bare.send_task("support.prototype.nothing").get(timeout=PATIENCE_S)
+
+        pairs = _in_turn(jobs, round_trips, rounds)
+        _report_ratio("no-op job end to end over a bare Celery round trip", pairs, "ms", 1.5, at_least=False)
+
+
+def _in_turn(ours: Callable[[int], float], theirs: Callable[[int], float], rounds: int) -> list[tuple[float, float]]:
+    """What both measure in bursts one after the other; a first one of each is not counted, and who begins changes."""
+    pairs = []
+    for turn in range(rounds + 1):
+        measured = {side: side(turn) for side in ((ours, theirs) if turn % 2 else (theirs, ours))}
+        pairs.append((measured[ours], measured[theirs]))
+    return pairs[1:]
+
+
+def _report_ratio(
+    claim: str, pairs: Sequence[tuple[float, float]], unit: str, target: float, *, at_least: bool = True
+) -> None:
+    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    medians = [round(statistics.median(side), 2) for side in zip(*pairs, strict=True)]
+    report(
+        claim,
+        statistics.median(ratios),
+        target,
+        "times",
+        at_least=at_least,
+        rounds=len(pairs),
+        lowest=round(ratios[0], 2),
+        highest=round(ratios[-1], 2),
+        medians={"of": unit, "ours": medians[0], "theirs": medians[1]},
+    )
+
+
 def main() -> None:
     """Runs the parts that are asked for, all of them without arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts: dict[str, Callable[[int], None]] = {"submitting": submitting, "no_op": no_op, "overhead": overhead}
+    parts: dict[str, Callable[[], None]] = {
+        "beside": lambda: beside(given.rounds, 20 if given.quick else 100),
+        "submitting": lambda: submitting(given.jobs),
+        "no_op": lambda: no_op(given.jobs),
+        "overhead": lambda: overhead(min(given.jobs, 30)),
+    }
     parser.add_argument("parts", nargs="*", metavar="part", help=f"Of {', '.join(parts)}; all by default.")
-    parser.add_argument("--jobs", type=int, default=500, help="Jobs of each measurement (30 of the overhead).")
+    parser.add_argument("--jobs", type=int, default=500, help="Jobs of each measurement (at most 30 of the overhead).")
+    parser.add_argument("--rounds", type=int, default=15, help="Bursts of each side of `beside`.")
+    parser.add_argument("--quick", action="store_true", help="few jobs, two rounds: a smoke test, no claim")
     given = parser.parse_args()
+    if given.quick:
+        given.jobs, given.rounds = 20, 2
     if unknown := set(given.parts) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     for name, part in parts.items():
         if not given.parts or name in given.parts:
-            part(30 if name == "overhead" else given.jobs)
+            part()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The service as separate processes: private broker, one gateway, workers, a reconciler, in a temporary folder."""
+"""The service as separate processes: private broker, one gateway, workers, a reconciler, in a temporary folder.
+
+Beside it, on the same broker, the prototype that it is compared with.
+"""
 
 import os
 import signal
@@ -29,6 +32,7 @@ class Running:
 
     url: str
     settings: Settings
+    broker_url: str
 
 
 @contextmanager
@@ -54,18 +58,41 @@ def service(*, workers: int, preload: bool = False) -> Iterator[Running]:
         url = f"http://127.0.0.1:{port}"
         commands = [["gateway", "--port", str(port)], *[["worker"]] * workers, *[["reconcile"]] * bool(workers)]
         for command in commands:
-            process = _start(command, environment)
+            process = _start(["cli.main", *command], environment, Path(__file__).parents[2])
             stack.callback(_stop, process)
-        _wait_until_it_answers(url)
-        yield Running(url, settings)
+        _wait_until_it_answers(url, "/readyz")
+        yield Running(url, settings, broker.url)
 
 
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+@contextmanager
+def prototype(broker_url: str, *, has_worker: bool) -> Iterator[str]:
+    """Starts the prototype on a broker; yields where it answers."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="prototype-"))
+        environment = {
+            **os.environ,
+            "PROTOTYPE_FOLDER": folder,
+            "PROTOTYPE_BROKER_URL": broker_url,
+            "PYTHONWARNINGS": "ignore",  # Celery's, of root
+        }
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        gateway = ["uvicorn", "support.prototype:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+        worker = ["celery", "-q", "-A", "support.prototype:queue", "worker", "--concurrency", "1", "-l", "WARNING"]
+        for command in [gateway, *[worker] * has_worker]:
+            process = _start(command, environment, Path(__file__).parents[1])
+            stack.callback(_stop, process)
+            _wait_until_it_answers(url, "/healthz")
+        yield url
+
+
+def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *command],
+        [sys.executable, "-m", *command],
         env=environment,
-        cwd=Path(__file__).parents[2],
+        cwd=folder,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # ours is for the figures
         preexec_fn=dying_with_parent(signal.SIGKILL),  # noqa: PLW1509 - it calls the kernel alone
     )
 
@@ -81,11 +108,11 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_it_answers(url: str) -> None:
+def _wait_until_it_answers(url: str, path: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            if Connection(url).ask(get("/readyz")).status == 200:
+            if Connection(url).ask(get(path)).status == 200:
                 return
         except OSError:
             if time.monotonic() > deadline:
