@@ -138,6 +138,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def takes_turns(engine: Engine) -> bool:
+    """Whether only one thread writes at a time."""
+    return engine in _TURNS
+
+
 @contextmanager
 def _turn(engine: Engine) -> Iterator[None]:
     # SQLite has one writer; who finds it busy sleeps and looks again, so threads that do not queue here starve.

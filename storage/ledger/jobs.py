@@ -31,6 +31,7 @@ from storage.ledger.records import HELD_UNTIL, JOB_COLUMNS, NewJob, job_of
 from storage.ledger.statements import ENDED, enter_artifacts, hold_entered, hold_parents, settle
 from storage.paging import INSTANT, Order
 from storage.tables import job_artifacts, job_labels, jobs, results
+from storage.together import writing_together
 
 
 class IdempotencyMismatchError(Exception):
@@ -67,15 +68,17 @@ def submit(engine: Engine, new: NewJob, *, use_cache: bool = True) -> Submitted:
         IdempotencyMismatchError: The key was used with another body.
     """
     try:
-        with writing(engine) as connection:
-            if (known := _same_key(connection, new)) is not None:
-                return known
-            return Submitted(job_of(_enter(connection, new, use_cache=use_cache)), created=True)
+        found = writing_together(engine, lambda connection: _submitted(connection, new, use_cache=use_cache))
     except IntegrityError:  # another process entered the same key between our look and our insert
         with reading(engine) as connection:
             if (known := _same_key(connection, new)) is None:
                 raise
             return known
+    return found if isinstance(found, Submitted) else Submitted(job_of(found), created=True)
+
+
+def _submitted(connection: Connection, new: NewJob, *, use_cache: bool) -> Submitted | RowMapping:
+    return _same_key(connection, new) or _enter(connection, new, use_cache=use_cache)
 
 
 def submitted_before(engine: Engine, tenant: str, key: str, digest: str) -> Submitted | None:
