@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from storage.broker.queue import Queue
@@ -39,22 +40,26 @@ class Publisher:
                 self._thread.start()
 
     def _run(self) -> None:
-        while (job_id := self._pending.get()) is not None:
-            if not self._published(job_id) and self._drop():
+        is_ended = False
+        while not is_ended:
+            pending = [self._pending.get(), *self._rest()]
+            is_ended = None in pending
+            job_ids = [job_id for job_id in pending if job_id is not None]
+            # Each attempt at a lost broker takes seconds: what has come meanwhile is forgotten.
+            if not self._published(job_ids) and None in self._rest():
                 return
 
-    def _published(self, job_id: str) -> bool:
+    def _published(self, job_ids: list[str]) -> bool:
         try:
-            return self._queue.wake(job_id)
+            return not job_ids or self._queue.wake_each(job_ids)
         except Exception:  # the thread must outlive whatever a broker's library raises
-            log.exception("wake-up for %s not published, the reconciler will", job_id)
+            log.exception("wake-ups for %s not published, the reconciler will", ", ".join(job_ids))
             return False
 
-    def _drop(self) -> bool:
-        """Forgets what is pending, for each attempt at a lost broker takes seconds; true where that was the end."""
-        try:
-            while self._pending.get_nowait() is not None:
-                pass
-        except Empty:
-            return False
-        return True
+    def _rest(self) -> list[str | None]:
+        """What has come so far."""
+        taken: list[str | None] = []
+        with suppress(Empty):
+            while True:
+                taken.append(self._pending.get_nowait())
+        return taken

@@ -1,10 +1,12 @@
 """The queue: messages only wake, so losing the broker costs time and nothing else."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,32 @@ def test_a_message_names_task_and_job_in_json(queue: Queue, client: redis.Redis)
     assert b'"content-type": "application/json"' in message
 
 
+def messages(client: redis.Redis) -> list[dict]:
+    """What lies in the broker, the oldest first, without what differs from message to message."""
+    found = [json.loads(message) for message in reversed(client.lrange(KEY_PREFIX + QUEUE, 0, -1))]
+    for message in found:
+        own_id = message["headers"].pop("id")
+        assert message["headers"].pop("root_id") == message["properties"].pop("correlation_id") == own_id
+        message["properties"].pop("delivery_tag")
+    return found
+
+
+def test_a_message_is_the_one_that_celery_would_send(queue: Queue, client: redis.Redis) -> None:
+    queue._app.send_task(RUN_JOBS, args=("job_1",), queue=QUEUE, retry=False, ignore_result=True)
+    queue.wake("job_1")
+    queue.wake_each(["job_1", "job_1"])
+    [theirs, *ours] = messages(client)
+    assert ours == [theirs] * 3
+
+
+def test_each_job_has_a_message_in_the_order_given(queue: Queue, client: redis.Redis) -> None:
+    names = [f"job_{number}" for number in range(5)]
+    assert queue.wake_each(names)
+    assert [message["headers"]["argsrepr"] for message in messages(client)] == [f"('{name}',)" for name in names]
+    assert queue.wake_each([])
+    assert queue.depth() == 5
+
+
 def test_every_key_carries_the_prefix(queue: Queue, client: redis.Redis) -> None:
     client.set("somebody else's", "1")
     queue.wake()
@@ -98,8 +126,8 @@ def quickly(call, limit_s: float = 3.0):
 def test_a_broker_that_goes_and_comes_back(queue: Queue, private: PrivateBroker) -> None:
     queue.wake()
     os.kill(private.pid, signal.SIGKILL)
-    for _ in range(3):
-        assert quickly(queue.wake) is False
+    for count in (1, 1, 3):
+        assert quickly(partial(queue.wake, count=count)) is False
     with pytest.raises(ConnectionError, match="the broker answered"):
         quickly(queue.depth)
     private.start()
@@ -141,6 +169,7 @@ def test_a_broker_that_refuses_to_write(queue: Queue, client: redis.Redis, setti
     queue.wake()
     client.config_set(*setting)
     assert queue.wake() is False
+    assert queue.wake(count=2) is False
     client.config_set(setting[0], "0")
     assert queue.wake() is True
 
