@@ -35,11 +35,15 @@ class ReadyModel:
 
 
 class ReadyModels:
-    """Versions that are ready never change, so each is read and parsed once."""
+    """Versions that are ready never change and are never deleted, so each is read and parsed once.
+
+    One that is named with its version is not even looked for again.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
+        self._exact: dict[tuple[str, str], ReadyModel] = {}
 
     def ready(self, tenant: str, ref: str, pointer: str = "/model") -> ReadyModel:
         """The version that a job means by `name` or `name@version`, which it names at the pointer.
@@ -47,13 +51,20 @@ class ReadyModels:
         Raises:
             ProblemError: There is none, or it is not ready.
         """
+        if (known := self._exact.get((tenant, ref))) is not None:
+            return known
         found = state_of(self._engine, tenant, ref)
         if found is None:
             raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
         state, identity = found
         if state is not ModelState.READY:
             raise not_ready(state, identity, pointer)
-        return self._parsed(tenant, identity.name, identity.version, identity.sha256)
+        model = self._parsed(tenant, identity.name, identity.version, identity.sha256)
+        if "@" in ref:  # a name alone may mean another version tomorrow
+            if len(self._exact) >= _KEPT:
+                self._exact.clear()
+            self._exact[tenant, ref] = model
+        return model
 
     def _parse(self, tenant: str, name: str, version: str, sha256: str) -> ReadyModel:
         spec = spec_by_digest(self._engine, tenant, sha256)

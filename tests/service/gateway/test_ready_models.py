@@ -1,0 +1,78 @@
+"""Versions that are ready are read once."""
+
+import pytest
+from sqlalchemy import Engine, event
+
+from attribution_contracts.problems import Problem
+from attribution_contracts.states import ModelState
+from service.gateway.ready_models import ReadyModels
+from service.http.problems import ProblemError
+from storage.database import writing
+from storage.registry import models
+from storage.tables import DEFAULT_TENANT
+from tests.storage.helpers import FINAL
+from tests.storage.registry.specs import check_of, report, spec_of
+
+
+def add(engine: Engine, version: str, state: ModelState = ModelState.READY, problem: Problem = FINAL) -> None:
+    spec, sha256 = spec_of(version=version)
+    check = check_of()
+    models.register(engine, DEFAULT_TENANT, spec, sha256, check)
+    with writing(engine) as connection:
+        if state is ModelState.READY:
+            models.accept(connection, DEFAULT_TENANT, check.id, report())
+        elif state is ModelState.REFUSED:
+            models.refuse(connection, DEFAULT_TENANT, check.id, problem)
+
+
+def statements(engine: Engine) -> list[str]:
+    seen: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
+    return seen
+
+
+def test_a_named_version_is_not_looked_for_again(engine: Engine) -> None:
+    add(engine, "1")
+    ready = ReadyModels(engine)
+    first = ready.ready(DEFAULT_TENANT, "digits@1")
+    seen = statements(engine)
+    assert ready.ready(DEFAULT_TENANT, "digits@1") is first
+    assert seen == []
+
+
+def test_a_name_means_the_newest_version(engine: Engine) -> None:
+    add(engine, "1")
+    ready = ReadyModels(engine)
+    assert ready.ready(DEFAULT_TENANT, "digits").identity.version == "1"
+    add(engine, "2")
+    assert ready.ready(DEFAULT_TENANT, "digits").identity.version == "2"
+    assert ready.ready(DEFAULT_TENANT, "digits@1").identity.version == "1"
+
+
+def test_another_tenant_has_models_of_its_own(engine: Engine) -> None:
+    add(engine, "1")
+    ready = ReadyModels(engine)
+    ready.ready(DEFAULT_TENANT, "digits@1")
+    with pytest.raises(ProblemError, match="no model 'digits@1' is registered"):
+        ready.ready("somebody else", "digits@1")
+
+
+@pytest.mark.parametrize("state", [ModelState.CHECKING, ModelState.REFUSED])
+def test_what_is_not_ready_is_looked_for_again(engine: Engine, state: ModelState) -> None:
+    add(engine, "1", state)
+    ready = ReadyModels(engine)
+    for _ in range(2):
+        with pytest.raises(ProblemError):
+            ready.ready(DEFAULT_TENANT, "digits@1")
+    if state is ModelState.REFUSED:
+        add(engine, "1")
+        assert ready.ready(DEFAULT_TENANT, "digits@1").identity.version == "1"
+
+
+def test_only_so_many_are_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.gateway.ready_models._KEPT", 2)
+    ready = ReadyModels(engine)
+    for version in ("1", "2", "3"):
+        add(engine, version)
+        ready.ready(DEFAULT_TENANT, f"digits@{version}")
+        assert len(ready._exact) <= 2
