@@ -1,6 +1,5 @@
 """Following one job: server-sent events, and waiting for its end."""
 
-import time
 from collections.abc import AsyncIterator
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -30,12 +29,7 @@ async def events(gateway: Gateway, tenant: str, job: Job, seen: int | None) -> A
 
 async def until_ended(gateway: Gateway, tenant: str, job: Job, seconds: float) -> Job:
     """The job as it stands when it has ended, or when the time is up."""
-    deadline = time.monotonic() + seconds
-    while not job.status.is_terminal and (left := deadline - time.monotonic()) > 0:
-        if not await gateway.watcher.changed(job.id, job.version, left):
-            break
-        found = await in_thread(find, gateway.engine, tenant, job.id)
-        if found is None:
-            break
-        job = found
-    return job
+    if job.status.is_terminal or not seconds:
+        return job
+    await gateway.watcher.ended(job.id, seconds)
+    return await in_thread(find, gateway.engine, tenant, job.id) or job

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -49,6 +49,13 @@ class Submitted:
     job: Job
     created: bool
     """False where the idempotency key named a job that was there already."""
+
+
+class Standing(NamedTuple):
+    """Of a job, what those who wait for it look at."""
+
+    version: int
+    has_ended: bool
 
 
 @dataclass(frozen=True)
@@ -125,11 +132,11 @@ def find(engine: Engine, tenant: str, job_id: str) -> Job | None:
     return None if row is None else job_of(row)
 
 
-def versions(engine: Engine, job_ids: list[str]) -> dict[str, int]:
-    """The version of each job, for those who wait for a change."""
+def standings(engine: Engine, job_ids: list[str]) -> dict[str, Standing]:
+    """How each of the jobs stands that are there."""
     with reading(engine) as connection:
-        rows = connection.execute(select(jobs.c.id, jobs.c.version).where(jobs.c.id.in_(job_ids)))
-        return {job_id: version for job_id, version in rows}  # noqa: C416 - a Row is no tuple to the type checker
+        rows = connection.execute(select(jobs.c.id, jobs.c.version, jobs.c.status).where(jobs.c.id.in_(job_ids)))
+        return {job_id: Standing(version, status in TERMINAL) for job_id, version, status in rows}
 
 
 def result_of(engine: Engine, tenant: str, job_id: str) -> dict[str, Any] | None:

@@ -14,10 +14,12 @@ from sqlalchemy import Engine
 from attribution_contracts.jobs import Progress
 from attribution_contracts.states import JobKind
 from service.following import events
+from service.gateway import watcher
 from service.gateway.watcher import Watcher
 from storage.artifacts.store import ArtifactStore
-from storage.ledger.claims import claim, renew
-from storage.ledger.jobs import cancel, remove, submit
+from storage.database import LedgerUnavailableError
+from storage.ledger.claims import Cancelled, claim, finish, renew
+from storage.ledger.jobs import Standing, cancel, remove, standings, submit
 from storage.ledger.records import NewJob
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
@@ -159,6 +161,43 @@ def test_a_job_that_goes_away_has_changed(engine: Engine) -> None:
         return await waiting
 
     assert asyncio.run(wait()) is True
+
+
+def test_who_waits_for_the_end_is_not_told_of_what_comes_before(engine: Engine) -> None:
+    async def wait() -> list[bool]:
+        watcher, new = Watcher(engine), a_job(engine)
+        change, end = (
+            asyncio.create_task(watcher.changed(new.id, 1, 10)),
+            asyncio.create_task(watcher.ended(new.id, 10)),
+        )
+        await asyncio.sleep(0.05)
+        [claimed] = claim(engine, "w", limit=1, lease_s=9)
+        assert await change
+        assert not end.done()
+        finish(engine, claimed, Cancelled())
+        return [await end, await watcher.ended(new.id, 10)]
+
+    assert asyncio.run(wait()) == [True, True]
+
+
+def test_an_outage_of_the_ledger_hides_no_change(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def failing_first(*args: Any) -> dict[str, Standing]:
+        looks.append(1)
+        if len(looks) == 1:
+            raise LedgerUnavailableError("away")
+        return standings(*args)
+
+    monkeypatch.setattr(watcher, "standings", failing_first)
+    monkeypatch.setattr(watcher, "FAILED_S", 0.01)
+
+    async def wait() -> bool:
+        new = a_job(engine)
+        claim(engine, "w", limit=1, lease_s=9)
+        return await Watcher(engine).changed(new.id, 1, 10)
+
+    assert asyncio.run(wait())
 
 
 def test_closing_lets_everybody_go(engine: Engine) -> None:

@@ -195,8 +195,8 @@ class TestCache:
 def test_versions_are_those_of_the_jobs_asked_for(engine: Engine) -> None:
     one, other = submit(engine), submit(engine)
     claimed = take(engine)
-    assert jobs.versions(engine, [one, other, "job_none"]) == {one: 2, other: 1}
+    assert jobs.standings(engine, [one, other, "job_none"]) == {one: (2, False), other: (1, False)}
     assert jobs.result_of(engine, TENANT, one) is None
     succeed(engine, claimed)
-    assert jobs.versions(engine, [one]) == {one: 3}
+    assert jobs.standings(engine, [one]) == {one: (3, True)}
     assert jobs.result_of(engine, TENANT, one) == body(claimed)
