@@ -13,13 +13,13 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from storage.clock import give_clock
+from storage.clock import NOW, give_clock
 
 BUSY_TIMEOUT_S = 15.0
 """How long a statement waits for another's lock."""
@@ -124,6 +124,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for queries."""
     with translated(), engine.connect() as connection:
         yield connection
+
+
+def time_of(engine: Engine) -> float:
+    """What the time is: the ledger has one clock, whoever asks."""
+    with reading(engine) as connection:
+        return float(connection.execute(select(NOW)).scalar_one())
 
 
 @contextmanager

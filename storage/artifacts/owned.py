@@ -1,10 +1,10 @@
 """Whose artefact is whose: a digest can be guessed, so only what a tenant uploaded or was given can be read."""
 
-import time
 from collections.abc import Collection
 
 from sqlalchemy import Engine, and_, select, update
 
+from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.records import StoredArtifact
 from storage.ledger.statements import hold_entered, insert_missing
@@ -13,20 +13,18 @@ from storage.tables import artifacts
 
 def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
     """Enters an artefact that the tenant uploaded; sent again, it is as new."""
-    now = time.time()
     row = {
         "tenant": tenant,
         "sha256": stored.sha256,
         "media_type": stored.media_type,
         "size": stored.size,
         "details": stored.details,
-        "created_at": now,
     }
     mine = and_(artifacts.c.tenant == tenant, artifacts.c.sha256 == stored.sha256)
     with writing(engine) as connection:
         hold_entered(connection)
         insert_missing(connection, artifacts, [row])
-        connection.execute(update(artifacts).where(mine).values(created_at=now))
+        connection.execute(update(artifacts).where(mine).values(created_at=NOW))
         if stored.media_type.startswith("image/"):
             # The same bytes may have come as something else, say as weights, when nobody looked whether they are one.
             other = and_(mine, artifacts.c.media_type != stored.media_type)

@@ -171,6 +171,23 @@ class ArtifactStore:
             if found:
                 yield found
 
+    def time(self) -> float:
+        """What the time is by the store's own clock, which says when each artefact was stored."""
+        path = f"{self._root}/clock-{os.urandom(8).hex()}"
+        with self._translated("the artefact store does not say the time"):
+            if self._is_local:
+                _make_folder(self._incoming)
+                with tempfile.TemporaryFile(dir=self._incoming) as probe:
+                    return os.fstat(probe.fileno()).st_mtime
+            self._fs.pipe_file(path, b"")
+            try:
+                self._fs.invalidate_cache()
+                stored_at = _stored_at(self._fs.info(path))
+            finally:
+                self._fs.rm_file(path)
+        # A store that does not say when artefacts were stored lists none as old.
+        return time.time() if stored_at is None else stored_at
+
     def clear_incoming(self, *, before: float) -> None:
         """Deletes what interrupted uploads left before a time."""
         if self._is_local and self._incoming.is_dir():
@@ -209,7 +226,7 @@ class ArtifactStore:
         with self._translated("the artefact store does not delete"):
             self._fs.rm_file(path)
             if self._is_local:
-                _clear(self._incoming, time.time() - STALE_S)
+                _clear(self._incoming, self.time() - STALE_S)
 
     @property
     def _incoming(self) -> Path:

@@ -1,6 +1,5 @@
 """Statements that more than one part of the ledger needs."""
 
-import time
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from storage.tables import artifacts, datasets, job_artifacts, jobs, models
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Inserts the rows whose key is not there yet."""
+    """Inserts the rows whose key is not there yet, as of now where they say when they were made."""
     if not rows:
         return
     connection.execute(_insert_missing(connection.dialect.name, table), list(rows))
@@ -39,6 +38,8 @@ def insert_missing(connection: Connection, table: Table, rows: Sequence[dict[str
 @cache
 def _insert_missing(dialect: str, table: Table) -> Executable:
     statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    if "created_at" in table.c:
+        statement = statement.values(created_at=NOW)
     return statement.on_conflict_do_nothing()
 
 
@@ -74,7 +75,6 @@ def enter_artifacts(
     if not stored:
         return
     hold_entered(connection)
-    now = time.time()
     # In one order for all: two transactions that enter the same artefacts never wait for each other in a circle.
     distinct = sorted({item.sha256: item for item in stored}.values(), key=lambda item: item.sha256)
     rows = [
@@ -84,7 +84,6 @@ def enter_artifacts(
             "media_type": item.media_type,
             "size": item.size,
             "details": item.details,
-            "created_at": now,
         }
         for item in distinct
     ]

@@ -1,13 +1,12 @@
 """Which ended jobs go: those older than the operator keeps, and the oldest where artefacts take more than he grants."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, func, select, tuple_
 
-from storage.database import reading
+from storage.database import reading, time_of
 from storage.ledger.jobs import IS_ENDED
 from storage.retention.deletion import family
 from storage.retention.release import Freed
@@ -24,10 +23,9 @@ class Limits:
     age_s: float | None = None
     bytes: int | None = None
 
-    @property
-    def ended_before(self) -> float | None:
-        """The time at which a job must have ended to be too old."""
-        return None if self.age_s is None else time.time() - self.age_s
+    def ended_before(self, engine: Engine) -> float | None:
+        """The time at which a job must have ended to be too old, by the ledger's clock."""
+        return None if self.age_s is None else time_of(engine) - self.age_s
 
 
 def ended(engine: Engine, *, since: float | None = None, before: float | None = None) -> Iterator[list[str]]:

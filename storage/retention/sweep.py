@@ -1,6 +1,5 @@
 """The sweep: everything that is kept no longer goes, in short transactions. Any number of processes may ask for it."""
 
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate, chain, takewhile
@@ -8,6 +7,7 @@ from itertools import accumulate, chain, takewhile
 from sqlalchemy import Engine
 
 from storage.artifacts.store import STALE_S, ArtifactStore
+from storage.database import time_of
 from storage.retention.deletion import delete_ended
 from storage.retention.expiry import Forecast, Limits, ended, stored_bytes
 from storage.retention.release import NOTHING, Freed
@@ -54,28 +54,29 @@ def sweep(
         strays: Whether the store is listed as well, for files that the ledger does not know.
     """
     explore_datasets(engine, store)
-    before, aged, crowded, found = time.time() - unused_s, Freed(), Freed(), 0
+    aged, crowded, found = Freed(), Freed(), 0
     loose = free_left(engine, store, step)
-    if limits.ended_before is not None:
-        for page in ended(engine, before=limits.ended_before):
+    if (too_old := limits.ended_before(engine)) is not None:
+        for page in ended(engine, before=too_old):
             step()
             aged += delete_ended(engine, store, page)
-    loose += free_unused(engine, store, step, before=before, kept=kept)
+    loose += free_unused(engine, store, step, before=time_of(engine) - unused_s, kept=kept)
     if limits.bytes is not None:
         crowded = _make_room(engine, store, step, limits.bytes)
     if strays:
-        store.clear_incoming(before=min(before, time.time() - STALE_S))
-        found = discard_strays(engine, store, step, before=before, kept=kept)
+        now = store.time()
+        store.clear_incoming(before=now - max(unused_s, STALE_S))
+        found = discard_strays(engine, store, step, before=now - unused_s, kept=kept)
     return Swept(aged, crowded, loose, found)
 
 
 def forecast(engine: Engine, limits: Limits, *, unused_s: float, kept: Collection[str] = ()) -> Swept:
     """What a sweep would delete; files that the ledger does not know are not looked for."""
-    would, since, aged, loose, crowded = Forecast(engine), limits.ended_before, Freed(), Freed(), Freed()
+    would, since, aged, loose, crowded = Forecast(engine), limits.ended_before(engine), Freed(), Freed(), Freed()
     if since is not None:
         for page in ended(engine, before=since):
             aged = sum(would.without(page), aged)
-    for rows in unused(engine, before=time.time() - unused_s, kept=kept):
+    for rows in unused(engine, before=time_of(engine) - unused_s, kept=kept):
         loose += Freed(artifacts=len(rows), bytes=sum(row.size for row in rows))
     if limits.bytes is not None:
         too_much = stored_bytes(engine) - aged.bytes - loose.bytes - limits.bytes

@@ -1,10 +1,9 @@
-"""Work that one of many processes does every so often: they take turns by the ledger."""
+"""Work that one of many processes does every so often: they take turns by the ledger, and by its clock."""
 
-import time
+from sqlalchemy import ColumnElement, Engine, update
 
-from sqlalchemy import Engine, update
-
-from storage.database import reading, writing
+from storage.clock import NOW
+from storage.database import writing
 from storage.ledger.statements import insert_missing
 from storage.tables import turns
 
@@ -18,26 +17,18 @@ class Turn:
 
     def take(self) -> bool:
         """Whether it is ours now: so long after whoever had it last has taken or extended it."""
-        is_mine = turns.c.name == self._name
-        with reading(self._engine) as connection:
-            found = connection.execute(turns.select().where(is_mine)).first()
-        now = time.time()
-        # A clock that was far ahead must not keep everybody waiting until then.
-        if found is not None and now < found.next_at <= now + 2 * self._every_s:
-            return False
         with writing(self._engine) as connection:
             insert_missing(connection, turns, [{"name": self._name, "next_at": 0.0}])
-        return self._move(0.0 if found is None else found.next_at)
+        # A clock that was once far ahead must not keep everybody waiting until then.
+        return self._moved(~turns.c.next_at.between(NOW, NOW + 2 * self._every_s))
 
     def extend(self) -> bool:
         """Keeps it for longer; whether it is still ours."""
-        return self._move(self._next_at)
+        return self._moved(turns.c.next_at == self._next_at)
 
-    def _move(self, before: float) -> bool:
-        next_at = time.time() + self._every_s
-        is_as_before = (turns.c.name == self._name) & (turns.c.next_at == before)
+    def _moved(self, is_free: ColumnElement[bool]) -> bool:
+        moved = update(turns).where(turns.c.name == self._name, is_free).values(next_at=NOW + self._every_s)
         with writing(self._engine) as connection:
-            moved = connection.execute(update(turns).where(is_as_before).values(next_at=next_at)).rowcount == 1
-        if moved:
-            self._next_at = next_at
-        return moved
+            next_at = connection.scalar(moved.returning(turns.c.next_at))
+        self._next_at = self._next_at if next_at is None else next_at
+        return next_at is not None

@@ -122,6 +122,11 @@ def test_what_was_stored_before_a_time_is_listed_and_discarded(store: ArtifactSt
     store.require_answer()
 
 
+def test_the_store_says_the_time(store: ArtifactStore, bucket) -> None:
+    assert abs(store.time() - time.time()) < 600
+    assert keys(bucket) == set()
+
+
 def test_an_upload_can_be_made_visible_again(store: ArtifactStore, bucket) -> None:
     with store.upload() as upload:
         upload.write(b"weights")

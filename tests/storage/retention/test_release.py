@@ -1,5 +1,6 @@
 """Deleting: what only a job used goes, and nothing that anybody else needs."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -248,6 +249,21 @@ class TestTheSweep:
         assert jobs.find(engine, TENANT, old) is None
         assert jobs.find(engine, TENANT, queued)
         assert is_gone(engine, store, photo)
+
+    @pytest.mark.parametrize("shift_s", [-1e8, 1e8])
+    def test_a_clock_that_is_wrong_deletes_nothing_early_and_nothing_late(
+        self, engine: Engine, store: ArtifactStore, keep: Kept, monkeypatch: pytest.MonkeyPatch, shift_s: float
+    ) -> None:
+        right = time.time
+        monkeypatch.setattr(time, "time", lambda: right() + shift_s)
+        stray, upload = keep("stray"), keep("upload")
+        own(engine, TENANT, upload)
+        submit(engine)
+        succeed(engine, take(engine))
+        assert not swept(engine, store, Limits(age_s=3600), unused_s=3600)
+        found = swept(engine, store, Limits(age_s=0.0))
+        assert (found.aged.jobs, found.unused.artifacts, found.strays) == (1, 1, 1)
+        assert is_gone(engine, store, stray, upload)
 
     def test_the_oldest_go_until_there_is_room(self, engine: Engine, store: ArtifactStore, keep: Kept) -> None:
         shared = keep("s" * 100)
