@@ -170,6 +170,7 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
     with ExitStack() as stack:
         give_up_ballast(settings.resolved_data_dir)
         stack.enter_context(locked(settings.resolved_data_dir))
+        forget_secrets(settings)
         lay_ballast(settings.resolved_data_dir)
         listener = stack.enter_context(_listen(settings))
         broker = _private_broker(settings)
@@ -230,10 +231,8 @@ def _require_store(settings: Settings) -> None:
 
 @contextmanager
 def secret_files(settings: Settings) -> Iterator[Path]:
-    """A folder that nobody else can open with one file a secret, gone at the end; so are those of killed trees."""
+    """A folder that nobody else can open with one file a secret, gone at the end."""
     settings.resolved_data_dir.mkdir(parents=True, exist_ok=True)
-    for left in settings.resolved_data_dir.glob(f"{_SECRETS}*"):
-        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_SECRETS, dir=settings.resolved_data_dir) as name:
         folder = Path(name)
         for field_name, value in settings:
@@ -242,6 +241,12 @@ def secret_files(settings: Settings) -> Iterator[Path]:
                 file.touch(mode=0o600)
                 file.write_text(value.get_secret_value())
         yield folder
+
+
+def forget_secrets(settings: Settings) -> None:
+    """Deletes what trees on this folder left that were killed; there must be none that runs."""
+    for left in settings.resolved_data_dir.glob(f"{_SECRETS}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def child_environment(settings: Settings, secrets: Path) -> dict[str, str]:

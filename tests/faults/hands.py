@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.states import JobKind
+from service.http.shelf import Shelf
 from service.submission.images import Staged
 from storage.artifacts.owned import own
 from storage.artifacts.store import ArtifactStore
@@ -50,15 +51,18 @@ def client(place: Place, seed: int) -> dict[str, int]:
         content = f"image {draw.randrange(6)}".encode() * 100
         digest = hashlib.sha256(content).hexdigest()
         image = StoredArtifact(digest, "image/png", len(content))
-        staged = Staged(artifacts={digest: image}, contents={digest: content})
+        shelf = Shelf(store)
+        shelf.write(content)
+        staged = Staged(shelf, artifacts={digest: image}, contents={digest: shelf.end()})
         if draw.random() < 0.2:
             store.put(content)
             own(engine, DEFAULT_TENANT, image)
             store.put(content)
-        staged.store(store)
+        staged.store()
         new = NewJob(kind=JobKind.SELF_TEST, request={}, inputs=(image,), cache_key=digest, max_attempts=1000)
         mine.append(jobs.submit(engine, new, use_cache=draw.random() < 0.3).job.id)
-        staged.store(store)
+        staged.store()
+        shelf.close()
         done["submitted"] += 1
         for job_id in draw.sample(mine, k=min(2, len(mine))):
             try:
@@ -74,9 +78,9 @@ def worker(place: Place, seed: int) -> dict[str, int]:
     """Runs jobs whose outputs follow from their images; some attempts end in the middle, and the last jobs all run."""
     engine, store = place.open()
     draw, done = random.Random(seed), {"attempts": 0, "died": 0, "missing": 0}
-    name = f"worker {seed}"
+    name, watch = f"worker {seed}", recovery.LeaseWatch()
     while place.is_open or _are_left(engine):
-        recovery.recover(engine)
+        recovery.recover(engine, watch)
         for claimed in claims.claim(engine, name, limit=2, lease_s=LEASE_S):
             done["attempts"] += 1
             with reading(engine) as connection:

@@ -22,7 +22,7 @@ class Store:
     def __init__(self) -> None:
         self._port = 0
         self.come()
-        boto3.resource("s3", endpoint_url=self.url, region_name="us-east-1").create_bucket(Bucket="artifacts")
+        boto3.resource("s3", endpoint_url=self.url, region_name="us-east-1").create_bucket(Bucket="outage")
 
     def come(self) -> None:
         self._server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=self._port, verbose=False)
@@ -52,7 +52,7 @@ def test_an_outage_of_the_store_costs_time_and_no_job(
     tmp_path: Path, store: Store, size: Callable[[int, int], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {
-        "ATTRIBUTION_ARTIFACT_URL": "s3://artifacts/here",
+        "ATTRIBUTION_ARTIFACT_URL": "s3://outage/here",
         "ATTRIBUTION_MAX_ATTEMPTS": "1",
         "ATTRIBUTION_RETRY_S": "0.2",
         "ATTRIBUTION_RECONCILE_S": "0.2",

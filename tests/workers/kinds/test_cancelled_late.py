@@ -35,16 +35,17 @@ def cancelled(through) -> None:
 @pytest.fixture
 def puts(ready, monkeypatch):
     """The files that were drawn; after the first that `starts` likes the job is cancelled."""
-    put, names = Drawn.put, Names()
+    keep, names = Drawn.keep, Names()
 
-    def counted(drawn, file):
-        names.append(file.name)
-        if names.starts is not None and file.name.startswith(names.starts):
-            names.starts = None
-            cancelled(ready)
-        return put(drawn, file)
+    def counted(drawn, subject, *files):
+        for file in files:
+            keep(drawn, subject, file)
+            names.append(file.name)
+            if names.starts is not None and file.name.startswith(names.starts):
+                names.starts = None
+                cancelled(ready)
 
-    monkeypatch.setattr(Drawn, "put", counted)
+    monkeypatch.setattr(Drawn, "keep", counted)
     return names
 
 

@@ -95,7 +95,7 @@ def unfinished(over, request, monkeypatch):
 
     def arm():
         monkeypatch.setattr(procedure, "finish", away)
-        monkeypatch.setattr(procedure, "FINISH_TRIES", 1)
+        monkeypatch.setattr(procedure, "FINISH_PATIENCE_S", 0.0)
         monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.2)
 
     return arm
