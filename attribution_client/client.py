@@ -191,6 +191,10 @@ class Client:
         """One version, as `name@version`, or by the `name` alone the one that a job would mean."""
         return read(ModelVersion, self._session.get(_path("models", model)))
 
+    def delete_model(self, model: str) -> None:
+        """Forgets a version, given as `name@version`, that no running job uses; results stay."""
+        self._session.send("DELETE", _path("models", _exact(model)))
+
     def model_report(self, model: str) -> ModelReport:
         """What a worker found in a version that is ready, given like `model` takes it."""
         name, _, version = model.partition("@")
@@ -243,7 +247,7 @@ class Client:
 
     def delete_dataset(self, dataset: str) -> None:
         """Forgets a version, given as `name@version`, that no running job uses."""
-        self._session.send("DELETE", _path("datasets", dataset))
+        self._session.send("DELETE", _path("datasets", _exact(dataset)))
 
     def methods(self) -> list[MethodInfo]:
         """Every method, with the schema of its parameters."""
@@ -283,6 +287,13 @@ def _path(kind: str, ref: str) -> str:
     """Where `name@version` is, or what the `name` alone means."""
     name, _, version = ref.partition("@")
     return f"/v1/{kind}/{name}/versions/{version}" if version else f"/v1/{kind}/{name}"
+
+
+def _exact(ref: str) -> str:
+    """A reference that names its version, as what deletes must."""
+    if "@" not in ref:
+        raise ValueError(f"expected name@version, given {ref!r}: what is deleted must be named exactly")
+    return ref
 
 
 def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:

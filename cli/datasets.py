@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.options import labels_of, url_option
+from cli.options import labels_of, require_version, url_option
 
 if TYPE_CHECKING:
     from attribution_client import Client
@@ -84,8 +84,7 @@ def delete(dataset: str, url: str) -> None:
     """Forget a version that no running job uses."""
     from attribution_client import Client
 
-    if "@" not in dataset:
-        raise click.BadParameter(f"{dataset!r}: expected NAME@VERSION")
+    require_version(dataset)
     with Client(url) as client:
         client.delete_dataset(dataset)
     click.echo(f"{dataset} is deleted")

@@ -1,4 +1,4 @@
-"""Commands for the model registry: `attribution models add|list|show|sync`."""
+"""Commands for the model registry: `attribution models add|list|show|delete|sync`."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import click
 from attribution_contracts.digests import model_digest
 from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import ModelState
-from cli.options import labels_of, load_settings, url_option
+from cli.options import confirm, labels_of, load_settings, require_version, url_option, yes_option
 from storage.operator_config import ConfigError, ConfiguredModel, load_config
 from storage.settings import Settings
 
@@ -129,6 +129,25 @@ def show(model: str, url: str) -> None:
         if version.state == "ready":
             shown["report"] = client.model_report(f"{version.name}@{version.version}").model_dump(mode="json")
     click.echo(json.dumps(shown, indent=2))
+
+
+@models.command()
+@click.argument("model", metavar="NAME@VERSION")
+@yes_option
+@url_option
+def delete(model: str, url: str, *, yes: bool) -> None:
+    """Forget a version that no running job uses, with its weights; results of jobs that have ended stay.
+
+    \b
+    attribution models delete birds@3
+    """  # noqa: D301 - the backspace keeps click from wrapping the example
+    from attribution_client import Client
+
+    require_version(model)
+    confirm(f"delete model {model}, and its weights?", yes=yes)
+    with Client(url) as client:
+        client.delete_model(model)
+    click.echo(f"{model} is deleted")
 
 
 @models.command()

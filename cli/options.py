@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -75,6 +76,34 @@ def out_option(default: str, contents: str) -> Callable[[Command], Command]:
         show_default=True,
         help=f"Folder for {contents} and result.json.",
     )
+
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks before something is gone for good.
+
+    Raises:
+        Abort: The answer is no.
+        UsageError: There is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody is here to answer: say --yes")
+    click.confirm(question, abort=True)
+
+
+def require_version(ref: str) -> None:
+    """Accepts a reference with its version.
+
+    Raises:
+        BadParameter: It has none.
+    """
+    if not all(ref.partition("@")):
+        raise click.BadParameter(f"{ref!r}: expected NAME@VERSION")
 
 
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -160,6 +160,17 @@ version_artifacts = Table(
 )
 """What a version needs for as long as it is there: weights and sets of images; index and pack."""
 
+retired = Table(
+    "retired",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("registry", String(16), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+)
+"""What versions that were deleted had been: jobs were pinned to them by name, so none comes back as something else."""
+
 turns = Table(
     "turns",
     metadata,

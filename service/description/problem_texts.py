@@ -65,8 +65,9 @@ EXPLANATIONS: dict[ErrorCode, str] = {
         "The route exists and does not take this HTTP method; `Allow` lists those that it takes."
     ),
     ErrorCode.CONFLICT: (
-        "What exists does not allow this: a job that has not ended cannot be deleted, nor a data set that such a job "
-        "uses; a version of a model or data set cannot be registered again with another content."
+        "What exists does not allow this: a job that has not ended cannot be deleted, nor a model or data set that "
+        "such a job uses; a version of a model or data set cannot be registered again with another content, and that "
+        "of a model not even after it was deleted."
     ),
     ErrorCode.IDEMPOTENCY_MISMATCH: (
         "The Idempotency-Key belongs to an earlier submission with another body. Use a new key for a new job; "

@@ -1,5 +1,6 @@
 """The models that jobs may name: found by reference, kept parsed, and what a job asks of them."""
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,8 @@ from service.http.problems import ProblemError, wrong_fields
 from storage.registry.models import near, report_of, spec_by_digest, state_of
 
 _KEPT = 64
+TRUSTED_S = 1.0
+"""How long a version that was found is taken to be there still: another gateway may delete it."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,17 @@ class ReadyModel:
 
 
 class ReadyModels:
-    """Versions that are ready never change and are never deleted, so each is read and parsed once.
+    """Versions that are ready never change, so each is read and parsed once.
 
-    One that is named with its version is not even looked for again.
+    One that is named with its version is not even looked for again for a moment. A job that is accepted just as another
+    gateway deletes its model fails with a worker that finds the model gone; it never runs with another.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, trusted_s: float = TRUSTED_S) -> None:
         self._engine = engine
+        self._trusted_s = trusted_s
         self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
-        self._exact: dict[tuple[str, str], ReadyModel] = {}
+        self._exact: dict[tuple[str, str], tuple[ReadyModel, float]] = {}
 
     def ready(self, tenant: str, ref: str, pointer: str = "/model") -> ReadyModel:
         """The version that a job means by `name` or `name@version`, which it names at the pointer.
@@ -51,8 +56,10 @@ class ReadyModels:
         Raises:
             ProblemError: There is none, or it is not ready.
         """
-        if (known := self._exact.get((tenant, ref))) is not None:
-            return known
+        now = time.monotonic()
+        known = self._exact.get((tenant, ref))
+        if known is not None and now < known[1]:
+            return known[0]
         found = state_of(self._engine, tenant, ref)
         if found is None:
             raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
@@ -63,8 +70,12 @@ class ReadyModels:
         if "@" in ref:  # a name alone may mean another version tomorrow
             if len(self._exact) >= _KEPT:
                 self._exact.clear()
-            self._exact[tenant, ref] = model
+            self._exact[tenant, ref] = model, now + self._trusted_s
         return model
+
+    def forget(self, tenant: str, name: str, version: str) -> None:
+        """Looks for a version again that was deleted."""
+        self._exact.pop((tenant, f"{name}@{version}"), None)
 
     def _parse(self, tenant: str, name: str, version: str, sha256: str) -> ReadyModel:
         spec = spec_by_digest(self._engine, tenant, sha256)

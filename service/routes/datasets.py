@@ -15,7 +15,7 @@ from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
 from service.registration.datasets import expected_dataset, register_dataset
 from service.registration.versions import answers, registered, require_found
-from storage.registry.datasets import DatasetInUseError, find_dataset, page
+from storage.registry.datasets import VersionInUseError, find_dataset, page
 from storage.retention.deletion import delete_dataset
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
@@ -79,7 +79,7 @@ def delete(name: DatasetName, version: Name, gateway: Here, tenant: Tenant) -> R
     """Forgets the version with its images, unless jobs that have not ended use it."""
     try:
         was_there = delete_dataset(gateway.engine, gateway.store, tenant, name, version)
-    except DatasetInUseError as error:
+    except VersionInUseError as error:
         raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
     if not was_there:
         raise not_found(f"data set {name}@{version}")

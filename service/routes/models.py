@@ -1,4 +1,4 @@
-"""Models: register, list, look at."""
+"""Models: register, list, look at, delete."""
 
 from typing import Annotated
 
@@ -13,11 +13,12 @@ from service.description.responses import json_or_multipart, problems
 from service.gateway.gateway import Here, Tenant
 from service.gateway.ready_models import not_ready
 from service.http.paging import LIMIT, Cursor, Limit, own_cursor
-from service.http.problems import not_found
+from service.http.problems import ProblemError, not_found
 from service.http.replies import json_reply
 from service.registration.models import expected_model, register_model
 from service.registration.versions import answers, registered, require_found
-from storage.registry.models import find_model, page, report_of, state_of
+from storage.registry.models import VersionInUseError, find_model, page, report_of, state_of
+from storage.retention.deletion import delete_model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -96,3 +97,25 @@ def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Res
     if report is None:
         raise not_ready(state, identity)
     return json_reply(report)
+
+
+@router.delete(
+    "/{name}/versions/{version}",
+    summary="Delete a version",
+    response_model=None,
+    status_code=204,
+    responses={204: {"description": "It is forgotten."}, **problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)},
+)
+def delete(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
+    """Forgets the version with its weights, unless jobs that have not ended use it; results of ended jobs stay.
+
+    The same content may be registered under the version again, another may not.
+    """
+    try:
+        was_there = delete_model(gateway.engine, gateway.store, tenant, name, version)
+    except VersionInUseError as error:
+        raise ProblemError(ErrorCode.CONFLICT, str(error)) from error
+    gateway.models.forget(tenant, name, version)
+    if not was_there:
+        raise not_found(f"model {name}@{version}")
+    return Response(status_code=204)

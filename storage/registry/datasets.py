@@ -1,6 +1,7 @@
 """The registry of data sets: registered from a source, read by a worker, named by their content ever after."""
 
 from collections.abc import Collection
+from functools import partial
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, exists, select
 
@@ -8,20 +9,15 @@ from attribution_contracts.base import Sha256
 from attribution_contracts.datasets import DatasetReport, DatasetSpec, DatasetVersion
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.problems import Problem
-from attribution_contracts.states import TERMINAL, ModelState
+from attribution_contracts.states import ModelState
 from storage.database import reading, writing
 from storage.ledger.records import NewJob, instant
-from storage.registry.versions import Registry, VersionExistsError
+from storage.registry.versions import Registry, VersionExistsError, VersionInUseError, live_jobs
 from storage.tables import datasets, job_artifacts, jobs, version_artifacts
 
-__all__ = ["VersionExistsError"]
+__all__ = ["VersionExistsError", "VersionInUseError"]
 
-SHOWN_JOBS = 5
 _REGISTRY = Registry(datasets, "data set")
-
-
-class DatasetInUseError(Exception):
-    """A data set that jobs use cannot be deleted."""
 
 
 def register(engine: Engine, tenant: str, spec: DatasetSpec, ingest: NewJob) -> tuple[DatasetVersion, bool]:
@@ -89,28 +85,14 @@ def remove(engine: Engine, tenant: str, name: str, version: str) -> bool:
     """Forgets a version; False where there is none.
 
     Raises:
-        DatasetInUseError: Jobs that have not ended use it, or one still reads it: the message names them.
+        VersionInUseError: Jobs that have not ended use it, or one still reads it: the message names them.
     """
-    chosen = _REGISTRY.is_one(tenant, name, version)
-    with writing(engine) as connection:
-        row = connection.execute(select(datasets).where(chosen).with_for_update()).mappings().first()
-        if row is None:
-            return False
-        if using := _users(connection, tenant, row):
-            more = f" and {len(using) - SHOWN_JOBS} more" if len(using) > SHOWN_JOBS else ""
-            raise DatasetInUseError(
-                f"data set {name}@{version} is used by {', '.join(using[:SHOWN_JOBS])}{more}: "
-                "wait for their end, or cancel them"
-            )
-        _REGISTRY.remove(connection, tenant, name, version)
-    return True
+    return _REGISTRY.remove(engine, tenant, name, version, partial(_users, tenant))
 
 
 def needs_of(engine: Engine, tenant: str, name: str, version: str) -> tuple[dict[Sha256, float], str | None]:
     """What is kept for a version, with the time at which each was entered, and the job that read it."""
-    job = select(datasets.c.job_id).where(_REGISTRY.is_one(tenant, name, version))
-    with reading(engine) as connection:
-        return _REGISTRY.needs(connection, tenant, name, version), connection.scalar(job)
+    return _REGISTRY.needs_of(engine, tenant, name, version)
 
 
 def unexplored(engine: Engine) -> list[tuple[str, str, str, Sha256]]:
@@ -131,14 +113,13 @@ def explore(engine: Engine, tenant: str, name: str, version: str, needs: Collect
         _REGISTRY.need(connection, {"tenant": tenant, "name": name, "version": version}, needs)
 
 
-def _users(connection: Connection, tenant: str, row: RowMapping) -> list[str]:
+def _users(tenant: str, connection: Connection, row: RowMapping) -> list[str]:
     """Jobs that have not ended and read the version, or its content."""
-    is_live = and_(jobs.c.tenant == tenant, jobs.c.status.not_in([status.value for status in TERMINAL]))
     by_content = select(job_artifacts.c.job_id).where(
         job_artifacts.c.sha256 == row["artifact"], job_artifacts.c.role == "input"
     )
     is_user = jobs.c.id.in_(by_content) if row["state"] == ModelState.READY else jobs.c.id == row["job_id"]
-    return list(connection.scalars(select(jobs.c.id).where(is_live, is_user).order_by(jobs.c.created_at, jobs.c.id)))
+    return live_jobs(connection, tenant, is_user)
 
 
 def _version(row: RowMapping) -> DatasetVersion:

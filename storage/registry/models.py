@@ -1,19 +1,22 @@
 """The model registry: versions are registered, checked by a worker, and never change."""
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, select
+from functools import partial
 
+from sqlalchemy import Connection, Engine, RowMapping, Text, and_, cast, or_, select
+
+from attribution_contracts.base import Sha256
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.models import ModelReport, ModelSpec, ModelVersion
 from attribution_contracts.problems import Problem
-from attribution_contracts.states import ModelState
+from attribution_contracts.states import JobKind, ModelState
 from storage.database import reading
 from storage.ledger.records import NewJob, instant
-from storage.registry.versions import ByReference, Registry, VersionExistsError
-from storage.tables import models
+from storage.registry.versions import ByReference, Registry, VersionExistsError, VersionInUseError, live_jobs
+from storage.tables import jobs, models
 
-__all__ = ["VersionExistsError"]
+__all__ = ["VersionExistsError", "VersionInUseError"]
 
-_REGISTRY = Registry(models, "model")
+_REGISTRY = Registry(models, "model", retires=True)
 _IDENTITY = ByReference(models, models.c.state, models.c.name, models.c.version, models.c.sha256)
 
 
@@ -96,6 +99,27 @@ def accept(connection: Connection, tenant: str, check_job: str, report: ModelRep
 def refuse(connection: Connection, tenant: str, check_job: str, reason: Problem) -> None:
     """Refuses the version that the job checked; part of the transaction that finishes the job."""
     _REGISTRY.refuse(connection, tenant, check_job, reason)
+
+
+def remove(engine: Engine, tenant: str, name: str, version: str) -> bool:
+    """Forgets a version; False where there is none. One that was ready may only come back as what it was.
+
+    Raises:
+        VersionInUseError: Jobs that have not ended use it, or one still checks it: the message names them.
+    """
+    return _REGISTRY.remove(engine, tenant, name, version, partial(_users, tenant))
+
+
+def needs_of(engine: Engine, tenant: str, name: str, version: str) -> tuple[dict[Sha256, float], str | None]:
+    """What is kept for a version, with the time at which each was entered, and the job that checked it."""
+    return _REGISTRY.needs_of(engine, tenant, name, version)
+
+
+def _users(tenant: str, connection: Connection, row: RowMapping) -> list[str]:
+    """Jobs that have not ended and check the version, or are pinned to its content."""
+    # Of several models a comparison has the digests in its cells alone.
+    is_cell = and_(jobs.c.kind == JobKind.COMPARE.value, cast(jobs.c.resolved, Text).contains(row["sha256"]))
+    return live_jobs(connection, tenant, or_(jobs.c.id == row["job_id"], jobs.c.model_sha256 == row["sha256"], is_cell))
 
 
 def _version(row: RowMapping) -> ModelVersion:

@@ -1,6 +1,6 @@
 """What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -22,15 +22,16 @@ from sqlalchemy.exc import IntegrityError
 
 from attribution_contracts.base import Wire
 from attribution_contracts.problems import Problem
-from attribution_contracts.states import ModelState
+from attribution_contracts.states import TERMINAL, ModelState
 from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import NewJob
 from storage.ledger.statements import hold_entered, insert_missing
 from storage.paging import INSTANT, Order
-from storage.tables import artifacts, version_artifacts
+from storage.tables import artifacts, jobs, retired, version_artifacts
 
+SHOWN_JOBS = 5
 NEAR = 500
 """Versions on each side that are looked at for a hint, however many there are."""
 _NAME = r"[a-z0-9._-]{1,64}"
@@ -38,7 +39,17 @@ _BY_NAME_AND_AGE = Order(name=_NAME, created_at=INSTANT, version=_NAME)
 
 
 class VersionExistsError(Exception):
-    """The version is registered already, with another content."""
+    """The version is registered already, with another content, or was before it was deleted."""
+
+
+class VersionInUseError(Exception):
+    """A version that jobs use cannot be deleted."""
+
+
+def live_jobs(connection: Connection, tenant: str, is_user: ColumnElement[bool]) -> list[str]:
+    """Those of a tenant's jobs that a condition means and that have not ended, the oldest first."""
+    is_live = and_(jobs.c.tenant == tenant, jobs.c.status.not_in([status.value for status in TERMINAL]))
+    return list(connection.scalars(select(jobs.c.id).where(is_live, is_user).order_by(jobs.c.created_at, jobs.c.id)))
 
 
 class ByReference:
@@ -61,8 +72,15 @@ class ByReference:
 class Registry:
     """The versions in one table."""
 
-    def __init__(self, table: Table, noun: str) -> None:
-        self._table, self._noun = table, noun
+    def __init__(self, table: Table, noun: str, *, retires: bool = False) -> None:
+        """Over a table.
+
+        Args:
+            table: Of the versions.
+            noun: What a version is one of, in messages.
+            retires: Whether a deleted version's name stays taken for what it had been.
+        """
+        self._table, self._noun, self._retires = table, noun, retires
         self._whole = ByReference(table, table)
 
     def register(
@@ -115,10 +133,11 @@ class Registry:
                 known = connection.execute(look.with_for_update()).mappings().first()
                 if known is not None and known["state"] != ModelState.REFUSED:
                     return self._require_same(known, sha256), False
-                if known is not None:
-                    connection.execute(update(self._table).where(chosen).values(row))
-                else:
+                self._require_not_retired(connection, row)
+                if known is None:
                     connection.execute(insert(self._table).values(row))
+                else:
+                    connection.execute(update(self._table).where(chosen).values(row))
                 connection.execute(delete(version_artifacts).where(self._needs_of(tenant, row["name"], row["version"])))
                 self.need(connection, row, needs)
                 enter(connection, check, use_cache=False)
@@ -193,13 +212,43 @@ class Registry:
         columns = self._table.c
         return and_(columns.tenant == tenant, columns.name == name, columns.version == version)
 
-    def remove(self, connection: Connection, tenant: str, name: str, version: str) -> None:
-        """Forgets a version and what it needs."""
-        connection.execute(delete(self._table).where(self.is_one(tenant, name, version)))
-        connection.execute(delete(version_artifacts).where(self._needs_of(tenant, name, version)))
+    def remove(
+        self,
+        engine: Engine,
+        tenant: str,
+        name: str,
+        version: str,
+        users: Callable[[Connection, RowMapping], Sequence[str]],
+    ) -> bool:
+        """Forgets a version and what it needs, where `users` names no jobs that use it; False where there is none.
 
-    def needs(self, connection: Connection, tenant: str, name: str, version: str) -> dict[str, float]:
-        """The artefacts that are kept for a version, and when each was entered."""
+        Raises:
+            VersionInUseError: There are such jobs: the message names them.
+        """
+        chosen = self.is_one(tenant, name, version)
+        with writing(engine) as connection:
+            row = connection.execute(select(self._table).where(chosen).with_for_update()).mappings().first()
+            if row is None:
+                return False
+            if using := users(connection, row):
+                more = f" and {len(using) - SHOWN_JOBS} more" if len(using) > SHOWN_JOBS else ""
+                raise VersionInUseError(
+                    f"{self._noun} {name}@{version} is used by {', '.join(using[:SHOWN_JOBS])}{more}: "
+                    "wait for their end, or cancel them"
+                )
+            if self._retires and row["state"] == ModelState.READY:
+                insert_missing(connection, retired, [{**self._key(dict(row)), "sha256": row["sha256"]}])
+            connection.execute(delete(self._table).where(chosen))
+            connection.execute(delete(version_artifacts).where(self._needs_of(tenant, name, version)))
+        return True
+
+    def needs_of(self, engine: Engine, tenant: str, name: str, version: str) -> tuple[dict[str, float], str | None]:
+        """What is kept for a version, with the time at which each was entered, and the job that decided on it."""
+        job = select(self._table.c.job_id).where(self.is_one(tenant, name, version))
+        with reading(engine) as connection:
+            return self._needs(connection, tenant, name, version), connection.scalar(job)
+
+    def _needs(self, connection: Connection, tenant: str, name: str, version: str) -> dict[str, float]:
         mine = and_(artifacts.c.tenant == version_artifacts.c.tenant, artifacts.c.sha256 == version_artifacts.c.sha256)
         query = select(artifacts.c.sha256, artifacts.c.created_at).select_from(version_artifacts.join(artifacts, mine))
         rows = connection.execute(query.where(self._needs_of(tenant, name, version)))
@@ -218,8 +267,25 @@ class Registry:
         """Keeps artefacts for as long as the version of a row is there."""
         if digests:
             hold_entered(connection)
-        key = {name: row[name] for name in ("tenant", "name", "version")} | {"registry": self._table.name}
+        key = self._key(row)
         insert_missing(connection, version_artifacts, [{**key, "sha256": digest} for digest in sorted(digests)])
+
+    def _key(self, row: Mapping[str, Any]) -> dict[str, str]:
+        return {name: row[name] for name in ("tenant", "name", "version")} | {"registry": self._table.name}
+
+    def _require_not_retired(self, connection: Connection, row: Mapping[str, Any]) -> None:
+        """Accepts a version whose name never stood for another one.
+
+        Raises:
+            VersionExistsError: It was, before that was deleted.
+        """
+        key = self._key(row)
+        before = select(retired.c.sha256).where(*(retired.c[name] == value for name, value in key.items()))
+        if connection.scalar(before) not in {None, row["sha256"]}:
+            raise VersionExistsError(
+                f"{self._noun} {row['name']} had a version {row['version']} with another content before it was "
+                "deleted: jobs and results name that one, register this one under a new version"
+            )
 
     def _decide(self, connection: Connection, tenant: str, check_job: str, values: dict[str, Any]) -> list[RowMapping]:
         mine = and_(self._table.c.tenant == tenant, self._table.c.job_id == check_job)

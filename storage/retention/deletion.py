@@ -8,7 +8,7 @@ from sqlalchemy import CTE, Connection, Engine, and_, delete, select
 from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 from storage.database import LedgerUnavailableError, writing
 from storage.ledger import jobs as ledger
-from storage.registry import datasets
+from storage.registry import datasets, models
 from storage.retention.release import Freed, release
 from storage.tables import artifacts, job_artifacts, jobs
 
@@ -35,15 +35,33 @@ def delete_dataset(engine: Engine, store: ArtifactStore, tenant: str, name: str,
     """Forgets a version, the job that read it, and what nobody else uses; False where there is none.
 
     Raises:
-        DatasetInUseError: Jobs that have not ended use it, or one still reads it.
+        VersionInUseError: Jobs that have not ended use it, or one still reads it.
     """
     needs, job_id = datasets.needs_of(engine, tenant, name, version)
     if not datasets.remove(engine, tenant, name, version):
         return False
+    _forget(engine, store, tenant, needs, job_id)
+    return True
+
+
+def delete_model(engine: Engine, store: ArtifactStore, tenant: str, name: str, version: str) -> bool:
+    """Forgets a version, the job that checked it, and what nobody else uses; False where there is none.
+
+    Raises:
+        VersionInUseError: Jobs that have not ended use it, or one still checks it.
+    """
+    needs, job_id = models.needs_of(engine, tenant, name, version)
+    if not models.remove(engine, tenant, name, version):
+        return False
+    _forget(engine, store, tenant, needs, job_id)
+    return True
+
+
+def _forget(engine: Engine, store: ArtifactStore, tenant: str, needs: Mapping[str, float], job_id: str | None) -> None:
+    """Frees what a version needed, and the job that decided on it."""
     if job_id is not None:
         delete_job(engine, store, tenant, job_id)
     _free(engine, store, tenant, needs)
-    return True
 
 
 def _free(engine: Engine, store: ArtifactStore, tenant: str, entered: Mapping[str, float | None]) -> None:

@@ -96,7 +96,7 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
     digest = claimed.model.sha256
     spec = spec_by_digest(context.engine, claimed.tenant, digest)
     if spec is None:
-        raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} is registered no longer")
+        raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} was deleted after the job was accepted")
     report = report_by_digest(context.engine, claimed.tenant, digest)
     network = context.models.get(digest, lambda: build_network(context, spec, report), _bytes_known(report))
     return Loaded(network, spec)

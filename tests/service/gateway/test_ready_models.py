@@ -1,5 +1,8 @@
 """Versions that are ready are read once."""
 
+import math
+from functools import partial
+
 import pytest
 from sqlalchemy import Engine, event
 
@@ -8,9 +11,10 @@ from attribution_contracts.states import ModelState
 from service.gateway.ready_models import ReadyModels
 from service.http.problems import ProblemError
 from storage.database import writing
+from storage.ledger import claims
 from storage.registry import models
 from storage.tables import DEFAULT_TENANT
-from tests.storage.helpers import FINAL
+from tests.storage.helpers import FINAL, body, take
 from tests.storage.registry.specs import check_of, report, spec_of
 
 
@@ -18,10 +22,11 @@ def add(engine: Engine, version: str, state: ModelState = ModelState.READY, prob
     spec, sha256 = spec_of(version=version)
     check = check_of()
     models.register(engine, DEFAULT_TENANT, spec, sha256, check)
-    with writing(engine) as connection:
-        if state is ModelState.READY:
-            models.accept(connection, DEFAULT_TENANT, check.id, report())
-        elif state is ModelState.REFUSED:
+    if state is ModelState.READY:
+        accept = partial(models.accept, tenant=DEFAULT_TENANT, check_job=check.id, report=report())
+        claims.finish(engine, taken := take(engine), claims.Succeeded(body(taken)), also=accept)
+    elif state is ModelState.REFUSED:
+        with writing(engine) as connection:
             models.refuse(connection, DEFAULT_TENANT, check.id, problem)
 
 
@@ -33,7 +38,7 @@ def statements(engine: Engine) -> list[str]:
 
 def test_a_named_version_is_not_looked_for_again(engine: Engine) -> None:
     add(engine, "1")
-    ready = ReadyModels(engine)
+    ready = ReadyModels(engine, trusted_s=math.inf)
     first = ready.ready(DEFAULT_TENANT, "digits@1")
     seen = statements(engine)
     assert ready.ready(DEFAULT_TENANT, "digits@1") is first
@@ -76,3 +81,22 @@ def test_only_so_many_are_kept(engine: Engine, monkeypatch: pytest.MonkeyPatch) 
         add(engine, version)
         ready.ready(DEFAULT_TENANT, f"digits@{version}")
         assert len(ready._exact) <= 2
+
+
+def test_a_version_that_another_gateway_deleted_is_missed(engine: Engine) -> None:
+    add(engine, "1")
+    ready = ReadyModels(engine, trusted_s=0.0)
+    ready.ready(DEFAULT_TENANT, "digits@1")
+    models.remove(engine, DEFAULT_TENANT, "digits", "1")
+    with pytest.raises(ProblemError, match="no model 'digits@1' is registered"):
+        ready.ready(DEFAULT_TENANT, "digits@1")
+
+
+def test_a_version_that_this_gateway_deleted_is_missed_at_once(engine: Engine) -> None:
+    add(engine, "1")
+    ready = ReadyModels(engine, trusted_s=math.inf)
+    ready.ready(DEFAULT_TENANT, "digits@1")
+    models.remove(engine, DEFAULT_TENANT, "digits", "1")
+    ready.forget(DEFAULT_TENANT, "digits", "1")
+    with pytest.raises(ProblemError, match="no model 'digits@1' is registered"):
+        ready.ready(DEFAULT_TENANT, "digits@1")

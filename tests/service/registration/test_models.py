@@ -232,3 +232,28 @@ def test_factories_are_the_operators(
         assert house.http.post("/v1/models", json=model_spec(architecture="factory:mine")).status_code == 202
         answer = house.http.post("/v1/models", json=model_spec("x", architecture="factory:mien"))
         assert "did you mean 'mine'" in refused(answer, 422, "invalid_request")["/architecture"]
+
+
+def test_deletion_waits_for_the_jobs_and_leaves_their_results(house: House) -> None:
+    house.add_model()
+    path, asked = "/v1/models/digits/versions/1", {"model": "digits@1", "inputs": [sent()], "explanation": IG}
+    job = house.submit(**asked).json()["id"]
+    answer = house.http.delete(path)
+    refused(answer, 409, "conflict")
+    assert job in answer.json()["detail"]
+    house.succeed(house.claim())
+    assert house.http.delete(path).status_code == 204
+    assert house.http.get(f"/v1/jobs/{job}/result").status_code == 200
+    refused(house.http.delete(path), 404, "not_found")
+    refused(house.http.get(path), 404, "not_found")
+    said = refused(house.submit(**asked), 422, "unknown_model")
+    assert "no model 'digits@1' is registered" in said["/model"]
+
+
+def test_a_deleted_version_comes_back_only_as_what_it_was(house: House) -> None:
+    house.add_model()
+    house.http.delete("/v1/models/digits/versions/1")
+    other = house.http.post("/v1/models", json=model_spec(labels=[]))
+    refused(other, 409, "conflict")
+    assert "before it was deleted" in other.json()["detail"]
+    assert house.http.post("/v1/models", json=model_spec()).status_code == 202

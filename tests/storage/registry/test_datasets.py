@@ -96,21 +96,21 @@ class TestDeletion:
         make_ready(engine)
         using = [use(engine) for _ in range(7)]
         others = [use(engine, digest("other")), use(engine, tenant="other")]
-        with pytest.raises(datasets.DatasetInUseError, match="and 2 more: wait") as caught:
+        with pytest.raises(datasets.VersionInUseError, match="and 2 more: wait") as caught:
             datasets.remove(engine, TENANT, "flowers", "1")
         assert all(job in str(caught.value) for job in using[:5])
         assert not any(job in str(caught.value) for job in others)
         taken = take(engine)
         for job in using:
             jobs.cancel(engine, TENANT, job)
-        with pytest.raises(datasets.DatasetInUseError, match=f"used by {taken.job_id}: wait"):
+        with pytest.raises(datasets.VersionInUseError, match=f"used by {taken.job_id}: wait"):
             datasets.remove(engine, TENANT, "flowers", "1")
         claims.finish(engine, taken, claims.Cancelled())
         assert datasets.remove(engine, TENANT, "flowers", "1")
 
     def test_the_job_that_reads_it_keeps_it(self, engine: Engine) -> None:
         version, _ = register(engine)
-        with pytest.raises(datasets.DatasetInUseError, match=version.check_job):
+        with pytest.raises(datasets.VersionInUseError, match=version.check_job):
             datasets.remove(engine, TENANT, "flowers", "1")
         jobs.cancel(engine, TENANT, version.check_job)
         assert datasets.remove(engine, TENANT, "flowers", "1")

@@ -7,10 +7,14 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine
 
+from attribution_contracts.comparisons import Cell
+from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.states import JobKind, JobStatus
 from storage.ledger import claims, jobs, recovery
+from storage.ledger.records import NewJob
 from storage.registry import models
+from storage.registry.versions import VersionExistsError
 from tests.storage import in_processes
 from tests.storage.helpers import FINAL, TENANT, body, digest, expire_leases, fail, succeed, take, take_all
 from tests.storage.registry.specs import check_of, report, spec_of
@@ -199,3 +203,55 @@ def test_a_check_is_never_answered_from_the_cache(engine: Engine) -> None:
     spec, sha256 = spec_of()
     version, _ = models.register(engine, TENANT, spec, sha256, check_of(**key))
     assert jobs.find(engine, TENANT, version.check_job).status == JobStatus.QUEUED
+
+
+class TestDeletion:
+    def use(self, engine: Engine, tenant: str = TENANT, **values) -> str:
+        new = NewJob(kind=JobKind.EXPLAIN, request={}, tenant=tenant, **values)
+        return jobs.submit(engine, new).job.id
+
+    def pinned(self, seed: int = 0) -> ModelIdentity:
+        return ModelIdentity(name="digits", version="1", sha256=spec_of(seed)[1])
+
+    def test_a_version_that_nobody_uses_is_forgotten(self, engine: Engine) -> None:
+        make_ready(engine)
+        assert models.remove(engine, TENANT, "digits", "1")
+        assert models.find_model(engine, TENANT, "digits") is None
+        assert models.spec_by_digest(engine, TENANT, spec_of()[1]) is None
+        assert not models.remove(engine, TENANT, "digits", "1")
+
+    def test_its_name_is_kept_for_what_it_was(self, engine: Engine) -> None:
+        make_ready(engine)
+        models.remove(engine, TENANT, "digits", "1")
+        with pytest.raises(VersionExistsError, match="had a version 1 with another content before it was deleted"):
+            register(engine, 1)
+        refuse(engine)
+        with pytest.raises(VersionExistsError, match="before it was deleted"):
+            register(engine, 1)
+        assert register(engine, 1, version="2")[1]
+
+    def test_one_that_never_was_ready_keeps_no_name(self, engine: Engine) -> None:
+        refuse(engine)
+        assert models.remove(engine, TENANT, "digits", "1")
+        assert register(engine, 1)[1]
+
+    def test_jobs_that_are_pinned_to_it_keep_it_until_they_end(self, engine: Engine) -> None:
+        make_ready(engine)
+        cells = [Cell(request={}, model=self.pinned(seed)).model_dump() for seed in (0, 1)]
+        compare = NewJob(kind=JobKind.COMPARE, request={}, resolved={"cells": cells})
+        using = [self.use(engine, model=self.pinned()), jobs.submit(engine, compare).job.id]
+        others = [self.use(engine, model=self.pinned(1)), self.use(engine, tenant="other", model=self.pinned())]
+        with pytest.raises(models.VersionInUseError, match="wait for their end, or cancel them") as caught:
+            models.remove(engine, TENANT, "digits", "1")
+        assert all(job in str(caught.value) for job in using)
+        assert not any(job in str(caught.value) for job in others)
+        jobs.cancel(engine, TENANT, using[0])
+        with pytest.raises(models.VersionInUseError, match=f"used by {using[1]}: wait"):
+            models.remove(engine, TENANT, "digits", "1")
+        jobs.cancel(engine, TENANT, using[1])
+        assert models.remove(engine, TENANT, "digits", "1")
+
+    def test_the_job_that_checks_it_keeps_it(self, engine: Engine) -> None:
+        version, _ = register(engine)
+        with pytest.raises(models.VersionInUseError, match=version.check_job):
+            models.remove(engine, TENANT, "digits", "1")

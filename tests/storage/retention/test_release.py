@@ -16,7 +16,7 @@ from storage.ledger.checkpoints import set_checkpoint
 from storage.ledger.outputs import enter_outputs
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry import datasets, models
-from storage.retention.deletion import delete_dataset, delete_job
+from storage.retention.deletion import delete_dataset, delete_job, delete_model
 from storage.retention.release import release
 from storage.retention.sweep import Limits, Swept, forecast, sweep
 from storage.tables import artifacts, version_artifacts
@@ -133,6 +133,23 @@ class TestVersions:
         delete_job(engine, store, TENANT, check.id)
         swept(engine, store)
         assert is_whole(engine, store, weights, image)
+
+    def test_a_model_goes_with_weights_sets_and_check(self, engine: Engine, store: ArtifactStore, keep: Kept) -> None:
+        weights, image, shared = keep("weights", "application/octet-stream"), keep("image"), keep("shared")
+        spec, digest = spec_of(weights={"sha256": weights.sha256}, backgrounds={"black": [image.sha256, shared.sha256]})
+        check = check_of(inputs=(weights, image, shared))
+        models.register(engine, TENANT, spec, digest, check)
+        accept = lambda connection: models.accept(connection, TENANT, check.id, report())  # noqa: E731
+        claims.finish(engine, take(engine), claims.Succeeded({}), also=accept)
+        photo, heatmap = keep("photo"), keep("heatmap")
+        ended = submit(engine, inputs=(photo, shared))
+        succeed(engine, take(engine), heatmap)
+        assert delete_model(engine, store, TENANT, "digits", "1")
+        assert is_gone(engine, store, weights, image)
+        assert is_whole(engine, store, photo, shared, heatmap)
+        assert jobs.find(engine, TENANT, check.id) is None
+        assert jobs.find(engine, TENANT, ended) is not None
+        assert not delete_model(engine, store, TENANT, "digits", "1")
 
     def ingested(self, engine: Engine, keep: Kept) -> tuple[str, list[StoredArtifact]]:
         archive, pack = keep("archive", "application/octet-stream"), keep("pack", "application/octet-stream")
