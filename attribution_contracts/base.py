@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
+from attribution_contracts.patterns import LABEL_KEY, MODEL_REF, NAME, SHA256
+
 
 class Wire(BaseModel):
     """A frozen message that refuses fields it does not know and numbers that are not finite."""
@@ -33,22 +35,22 @@ def form_of(words: Sequence[str], forms: Mapping[str, type[Wire]], expected: str
     return Discriminator(form, custom_error_type="form", custom_error_message=expected)
 
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
 """A SHA-256 digest as 64 lower-case hexadecimal digits."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 """A name of 1 to 64 lower-case letters, digits, dots, dashes and underscores."""
 
 ModelRef = Annotated[
     str,
-    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(?:@[a-z0-9][a-z0-9._-]{0,63})?$"),
+    StringConstraints(pattern=MODEL_REF),
     Field(examples=["digits", "digits@1"]),
 ]
 """`name` (its newest version that is ready) or `name@version`."""
 
 ClassIndex = Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$")]
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
 LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 

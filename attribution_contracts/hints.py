@@ -1,8 +1,16 @@
 """Hints for names that are not known."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from rapidfuzz import fuzz, process
+
+from attribution_contracts.patterns import OUR_ARCHITECTURES, WORDS
+
+_PATTERN = "String should match pattern '"
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 def closest(given: str, known: Sequence[str]) -> str:
@@ -11,6 +19,68 @@ def closest(given: str, known: Sequence[str]) -> str:
         return "there are none yet"
     matches = [name for name, _, _ in process.extract(given, known, scorer=fuzz.ratio, limit=3, score_cutoff=50)]
     return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
+
+
+def told(error: Mapping[str, Any], given: object = None, model: type[BaseModel] | None = None) -> str:
+    """What pydantic says of a wrong field, with the hint that a person needs.
+
+    Args:
+        error: As pydantic lists it.
+        given: The wrong value, where the error does not hold it.
+        model: What was validated: its fields are known where another was given.
+    """
+    kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
+    given = error.get("input", given)
+    if kind == "string_pattern_mismatch":
+        return _in_words_of_pattern(message, given)
+    if kind == "union_tag_invalid":
+        tag, _, *known = _QUOTED.findall(message)
+        return f"{message}; {closest(tag, known)}"
+    if kind in {"literal_error", "enum"} and isinstance(given, str):
+        return f"{message}; {closest(given, _QUOTED.findall(message))}"
+    if kind == "extra_forbidden" and model is not None and error["loc"]:
+        return f"{message}; {closest(str(error['loc'][-1]), list(fields_at(model, error['loc'][:-1])))}"
+    return message
+
+
+def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, None]:
+    """The fields that an object at a location may have, of all forms that it may take."""
+    forms = [model]
+    for step in location:
+        if nested := [form for known in forms for form in _forms(_annotation(known, step))]:
+            forms = nested
+        else:  # pydantic names the form of a union, too
+            forms = [form for form in forms if step in _names(form)] or forms
+    return {name: None for form in forms for name in form.model_fields}
+
+
+def _annotation(model: type[BaseModel], step: str | int) -> object:
+    field = model.model_fields.get(step) if isinstance(step, str) else None
+    return None if field is None else field.annotation
+
+
+def _forms(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _forms(part)
+
+
+def _names(model: type[BaseModel]) -> set[object]:
+    """What tells the model from others in a union."""
+    literals = (field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal)
+    return {model.__name__, *(word for literal in literals for word in get_args(literal))}
+
+
+def _in_words_of_pattern(message: str, given: object) -> str:
+    pattern = message.removeprefix(_PATTERN).removesuffix("'")
+    words = WORDS.get(pattern)
+    if words is None:
+        return message
+    hint = ""
+    if "torchvision:" in words and isinstance(given, str):
+        hint = f"; {closest(given, [*OUR_ARCHITECTURES, f'torchvision:{given}'])}"
+    return f"expected {words}{hint}"
 
 
 def in_words(items: Sequence[object], word: str = "and") -> str:

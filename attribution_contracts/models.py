@@ -6,15 +6,11 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StringConstraints, model_validator
 
 from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
+from attribution_contracts.patterns import ARCHITECTURE
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
-Architecture = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
-    ),
-]
+Architecture = Annotated[str, StringConstraints(pattern=ARCHITECTURE)]
 Scalar = StrictBool | StrictInt | StrictFloat | Annotated[str, StringConstraints(max_length=200)]
 
 

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.following import watch as followed
 from cli.options import labels_of, require_version, url_option
+from cli.tables import show_table
 
 if TYPE_CHECKING:
     from attribution_client import Client
@@ -46,24 +48,21 @@ def add(name: str, source: str, version: str, labels: str | None, no_wait: bool,
 @url_option
 def list_(url: str) -> None:
     """List every registered version with its images."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from attribution_client import Client
 
-    table = Table(
-        "data set", "state", "images", Column("images of each class", overflow="fold"), "registered", box=None
-    )
     with Client(url) as client:
-        for version in client.datasets():
-            table.add_row(
-                f"{version.name}@{version.version}",
-                version.state.value,
-                str(version.report.images) if version.report else "?",
-                _counts(version.report) if version.report else "",
-                f"{version.created_at:%Y-%m-%d}",
-            )
-    Console().print(table)
+        found = client.datasets()
+    rows = [
+        (
+            f"{version.name}@{version.version}",
+            version.state.value,
+            str(version.report.images) if version.report else "",
+            _counts(version.report) if version.report else "",
+            f"{version.created_at:%Y-%m-%d}",
+        )
+        for version in found
+    ]
+    show_table(("data set", "state", "images", "images of each class", "registered"), rows)
 
 
 @datasets.command()
@@ -119,21 +118,9 @@ def _waited(client: "Client", version: "DatasetVersion") -> "DatasetVersion":
     Raises:
         ClickException: The worker refused it.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     name = f"{version.name}@{version.version}"
     if version.check_job is not None and version.report is None:
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), transient=True) as bar:
-            task = bar.add_task("queued", total=None)
-            client.wait(
-                version.check_job,
-                progress=lambda job: bar.update(
-                    task,
-                    description=job.progress.stage,
-                    completed=job.progress.done,
-                    total=job.progress.total or None,
-                ),
-            )
+        followed(client, version.check_job)
     found = client.wait_for_dataset(name)
     if found.error is not None:
         raise click.ClickException(f"{name} was refused: {found.error.detail}")

@@ -1,15 +1,23 @@
 """`attribution explain`: images in, heatmaps out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
+from cli.following import wait_with_bar
+from cli.options import out_option, param_option, parameters, seed_option, url_option
+from cli.tables import show_table
+from cli.words import told_in_options
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from attribution_contracts.results import CellResult, ImageResult, Result
+
+_COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error", "steps", "problem")
 
 
 @click.command()
@@ -34,31 +42,51 @@ if TYPE_CHECKING:
 @url_option
 def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None:
     """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
-    from rich.console import Console
-    from rich.table import Table
-
     from attribution_client import Client
 
     with Client(url) as client:
-        job = client.submit(_request(given), images=list(images))
+        with told_in_options(partial(_option, images)):
+            job = client.submit(_request(given), images=list(images))
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
-    table = Table("explanation", "image", "prediction", "probability", "class", "error", "steps")
-    for label, image in _explained(result):
-        for row in _rows(str(images[image.index]), image):
-            table.add_row(label, *row)
-    for cell in result.cells:
-        if cell.error is not None:
-            table.add_row(_label(cell), f"[red]{cell.error.detail}[/red]")
-    Console().print(table)
-    for text in _warnings(result, images):
+    names = _short_names(images)
+    show_table(_COLUMNS, _table(result, names))
+    for text in _warnings(result, names):
         click.secho(f"warning: {text}", fg="yellow", err=True)
     if result.quality is not None and result.quality.occlusion_missing is not None:
         click.secho(f"no occlusion curves: {result.quality.occlusion_missing}", fg="yellow", err=True)
     click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
     if result.counts.failed:
         raise SystemExit(1)
+
+
+def _option(images: tuple[Path, ...], steps: Sequence[str]) -> str | None:
+    """The option that said a field of the request."""
+    match list(steps):
+        case ["inputs", index, *_] if index.isdigit() and int(index) < len(images):
+            return str(images[int(index)])
+        case ["explanation", *rest] | ["explanations", "0", *rest]:
+            return _option_of_explanation(rest)
+        case ["explanations", index, *rest]:
+            return f"--also {index}" + "".join(f" {step}" for step in rest)
+        case [first, *_]:
+            return _OPTIONS.get(first)
+    return None
+
+
+def _option_of_explanation(steps: Sequence[str]) -> str | None:
+    match list(steps):
+        case ["method"] | []:
+            return "--method"
+        case ["target", *rest]:
+            return "--top-k" if "top_k" in rest else "--target"
+        case [parameter, *_]:
+            return f"--param {parameter}"
+    return None
+
+
+_OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:
@@ -100,40 +128,62 @@ def _label(cell: "CellResult") -> str:
     return f"{cell.model.name}@{cell.model.version}, {cell.method} {cell.explanation}"
 
 
-def _rows(name: str, image: "ImageResult") -> list[list[str]]:
+def _short_names(images: tuple[Path, ...]) -> list[str]:
+    """Names of the files; with their folders where two are called the same."""
+    names = [path.name for path in images]
+    return [path.name if names.count(path.name) == 1 else str(path) for path in images]
+
+
+def _table(result: "Result", names: list[str]) -> Iterator[list["str | Text"]]:
+    """One row for each explained class of each image."""
+    from rich.text import Text
+
+    for label, image in _explained(result):
+        for row in _rows(names[image.index], image):
+            yield [label if result.cells else "", *row]
+    for cell in result.cells:
+        if cell.error is not None:
+            yield [_label(cell), *[""] * 6, Text(cell.error.detail, "red")]
+
+
+def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:
     """One row for each explained class, or the reason why there is none."""
+    from rich.text import Text
+
     if image.error is not None:
-        return [[name, f"[red]{image.error.detail}[/red]", "", "", "", ""]]
+        return [[name, *[""] * 5, Text(image.error.detail, "red")]]
     best = image.prediction[0]
     seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
     listed = next((rows for field, rows in _LISTED.items() if getattr(image, field)), _targets)
     return [[*seen, *row] for row in listed(image)]
 
 
-def _targets(image: "ImageResult") -> list[list[str]]:
-    return [[target.name or str(target.index), "-", "-"] for target in image.targets]
+def _targets(image: "ImageResult") -> list[list["str | Text"]]:
+    return [[target.name or str(target.index)] for target in image.targets]
 
 
-def _completeness(image: "ImageResult") -> list[list[str]]:
+def _completeness(image: "ImageResult") -> list[list["str | Text"]]:
+    from rich.text import Text
+
     gaps = zip(image.targets, image.completeness, strict=True)
     warned = {warning.target for warning in image.warnings}
     return [
         [
             target.name or str(target.index),
-            f"[yellow]{_share(gap.relative)}[/yellow]" if target.index in warned else _share(gap.relative),
+            Text(_share(gap.relative), "yellow" if target.index in warned else ""),
             str(gap.n_steps),
         ]
         for target, gap in gaps
     ]
 
 
-def _variation(image: "ImageResult") -> list[list[str]]:
+def _variation(image: "ImageResult") -> list[list["str | Text"]]:
     found = image.class_variation
     assert found is not None  # noqa: S101 - the table asks those that have one
     return [[f"{len(found.classes)} compared", _share(found.relative_error), str(found.n_rows)]]
 
 
-_LISTED: dict[str, Callable[["ImageResult"], list[list[str]]]] = {
+_LISTED: dict[str, Callable[["ImageResult"], list[list["str | Text"]]]] = {
     "class_variation": _variation,
     "completeness": _completeness,
 }
@@ -141,14 +191,14 @@ _LISTED: dict[str, Callable[["ImageResult"], list[list[str]]]] = {
 
 
 def _share(error: float | None) -> str:
-    return "-" if error is None else f"{error:.2%}"
+    return "" if error is None else f"{error:.2%}"
 
 
-def _warnings(result: "Result", images: tuple[Path, ...]) -> Iterator[str]:
+def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
     for label, image in _explained(result):
         for warning in image.warnings:
             of = "" if warning.target is None else f", class {_class_name(image, warning.target)}"
-            yield f"{images[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
+            yield f"{names[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
 
 
 def _class_name(image: "ImageResult", index: int) -> str:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from cli import datasets, explain, health, models, operate, purge, task
+from cli import datasets, explain, health, jobs, models, operate, purge, task
 from cli.demo.command import demo
 from cli.errors import tell_errors
 
@@ -26,6 +26,7 @@ for entry in (
     datasets.datasets,
     explain.explain,
     task.task,
+    jobs.jobs,
     operate.doctor,
     health.health,
     operate.gateway,

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from attribution_contracts.digests import model_digest
-from attribution_contracts.models import ModelSpec, ModelVersion, Weights
+from attribution_contracts.models import ModelReport, ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import ModelState
-from cli.options import confirm, labels_of, load_settings, require_version, url_option, yes_option
+from cli.options import confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
+from cli.tables import show_fields, show_table
+from cli.words import by_first, told_in_options
 from storage.operator_config import ConfigError, ConfiguredModel, load_config
 from storage.settings import Settings
 
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 """Files that a folder of images is made of."""
+
+
+_PREPROCESSING = ("size", "resize", "interpolation", "color", "mean", "std")
+_OPTIONS = {
+    "name": "NAME",
+    "version": "--version",
+    "architecture": "--architecture",
+    "options": "--option {}",
+    "weights": "--weights",
+    "preprocessing": "--preprocessing {}",
+    "labels": "--labels",
+    "link": "--link",
+    "backgrounds": "--background {}",
+}
+SHOWN = 10
+"""Labels that a summary names."""
 
 
 @click.group()
@@ -83,9 +101,9 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
     """  # noqa: D301 - the backspace keeps click from wrapping the example
     from attribution_client import Client
 
-    spec = _spec(name, weights, given)
     folders = dict(map(_background, backgrounds))
-    with Client(url) as client:
+    with told_in_options(_option_of), Client(url) as client:
+        spec = _spec(name, weights, given)
         sets = {key: [client.upload(path).sha256 for path in paths] for key, paths in folders.items()}
         spec = ModelSpec.model_validate(spec.model_dump(exclude_unset=True) | ({"backgrounds": sets} if sets else {}))
         version = register(client, spec, weights, wait=not no_wait)
@@ -96,39 +114,49 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
 @url_option
 def list_(url: str) -> None:
     """List every registered version."""
-    from rich.console import Console
-    from rich.table import Column, Table
-
     from attribution_client import Client
 
-    table = Table("model", "state", Column("architecture", overflow="fold"), "input", "classes", "registered", box=None)
     with Client(url) as client:
-        for version in client.models():
-            size = "x".join(map(str, version.preprocessing.size))
-            table.add_row(
-                f"{version.name}@{version.version}",
-                version.state.value,
-                version.architecture,
-                f"{version.preprocessing.color} {size}",
-                str(version.classes or "?"),
-                f"{version.created_at:%Y-%m-%d}",
-            )
-    Console().print(table)
+        found = client.models()
+    rows = [
+        (
+            f"{version.name}@{version.version}",
+            version.state.value,
+            version.architecture,
+            _input(version),
+            str(version.classes or ""),
+            f"{version.created_at:%Y-%m-%d}",
+        )
+        for version in found
+    ]
+    show_table(("model", "state", "architecture", "input", "classes", "registered"), rows)
 
 
 @models.command()
 @click.argument("model", metavar="NAME[@VERSION]")
+@click.option("--labels", "all_labels", is_flag=True, help="Print the names of all classes, one a line, alone.")
+@json_option
 @url_option
-def show(model: str, url: str) -> None:
-    """Show a version and what the worker found in it, as JSON."""
+def show(model: str, url: str, *, all_labels: bool, as_json: bool) -> None:
+    """Show a version and what the worker found in it.
+
+    \b
+    attribution models show birds
+    attribution models show birds@3 --json
+    """  # noqa: D301 - the backspace keeps click from wrapping the example
     from attribution_client import Client
 
     with Client(url) as client:
         version = client.model(model)
+        name = f"{version.name}@{version.version}"
+        report = client.model_report(name) if version.state is ModelState.READY and not all_labels else None
+    if all_labels:
+        click.echo("\n".join(version.labels))
+    elif as_json:
         shown = {"version": version.model_dump(mode="json")}
-        if version.state == "ready":
-            shown["report"] = client.model_report(f"{version.name}@{version.version}").model_dump(mode="json")
-    click.echo(json.dumps(shown, indent=2))
+        click.echo(json.dumps(shown | ({} if report is None else {"report": report.model_dump(mode="json")}), indent=2))
+    else:
+        show_fields(_summary(version) | ({} if report is None else _found(report)))
 
 
 @models.command()
@@ -203,6 +231,61 @@ def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: b
     if version.error is not None:
         raise click.ClickException(f"{spec.name}@{spec.version} was refused: {version.error.detail}")
     return version
+
+
+def _input(version: ModelVersion) -> str:
+    return f"{version.preprocessing.color} {'x'.join(map(str, version.preprocessing.size))}"
+
+
+def _summary(version: ModelVersion) -> dict[str, object]:
+    """What was registered."""
+    preprocessing = version.preprocessing.model_dump(mode="json", exclude_defaults=True, exclude={"size", "color"})
+    sets = [f"{name}, {len(images)} images" for name, images in version.backgrounds.items()]
+    return {
+        "model": f"{version.name}@{version.version}",
+        "state": version.state.value,
+        "error": version.error and version.error.detail,
+        "digest": version.sha256,
+        "architecture": version.architecture,
+        "decomposed": version.decomposed and f"{version.decomposed} features a class",
+        "input": _input(version),
+        "preprocessing": "\n".join(f"{key} {json.dumps(value)}" for key, value in preprocessing.items()),
+        "classes": version.classes,
+        "labels": _first_labels(version.labels),
+        "backgrounds": "\n".join(sets),
+        "registered": f"{version.created_at:%Y-%m-%d %H:%M:%S %Z}",
+        "checked by": version.check_job,
+    }
+
+
+def _first_labels(labels: list[str]) -> str:
+    more = f", and {len(labels) - SHOWN} more: see them with --labels" if len(labels) > SHOWN else ""
+    return ", ".join(labels[:SHOWN]) + more
+
+
+def _found(report: ModelReport) -> dict[str, object]:
+    """What the worker found."""
+    applies = [name for name, method in report.methods.items() if method.applies]
+    refused = [f"{name}: {method.reason}" for name, method in report.methods.items() if not method.applies]
+    noted = [f"{check.name} {check.verdict}: {check.detail}" for check in report.checks if check.verdict != "right"]
+    return {
+        "parameters": f"{report.parameters:,}",
+        "probabilities": report.link,
+        "layers": f"{len(report.layers)}: see them with --json",
+        "methods": ", ".join(applies),
+        "do not apply": "\n".join(refused),
+        "checks": "\n".join(noted) or "all right",
+        "warnings": "\n".join(report.warnings),
+    }
+
+
+def _option_of(steps: Sequence[str]) -> str | None:
+    """The option that said a field of the specification."""
+    if steps[:1] == ["preprocessing"] and steps[1:2] and steps[1] in _PREPROCESSING:
+        return f"--{steps[1]}"
+    if steps[:2] == ["weights", "torchvision"]:
+        return "--torchvision-weights"
+    return by_first(_OPTIONS)(steps)
 
 
 def _background(text: str) -> tuple[str, list[Path]]:

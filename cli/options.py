@@ -2,19 +2,16 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from cli.label_files import read_labels
 from storage.settings import Settings
-
-if TYPE_CHECKING:
-    from attribution_client import Client
-    from attribution_contracts.jobs import Job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,16 +50,17 @@ def labels_of(text: str) -> list[str]:
     return labels
 
 
-def _made(_context: click.Context, _option: click.Parameter, folder: Path) -> Path:
-    """The folder, made before the work whose results it is for.
+def _makeable(_context: click.Context, _option: click.Parameter, folder: Path) -> Path:
+    """The folder, which is made once there is something to write to it.
 
     Raises:
-        BadParameter: It cannot be made.
+        BadParameter: It could not be: told before the work whose results it is for.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.BadParameter(f"the folder {folder} cannot be made: {error.strerror}") from error
+    nearest = next((path for path in (folder, *folder.absolute().parents) if path.exists()), folder)
+    if not nearest.is_dir():
+        raise click.BadParameter(f"the folder {folder} cannot be made: {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"the folder {folder} cannot be written: you may not write to {nearest}")
     return folder
 
 
@@ -71,7 +69,7 @@ def out_option(default: str, contents: str) -> Callable[[Command], Command]:
     return click.option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
-        callback=_made,
+        callback=_makeable,
         default=Path(default),
         show_default=True,
         help=f"Folder for {contents} and result.json.",
@@ -124,17 +122,3 @@ def parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
         except ValueError:
             found[key] = value
     return found
-
-
-def wait_with_bar(client: "Client", job_id: str) -> None:
-    """Waits for the end of a job, with a progress bar."""
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task("queued")
-
-        def show(now: "Job") -> None:
-            done, total = now.progress.done, now.progress.total
-            bar.update(task, description=now.progress.stage, completed=done, total=total or None)
-
-        client.wait(job_id, progress=show)

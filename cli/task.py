@@ -1,11 +1,14 @@
 """`attribution task`: what is done with a whole data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
+from cli.following import wait_with_bar
+from cli.options import out_option, param_option, parameters, seed_option, url_option
+from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
 WIDTH = 18
@@ -33,7 +36,8 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
 
     asked = {"task": name, **parameters(given["params"])} | ({"fit": fit} if fit else {})
     with Client(url) as client:
-        job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
+        with told_in_options(_option):
+            job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
@@ -42,6 +46,15 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
         if not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
             click.echo(f"{field + ':':<{WIDTH}}{_text(value)}")
     click.echo(f"{result.counts.images} images; files in {out}")
+
+
+def _option(steps: Sequence[str]) -> str | None:
+    """The option that said a field of the request."""
+    if steps[:1] != ["task"]:
+        return by_first({"model": "--model", "dataset": "--dataset", "seed": "--seed"})(steps)
+    if steps[1:2] == ["fit"]:
+        return "--fit"
+    return f"--param {steps[1]}" if len(steps) > 1 else "TASK"
 
 
 def _text(value: Any) -> str:

@@ -141,7 +141,7 @@ def parse(model: type[Model], document: bytes | bytearray, most: int = MAX_VALUE
         count, found = error.error_count(), _first(error)
     if found[0]["type"] == "json_invalid":
         raise ProblemError(ErrorCode.INVALID_JSON, f"{found[0]['msg']}; expected one JSON object in UTF-8")
-    raise wrong_fields(field_errors(found, from_json(document)), unnamed=count - len(found))
+    raise wrong_fields(field_errors(found, from_json(document), model), unnamed=count - len(found))
 
 
 def _first(error: ValidationError) -> list[dict[str, Any]]:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
+from attribution_contracts.hints import told
 from attribution_contracts.problems import FieldError
 
 _SHOWN = 120
@@ -10,19 +13,22 @@ _NAMES = 10
 _NAME = 80
 
 
-def field_errors(errors: Iterable[Mapping[str, Any]], document: object = None) -> list[FieldError]:
+def field_errors(
+    errors: Iterable[Mapping[str, Any]], document: object = None, model: type[BaseModel] | None = None
+) -> list[FieldError]:
     """One error for each wrong field, its alternatives joined.
 
     Args:
         errors: What pydantic found.
         document: The parsed body; without it the locations are taken as they are (query, header).
+        model: What the body is read as, for hints at its fields.
     """
     details: dict[str, list[str]] = {}
     given: dict[str, str] = {}
     for error in errors:
         location, value = (error["loc"], error.get("input")) if document is None else _in_document(error, document)
         pointer = to_pointer(location)
-        message = str(error["msg"]).removeprefix("Value error, ")
+        message = told(error, value, model)
         if message not in details.setdefault(pointer, []):
             details[pointer].append(message)
         if error["type"] not in {"missing", "value_error"}:

@@ -103,7 +103,7 @@ def test_deletion_waits_for_the_jobs(house: House) -> None:
         (spec_of(location="http://host/a"), "/source/location", "pattern"),
         (spec_of(location="file:///data/../etc"), "/source", "step '.' or '..'"),
         (spec_of(sha256=DIGEST) | {"labels": ["a", "a"]}, "", "differ"),
-        (spec_of(sha256=DIGEST) | {"name": "UPPER"}, "/name", "pattern"),
+        (spec_of(sha256=DIGEST) | {"name": "UPPER"}, "/name", "expected 1 to 64 lower-case"),
     ],
 )
 def test_a_wrong_field_is_named(unharmed: House, spec: Any, pointer: str, said: str) -> None:

@@ -134,7 +134,7 @@ def test_a_method_that_does_not_apply(house: House) -> None:
 @pytest.mark.parametrize(
     ("changes", "pointer", "said"),
     [
-        ({"architecture": "resnet"}, "/architecture", "pattern"),
+        ({"architecture": "resnet"}, "/architecture", "expected torchvision:<name>"),
         ({"architecture": "factory:mine"}, "/architecture", "no factory 'mine'"),
         ({"weights": {}}, "/weights", "exactly one of"),
         ({"weights": {"sha256": "0" * 64}}, "/weights/sha256", "was uploaded"),
@@ -146,8 +146,8 @@ def test_a_method_that_does_not_apply(house: House) -> None:
         ({"preprocessing": {}}, "/preprocessing/size", "required"),
         ({"preprocessing": {"size": [0, 5]}}, "/preprocessing", "1 to 4096"),
         ({"preprocessing": {"size": [8, 8], "std": [0]}}, "/preprocessing/std/0", "greater than or equal to 0.000001"),
-        ({"name": "UPPER"}, "/name", "pattern"),
-        ({"version": ""}, "/version", "pattern"),
+        ({"name": "UPPER"}, "/name", "expected 1 to 64 lower-case"),
+        ({"version": ""}, "/version", "expected 1 to 64 lower-case"),
     ],
 )
 def test_a_wrong_field_is_named(unharmed: House, changes: dict[str, Any], pointer: str, said: str) -> None:

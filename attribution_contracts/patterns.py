@@ -1,0 +1,27 @@
+"""Patterns of names, and what they say in words."""
+
+NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
+MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,63}(?:@[a-z0-9][a-z0-9._-]{0,63})?$"
+SHA256 = r"^[0-9a-f]{64}$"
+LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
+ARCHITECTURE = (
+    r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
+)
+
+OUR_ARCHITECTURES = (
+    "mnist_cnn",
+    "cifar_resnet20",
+    "cifar_resnet32",
+    "cifar_resnet44",
+    "cifar_resnet56",
+    "two_class_head",
+)
+
+WORDS = {
+    NAME: "1 to 64 lower-case letters, digits, dots, dashes and underscores, with a letter or digit at both ends",
+    MODEL_REF: "`name` or `name@version` of lower-case letters, digits, dots, dashes and underscores",
+    SHA256: "a SHA-256 digest: 64 lower-case hexadecimal digits",
+    LABEL_KEY: "1 to 63 letters, digits, dots, dashes, underscores and slashes, with a letter or digit first",
+    ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
+}
+"""What to say to whoever gave something else."""

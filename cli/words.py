@@ -1,0 +1,54 @@
+"""Errors in the words of the command line: what the service calls by JSON pointers, a person gave as options."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+from pydantic import ValidationError
+
+Naming = Callable[[Sequence[str]], str | None]
+"""The option that stands for the steps of a pointer; None where there is none."""
+
+
+@contextmanager
+def told_in_options(option: Naming) -> Iterator[None]:
+    """Tells which options are wrong, where the service or a message of the contract says which fields are.
+
+    Raises:
+        ClickException: They are.
+    """
+    from attribution_client import ProblemError
+    from attribution_contracts.hints import told
+
+    try:
+        yield
+    except ProblemError as error:
+        problem = error.problem
+        if not problem.errors:
+            raise
+        wrong = [(found.pointer, found.detail) for found in problem.errors]
+        raise click.ClickException(_text(wrong, option, f"{problem.title} [{problem.code.value}]")) from error
+    except ValidationError as error:
+        found = [("".join(f"/{step}" for step in item["loc"]), told(item)) for item in error.errors()]
+        raise click.ClickException(_text(found, option, "not valid")) from error
+
+
+def _text(wrong: Sequence[tuple[str, str]], option: Naming, title: str) -> str:
+    lines = []
+    for pointer, detail in wrong:
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        name = option(steps) or pointer
+        lines.append(f"  {name}: {detail}" if name else f"  {detail}")
+    return "\n".join([f"{title}:", *lines])
+
+
+def by_first(options: dict[str, str]) -> Naming:
+    """Names options by the first step of the pointer; `{}` stands for the second."""
+
+    def name(steps: Sequence[str]) -> str | None:
+        found = options.get(steps[0]) if steps else None
+        if found is None or "{}" not in found:
+            return found
+        return found.format(steps[1]) if len(steps) > 1 else found.replace(" {}", "")
+
+    return name

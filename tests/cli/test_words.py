@@ -1,0 +1,60 @@
+"""What is wrong is said in the words that were given: options, files, and what may have been meant."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.service.house import House, picture
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "a.png"
+    path.write_bytes(picture())
+    return path
+
+
+def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path: Path) -> None:
+    house.add_model()
+    (tmp_path / "b.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    for words, said in (
+        (("--param", "n_steps=0"), "--param n_steps: "),
+        (("--param", "n_step=5"), "did you mean 'n_steps'"),
+        (("--method", "integrated_gradient"), "did you mean 'integrated_gradients'"),
+        (("--target", "sevn"), "--target: the model has no class named 'sevn'; did you mean 'seven'"),
+        (("--also", '{"n_steps": -1}'), "--also 1 n_steps: "),
+        ((str(tmp_path / "b.png"),), f"{tmp_path / 'b.png'}: "),
+    ):
+        found = run("explain", str(image), "--model", "digits", "--out", str(out), *words)
+        assert found.exit_code == 1, found.output
+        assert said in found.output
+        assert "/explanation" not in found.output
+    unknown = run("explain", str(image), "--model", "digitz", "--out", str(out))
+    assert "--model: no model 'digitz' is registered; did you mean 'digits'" in unknown.output
+    assert not out.exists(), "a refused job leaves no folder"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--architecture", "resnet50"), "--architecture: expected torchvision:<name>"),
+        (("--architecture", "resnet50"), "or 'torchvision:resnet50'?"),
+        (("--architecture", "mnist-cnn"), "did you mean 'mnist_cnn'"),
+        (("--version", "V 1"), "--version: expected 1 to 64 lower-case letters"),
+        (("--mean", "0.1,0.2"), "--preprocessing: mean must have 1 or 3 numbers"),
+        (("--size", "0", "5"), "size must be two numbers from 1 to 4096"),
+    ],
+)
+def test_options_of_a_model(run: Run, words: tuple[str, ...], said: str) -> None:
+    given = ("--architecture", "mnist_cnn", "--size", "28", "28", "--torchvision-weights", "NONE", "--no-wait")
+    found = run("models", "add", "mine", *given, *words)
+    assert found.exit_code == 1, found.output
+    assert said in found.output
+
+
+def test_a_folder_that_cannot_be_made(run: Run, image: Path) -> None:
+    found = run("explain", str(image), "--model", "digits", "--out", str(image / "out"))
+    assert found.exit_code == 2
+    assert f"cannot be made: {image} is a file" in found.output
