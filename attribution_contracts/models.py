@@ -166,6 +166,9 @@ class ModelVersion(Wire):
     architecture: str
     preprocessing: Preprocessing
     labels: list[str]
+    """Names of the classes; empty where several versions are listed, which have their number alone."""
+    labels_count: int = 0
+    """How many classes have names."""
     backgrounds: dict[str, list[Sha256]] = {}
     decomposed: int | None = None
     """Features a class of a decomposed final layer."""

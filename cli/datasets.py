@@ -22,7 +22,7 @@ def datasets() -> None:
     """Register images with their classes, and look at them."""
 
 
-@datasets.command()
+@datasets.command(epilog="Example: attribution datasets add flowers flowers.zip")
 @click.argument("name")
 @click.argument("source", metavar="PATH|URL")
 @click.option("--version", "version", default="1", show_default=True, help="Version to register.")
@@ -44,7 +44,7 @@ def add(name: str, source: str, version: str, labels: str | None, no_wait: bool,
         _tell(found.report)
 
 
-@datasets.command(name="list")
+@datasets.command(epilog="Example: attribution datasets list", name="list")
 @url_option
 def list_(url: str) -> None:
     """List every registered version with its images."""
@@ -65,7 +65,7 @@ def list_(url: str) -> None:
     show_table(("data set", "state", "images", "images of each class", "registered"), rows)
 
 
-@datasets.command()
+@datasets.command(epilog="Example: attribution datasets show flowers@1")
 @click.argument("dataset", metavar="NAME[@VERSION]")
 @url_option
 def show(dataset: str, url: str) -> None:
@@ -76,7 +76,7 @@ def show(dataset: str, url: str) -> None:
         click.echo(client.dataset(dataset).model_dump_json(indent=2))
 
 
-@datasets.command()
+@datasets.command(epilog="Example: attribution datasets delete flowers@1")
 @click.argument("dataset", metavar="NAME@VERSION")
 @url_option
 def delete(dataset: str, url: str) -> None:

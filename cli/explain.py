@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error", "steps", "problem")
 
 
-@click.command()
+@click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
 @click.option("--method", default="integrated_gradients", show_default=True, help="See GET /v1/methods.")

@@ -17,7 +17,7 @@ TIMEOUT_S = 5.0
 _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "valkey": 6379, "amqp": 5672, "amqps": 5671, "postgresql": 5432}
 
 
-@click.command()
+@click.command(epilog="Example: attribution health worker")
 @click.argument("part", type=click.Choice(["gateway", "worker", "reconcile"]))
 def health(part: str) -> None:
     """Exit with 0 if that part of the service works on this machine, else say what is wrong.

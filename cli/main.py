@@ -16,7 +16,10 @@ def command() -> None:
 
     Start a service with `attribution serve`, register a classifier with `attribution models add`, explain an image
     with `attribution explain`. Every setting is an environment variable ATTRIBUTION_<NAME>.
-    """
+
+    \b
+    Exit codes: 0 done; 1 refused, failed, or not well; 2 wrong usage; 130 stopped by Ctrl-C.
+    """  # noqa: D301 - the backspace keeps click from wrapping the line
 
 
 for entry in (

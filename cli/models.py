@@ -74,6 +74,12 @@ def models() -> None:
     type=click.Choice(["nearest", "bilinear", "bicubic"]),
     help="How images are scaled: as in training. [default: bilinear]",
 )
+@click.option(
+    "--preprocessing",
+    "document",
+    metavar="FILE|JSON",
+    help="All of the preprocessing as JSON, or a JSON or TOML file of it; the options beside it change it.",
+)
 @click.option("--color", type=click.Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
 @click.option("--mean", help="Comma-separated means to subtract.")
 @click.option("--std", help="Comma-separated deviations to divide by.")
@@ -102,7 +108,7 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
     from attribution_client import Client
 
     folders = dict(map(_background, backgrounds))
-    with told_in_options(_option_of), Client(url) as client:
+    with told_in_options(_option_of, ModelSpec), Client(url) as client:
         spec = _spec(name, weights, given)
         sets = {key: [client.upload(path).sha256 for path in paths] for key, paths in folders.items()}
         spec = ModelSpec.model_validate(spec.model_dump(exclude_unset=True) | ({"backgrounds": sets} if sets else {}))
@@ -110,7 +116,7 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
     click.echo(f"{version.name}@{version.version} is {version.state.value}, {version.classes or '?'} classes")
 
 
-@models.command(name="list")
+@models.command(epilog="Example: attribution models list", name="list")
 @url_option
 def list_(url: str) -> None:
     """List every registered version."""
@@ -178,14 +184,17 @@ def delete(model: str, url: str, *, yes: bool) -> None:
     click.echo(f"{model} is deleted")
 
 
-@models.command()
+@models.command(epilog="Example: attribution models sync --config attribution.toml")
 @click.option("--config", "config_file", type=click.Path(exists=True, path_type=Path), help="The operator's TOML file.")
 @url_option
 def sync(config_file: Path | None, url: str) -> None:
     """Register every model of the configuration file that is not there yet."""
     settings = load_settings(config_file=config_file)
     if settings.config_file is None:
-        raise click.UsageError("say --config FILE or set ATTRIBUTION_CONFIG_FILE")
+        click.echo(
+            "no file is named (--config FILE or ATTRIBUTION_CONFIG_FILE): there is nothing to register", err=True
+        )
+        return
     troubles = 0
     for name, state in sync_models(url, settings):
         click.echo(f"{name}: {state}")
@@ -330,7 +339,8 @@ def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
         fields["weights"] = {"torchvision": given["torchvision_weights"]}
     if given["labels"]:
         fields["labels"] = labels_of(given["labels"])
-    fields["preprocessing"] = fields.get("preprocessing", {}) | _preprocessing(given)
+    document = _document(given["document"]) if given["document"] else {}
+    fields["preprocessing"] = fields.get("preprocessing", {}) | document | _preprocessing(given)
     return ModelSpec.model_validate(fields)
 
 
@@ -338,6 +348,21 @@ def _preprocessing(given: dict[str, Any]) -> dict[str, Any]:
     chosen = {key: given[key] for key in ("size", "resize", "interpolation", "color") if given[key]}
     numbers = {key: [float(word) for word in given[key].split(",")] for key in ("mean", "std") if given[key]}
     return chosen | numbers
+
+
+def _document(text: str) -> dict[str, Any]:
+    """A JSON object, or a file of one.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    try:
+        found = json.loads(text) if text.lstrip().startswith("{") else _read(Path(text))
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{text!r}: {error}", param_hint="--preprocessing") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter(f"{text}: expected an object", param_hint="--preprocessing")
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def stop_on_signal() -> threading.Event:
     return stopped
 
 
-@click.command()
+@click.command(epilog="Example: attribution serve --port 8000 --workers 2")
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
 @click.option("--workers", type=click.IntRange(0, 64), help="Workers to start. [default: 1]")
@@ -44,7 +44,7 @@ def serve(**options: Any) -> None:
         click.echo("stopping: running jobs are finished first")
 
 
-@click.command()
+@click.command(epilog="Example: attribution gateway --host 0.0.0.0")
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--fd", type=int, help="Listen on this inherited socket instead.")
@@ -55,7 +55,7 @@ def gateway(fd: int | None, **options: Any) -> None:
     run_gateway(load_settings(**options), fd)
 
 
-@click.command()
+@click.command(epilog="Example: attribution worker")
 def worker() -> None:
     """Run one worker (needs ATTRIBUTION_BROKER_URL); SIGTERM lets its job finish."""
     from workers.process.process import run_worker
@@ -63,7 +63,7 @@ def worker() -> None:
     run_worker(load_settings())
 
 
-@click.command()
+@click.command(epilog="Example: attribution reconcile")
 def reconcile() -> None:
     """Run the reconciler alone; any number may run."""
     from service.background.reconciler import Reconciler
@@ -83,7 +83,7 @@ def reconcile() -> None:
         reconciler.run()
 
 
-@click.command()
+@click.command(epilog="Example: attribution migrate")
 def migrate() -> None:
     """Bring the ledger's schema up to date."""
     from storage.database import open_database
@@ -93,7 +93,7 @@ def migrate() -> None:
     click.echo(f"the ledger is at revision {bring_up_to_date(open_database(settings.resolved_database_url))}")
 
 
-@click.command()
+@click.command(epilog="Example: attribution doctor --timeout 60")
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for a worker.")
 def doctor(timeout: float) -> None:
     """Check settings, ledger, artefact store, broker and workers, each with what to do about it."""

@@ -37,7 +37,7 @@ class Amount(click.ParamType[float]):
         return float(found[1]) * self._units[found[2]]
 
 
-@click.command()
+@click.command(epilog="Example: attribution purge --older-than 30d --dry-run")
 @click.option(
     "--older-than",
     type=Amount("TIME", _SECONDS, "30d or 12h"),

@@ -4,15 +4,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 Naming = Callable[[Sequence[str]], str | None]
 """The option that stands for the steps of a pointer; None where there is none."""
 
 
 @contextmanager
-def told_in_options(option: Naming) -> Iterator[None]:
+def told_in_options(option: Naming, model: type[BaseModel] | None = None) -> Iterator[None]:
     """Tells which options are wrong, where the service or a message of the contract says which fields are.
+
+    Args:
+        option: Names the option of a field.
+        model: The message of the contract, whose fields are known where another was given.
 
     Raises:
         ClickException: They are.
@@ -29,7 +33,7 @@ def told_in_options(option: Naming) -> Iterator[None]:
         wrong = [(found.pointer, found.detail) for found in problem.errors]
         raise click.ClickException(_text(wrong, option, f"{problem.title} [{problem.code.value}]")) from error
     except ValidationError as error:
-        found = [("".join(f"/{step}" for step in item["loc"]), told(item)) for item in error.errors()]
+        found = [("".join(f"/{step}" for step in item["loc"]), told(item, model=model)) for item in error.errors()]
         raise click.ClickException(_text(found, option, "not valid")) from error
 
 

@@ -13,7 +13,7 @@ SERVED_AT = "http://127.0.0.1:8000"
 """Where `attribution serve` listens, for the commands on the page."""
 
 
-@click.command()
+@click.command(epilog="Example: attribution demo")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

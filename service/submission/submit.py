@@ -146,7 +146,7 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
         maps = count_maps(request, explanation, model)
         if maps > settings.max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
-            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", f"{detail}: send fewer images")
+            staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", f"{detail}: {_fewer(request)}")
         work += (asked := work_of(request, explanation, model))
         if asked > settings.max_work:
             detail = too_much(request, explanation, model, asked, settings.max_work)
@@ -158,6 +158,11 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
     ):
         staged.blame_each(code, (_of(name, error) if request.models else error for error in errors))
     return work
+
+
+def _fewer(request: JobRequest) -> str:
+    """What to do about a request that makes too many maps."""
+    return "send fewer images" if len(request.inputs) > 1 else "ask for fewer classes or layers of the image"
 
 
 def _of(model: str, error: FieldError) -> FieldError:

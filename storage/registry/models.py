@@ -54,13 +54,13 @@ def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelId
 def page(
     engine: Engine, tenant: str, name: str | None = None, *, cursor: str | None, limit: int
 ) -> tuple[list[ModelVersion], str | None]:
-    """One page of the versions, of one name or of all, by name and age, and the cursor of the next.
+    """One page of the versions, of one name or of all, by name and age, without their labels, and the next cursor.
 
     Raises:
         ValueError: The cursor is none of ours.
     """
     rows, following = _REGISTRY.page(engine, tenant, name, cursor=cursor, limit=limit)
-    return [_version(row) for row in rows], following
+    return [_version(row).model_copy(update={"labels": []}) for row in rows], following
 
 
 def near(engine: Engine, tenant: str, name: str) -> list[tuple[str, str, ModelState]]:
@@ -132,6 +132,7 @@ def _version(row: RowMapping) -> ModelVersion:
         architecture=spec.architecture,
         preprocessing=spec.preprocessing,
         labels=spec.labels,
+        labels_count=len(spec.labels),
         backgrounds=spec.backgrounds,
         decomposed=spec.decomposed,
         classes=(row["report"] or {}).get("classes"),

@@ -44,6 +44,8 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--architecture", "mnist-cnn"), "did you mean 'mnist_cnn'"),
         (("--version", "V 1"), "--version: expected 1 to 64 lower-case letters"),
         (("--mean", "0.1,0.2"), "--preprocessing: mean must have 1 or 3 numbers"),
+        (("--preprocessing", '{"resise": 32}'), "--preprocessing resise: Extra inputs are not permitted; did you mean"),
+        (("--preprocessing", '{"resize": 0}'), "--resize: "),
         (("--size", "0", "5"), "size must be two numbers from 1 to 4096"),
     ],
 )
@@ -58,3 +60,28 @@ def test_a_folder_that_cannot_be_made(run: Run, image: Path) -> None:
     found = run("explain", str(image), "--model", "digits", "--out", str(image / "out"))
     assert found.exit_code == 2
     assert f"cannot be made: {image} is a file" in found.output
+
+
+def test_all_of_the_preprocessing_is_reachable(house: House, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "preprocessing.toml"
+    file.write_text('color = "grey"\nsize = [28, 28]\nresize = 32\nstd = [0.5]\n')
+    given = ("--architecture", "mnist_cnn", "--torchvision-weights", "NONE", "--no-wait")
+    found = run("models", "add", "mine", *given, "--preprocessing", str(file), "--mean", "0.25")
+    assert found.exit_code == 0, found.output
+    told = house.http.get("/v1/models/mine").json()["preprocessing"]
+    assert (told["color"], told["size"], told["resize"], told["std"], told["mean"]) == (
+        "grey",
+        [28, 28],
+        32,
+        [0.5],
+        [0.25],
+    )
+    lost = run("models", "add", "mine", *given, "--preprocessing", str(tmp_path / "nothing.json"))
+    assert lost.exit_code == 2
+    assert "--preprocessing" in lost.output
+
+
+def test_without_a_file_there_is_nothing_to_register(run: Run) -> None:
+    found = run("models", "sync")
+    assert found.exit_code == 0
+    assert "nothing to register" in found.output

@@ -27,7 +27,7 @@ def megabytes(size: str) -> float:
 
 
 def test_it_has_the_parts_of_the_service():
-    assert OURS == ["gateway", "migrate", "reconcile", "worker", "worker-cpu"]
+    assert OURS == ["gateway", "migrate", "models", "reconcile", "worker", "worker-cpu"]
     assert THEIRS == ["postgres", "redis"]
 
 
@@ -49,7 +49,7 @@ def test_a_service_is_limited_restarted_and_looked_after(name):
     assert 256 <= megabytes(limits["memory"]) <= 32 * 1024
     assert limits["pids"] <= 1024
     assert "max-size" in service["logging"]["options"]
-    if name == "migrate":
+    if name in {"migrate", "models"}:
         assert service["restart"] == "no"
         return
     assert service["restart"] == "unless-stopped"

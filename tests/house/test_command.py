@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import click
 import pytest
 
+from cli.main import command
 from tests.house.tree import ROOT
 
 PROGRAM = """
@@ -39,3 +41,21 @@ def test_a_machine_without_torch_can_migrate_and_is_told_what_it_cannot_do(tmp_p
     assert (tmp_path / "ledger.sqlite").exists()
     found = run("worker", **there)
     assert found.returncode != 0
+
+
+def commands(group: click.Group = command, path: str = "attribution"):
+    for name, found in group.commands.items():
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{path} {name}")
+        else:
+            yield f"{path} {name}", found
+
+
+@pytest.mark.parametrize("path", dict(commands()))
+def test_help_has_an_example(path):
+    found = dict(commands())[path]
+    assert f" {path}" in f"{found.help} {found.epilog}"
+
+
+def test_help_has_the_exit_codes():
+    assert "Exit codes: 0 done; 1 refused, failed, or not well; 2 wrong usage; 130" in command.help

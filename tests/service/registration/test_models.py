@@ -257,3 +257,26 @@ def test_a_deleted_version_comes_back_only_as_what_it_was(house: House) -> None:
     refused(other, 409, "conflict")
     assert "before it was deleted" in other.json()["detail"]
     assert house.http.post("/v1/models", json=model_spec()).status_code == 202
+
+
+def test_a_list_has_the_number_of_labels_alone(house: House) -> None:
+    house.add_model(labels=[f"class {index}" for index in range(21_841)])
+    for path in ("/v1/models", "/v1/models/digits/versions"):
+        answer = house.http.get(path)
+        assert len(answer.content) < 2000
+        [listed] = answer.json()["models"]
+        assert (listed["labels"], listed["labels_count"], listed["classes"]) == ([], 21_841, 21_841)
+    assert len(house.http.get("/v1/models/digits").json()["labels"]) == 21_841
+
+
+def test_one_image_is_not_told_to_be_fewer(
+    settings: Settings, engine: Engine, store: ArtifactStore, broker: str
+) -> None:
+    few = settings.model_copy(update={"max_maps": 5})
+    every = {**IG, "target": {"classes": list(range(6))}}
+    with running(few, engine, store, broker) as house:
+        house.add_model()
+        one = refused(house.submit(model="digits", inputs=[sent()], explanation=every), 422, "invalid_request")
+        assert "ask for fewer classes or layers of the image" in one["/inputs"]
+        two = refused(house.submit(model="digits", inputs=[sent(), sent()], explanation=every), 422, "invalid_request")
+        assert "send fewer images" in two["/inputs"]
