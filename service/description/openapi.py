@@ -12,6 +12,8 @@ from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.models import ModelSpec, ModelVersion
 from attribution_contracts.problems import Problem
 from attribution_contracts.results import Result
+from service.description.curls import CURLS
+from service.description.forms import references
 
 DESCRIPTION = """Why did an image classifier decide as it did? Send an image and get heatmaps and scores back, each
 with the error that it carries. Jobs are asynchronous: submit, then poll, follow or wait. Errors are problems as in
@@ -31,6 +33,9 @@ _UNSEEN = (
     *(UploadedImage, UploadedPiece, Result, Problem),
 )
 """Messages that routes read and write themselves, so that the framework does not know of them."""
+
+
+_FRAMEWORKS = "Successful Response"
 
 
 def install(app: FastAPI) -> None:
@@ -61,7 +66,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     _forget_framework_errors(found)
+    _add_curls(found)
     found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
+    _say_what_succeeds(found)
     return found
 
 
@@ -71,3 +78,19 @@ def _forget_framework_errors(description: dict[str, Any]) -> None:
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+
+
+def _add_curls(description: dict[str, Any]) -> None:
+    # The name that viewers and generators of documentation read such lines from.
+    for (verb, path), line in CURLS.items():
+        description["paths"][path][verb]["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": line}]
+
+
+def _say_what_succeeds(description: dict[str, Any]) -> None:
+    # Where a route does not say what its answer is, the answer's own description is better than the framework's.
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                if answer["description"] == _FRAMEWORKS:
+                    for name in references(answer.get("content")):
+                        answer["description"] = description["components"]["schemas"][name]["description"]

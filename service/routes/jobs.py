@@ -134,7 +134,7 @@ async def look_up(
     "/{job_id}",
     summary="Delete a job",
     status_code=204,
-    responses=problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
+    responses={204: {"description": "It is forgotten."}, **problems(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT)},
 )
 def delete(job_id: JobId, gateway: Here, tenant: Tenant) -> Response:
     """Forget an ended job, its result, and the images and files that nothing else uses."""

@@ -1,5 +1,6 @@
 """The pages for people: what this is, the routes, the problems. Nothing on them comes from elsewhere."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
 
 from attribution_contracts.problems import TITLES, ErrorCode
 from attribution_contracts.version import VERSION
 from attribution_contracts.warnings import WARNING_TITLES, WarningCode
+from service.description.curls import ADDRESS, FIRST, VARIABLES
 from service.description.problem_texts import EXPLANATIONS, WARNING_TEXTS
 from service.http.problems import STATUS
+from service.web.routes import Routes
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -20,12 +24,19 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-_VERBS = ("get", "head", "post", "put", "patch", "delete")
 
 
 @cache
 def _templates() -> Environment:
-    return Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+    found = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+    found.filters["prose"] = _prose
+    found.filters["anchor"] = lambda text: re.sub(r"\W+", "-", text.lower()).strip("-")
+    return found
+
+
+def _prose(text: str) -> Markup:
+    """Text whose words between backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 def _page(template: str, **values: Any) -> HTMLResponse:  # noqa: ANN401 - whatever the template shows
@@ -39,20 +50,12 @@ async def home() -> HTMLResponse:
 
 
 @router.get("/docs")
-async def docs(request: Request) -> HTMLResponse:
-    """Every route of the API description."""
+def docs(request: Request) -> HTMLResponse:
+    """Every route with its fields, an example and a line of curl, then every form."""
     description = request.app.openapi()
-    routes = [
-        (verb, path, operation)
-        for path, operations in description["paths"].items()
-        for verb, operation in operations.items()
-        if verb in _VERBS
-    ]
-    by_tag = {
-        tag["name"]: (tag["description"], [route for route in routes if tag["name"] == route[2]["tags"][0]])
-        for tag in description["tags"]
-    }
-    return _page("docs.html", description=description, by_tag=by_tag)
+    address = str(request.base_url).rstrip("/")
+    curls = {"address": address, "default": ADDRESS, "first": FIRST, "variables": VARIABLES}
+    return _page("docs.html", routes=Routes(description), **curls)
 
 
 @router.get("/problems")
