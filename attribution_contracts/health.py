@@ -19,12 +19,14 @@ class Check(Wire):
 
 
 class Readiness(Wire):
-    """Whether jobs are accepted: `degraded` accepts them, but they wait until the broker is back."""
+    """Whether jobs are accepted: `degraded` accepts them, but they wait, for the broker or for a worker."""
 
     status: Literal["ready", "degraded", "unavailable"]
     ledger: Check
     store: Check
     broker: Check
+    workers: Check
+    """Whether somebody takes the jobs that wait; not well once one has waited for a minute and no worker was seen."""
 
 
 class VersionInfo(Wire):

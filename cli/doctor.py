@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from attribution_contracts.jobs import JobRequest
+from sqlalchemy import Engine
+
+from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
-from attribution_contracts.states import JobKind
+from attribution_contracts.states import JobKind, JobStatus
+from cli.health import started_at
 from service.http.connection import Connection
 from service.server import raised_limit, room
 from storage.artifacts.store import ArtifactStore
@@ -15,8 +18,9 @@ from storage.broker.private import find_server
 from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.ledger.jobs import find, submit
+from storage.ledger.liveness import is_worker_seen
 from storage.ledger.records import NewJob
-from storage.migrate import current_revision, newest_revision
+from storage.migrate import newest_revision, schema_trouble
 from storage.operator_config import load_config
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
@@ -37,6 +41,27 @@ class Doubt(Exception):
     """What was looked at works, and may not be enough."""
 
 
+class Trouble(Exception):
+    """What is wrong, with what to do about it."""
+
+
+YOUNG_S = 180.0
+"""A worker's process that is no older may still be loading torch and a GPU's libraries."""
+_LONGEST = 300
+"""Characters of an error that was not foreseen: the statement that a database repeats is no help."""
+
+_REMEDIES = {
+    "configuration": "mend the file that ATTRIBUTION_CONFIG_FILE names (docs/models.md has an example)",
+    "open files": "see `ulimit -n`",
+    "ledger": "see whether ATTRIBUTION_DATABASE_URL names a database that is up and that this user may write",
+    "artefact store": "see whether ATTRIBUTION_ARTIFACT_URL names a folder or bucket that this user may write",
+    "broker": "see whether ATTRIBUTION_BROKER_URL names a server that is up, with the right password; jobs wait until "
+    "it is",
+    "worker": "see the worker's log",
+    "torch": "install the package with its extra `worker` again",
+}
+
+
 def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Looks at one thing after the other."""
     checks: dict[str, Callable[[Settings, float], str]] = {
@@ -48,13 +73,26 @@ def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
         "worker": _worker,
         "torch": _torch,
     }
+    is_ready = True
     for what, check in checks.items():
-        try:
-            yield Finding(what, is_well=True, detail=check(settings, timeout_s))
-        except Doubt as doubt:
-            yield Finding(what, is_well=True, detail=str(doubt), is_doubtful=True)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
-            yield Finding(what, is_well=False, detail=f"{type(error).__name__}: {error}")
+        if what == "worker" and not is_ready:
+            yield Finding(what, is_well=True, detail="not tried: ledger and store come first", is_doubtful=True)
+            continue
+        finding = _finding(what, check, settings, timeout_s)
+        is_ready = is_ready and (finding.is_well or what not in {"ledger", "artefact store"})
+        yield finding
+
+
+def _finding(what: str, check: Callable[[Settings, float], str], settings: Settings, timeout_s: float) -> Finding:
+    try:
+        return Finding(what, is_well=True, detail=check(settings, timeout_s))
+    except Doubt as doubt:
+        return Finding(what, is_well=True, detail=str(doubt), is_doubtful=True)
+    except Trouble as trouble:
+        return Finding(what, is_well=False, detail=str(trouble))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong is the finding
+        said = " ".join(str(error).split())[:_LONGEST]
+        return Finding(what, is_well=False, detail=f"{said or type(error).__name__}: {_REMEDIES[what]}")
 
 
 def _configuration(settings: Settings, _timeout_s: float) -> str:
@@ -75,10 +113,9 @@ def _open_files(_settings: Settings, _timeout_s: float) -> str:
 
 def _ledger(settings: Settings, _timeout_s: float) -> str:
     engine = open_database(settings.resolved_database_url, pool_size=1)
-    found, needed = current_revision(engine), newest_revision()
-    if found != needed:
-        raise RuntimeError(f"schema {found}, this version needs {needed}: run `attribution migrate`")
-    return f"{engine.dialect.name}, schema {found}"
+    if (trouble := schema_trouble(engine)) is not None:
+        raise Trouble(f"{trouble} (`attribution serve` does so by itself)" if "migrate" in trouble else trouble)
+    return f"{engine.dialect.name}, schema {newest_revision()}"
 
 
 def _store(settings: Settings, _timeout_s: float) -> str:
@@ -105,8 +142,26 @@ def _worker(settings: Settings, timeout_s: float) -> str:
         time.sleep(0.05)
         job = find(engine, DEFAULT_TENANT, job.id) or job
     if job.status != "succeeded":
-        raise RuntimeError(f"a self-test is {job.status} after {timeout_s:.0f} s: is a worker running?")
+        raise _what_keeps(engine, job, timeout_s)
     return f"a self-test came back after {time.monotonic() - started:.2f} s"
+
+
+def _what_keeps(engine: Engine, job: Job, timeout_s: float) -> Doubt | Trouble:
+    """Why a self-test has no end yet."""
+    waited = f"a self-test is {job.status} after {timeout_s:.0f} s"
+    if job.status is JobStatus.FAILED:
+        return Trouble(f"{waited}: {job.error.detail if job.error else 'no reason'}; see the worker's log")
+    if job.status is JobStatus.RUNNING:
+        return Doubt(f"starting: a worker has taken the self-test {timeout_s:.0f} s ago at most; ask again in a minute")
+    if is_worker_seen(engine):
+        return Doubt(f"busy: {waited}, behind other jobs; ask with a longer `--timeout`, or start more workers")
+    if any(time.time() - started < YOUNG_S for started in started_at("worker")):
+        return Doubt(f"starting: {waited}, and a worker was started here just now; ask again in a minute")
+    return Trouble(
+        f"{waited}, and no worker was seen: start one with `attribution worker`, or all of the service with "
+        "`attribution serve`; one that was started elsewhere a moment ago may still be loading torch; one that runs "
+        "for longer needs this ledger and the same ATTRIBUTION_BROKER_URL"
+    )
 
 
 def _torch(_settings: Settings, _timeout_s: float) -> str:

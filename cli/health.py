@@ -42,6 +42,13 @@ def _gateway(settings: "Settings") -> str | None:
     return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
 
 
+def started_at(part: str) -> list[float]:
+    """When the processes `attribution <part>` of this machine were started."""
+    import psutil
+
+    return [process.create_time() for process in psutil.process_iter() if _is_command(process, part)]
+
+
 def _process(part: str, settings: "Settings") -> str | None:
     import psutil
 
@@ -58,7 +65,11 @@ def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str 
     if part == "worker" and not any(_runs_jobs(child) for child in _children(process)):
         return "the worker has no process for jobs"
     if port is not None and not _is_connected(process, port):
-        return f"the process has no connection to port {port}"
+        name = "broker of ATTRIBUTION_BROKER_URL" if part == "worker" else "ledger of ATTRIBUTION_DATABASE_URL"
+        return (
+            f"the process has no connection to the {name}: see whether that is up, and whether `attribution {part}` "
+            "was started with the same setting as this command"
+        )
     return None
 
 

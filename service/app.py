@@ -13,6 +13,7 @@ from service.description import openapi
 from service.gateway.gateway import THREADS, Gateway
 from service.http import problems
 from service.http.middleware import BodyCap, Guard, HeadAsGet
+from service.http.request_log import RequestLog
 from service.routes import artifacts, datasets, health, images, jobs, methods, models, pieces
 from service.web import pages
 from storage.artifacts.store import ArtifactStore
@@ -78,6 +79,7 @@ def create_app(
     )
     app.add_middleware(HeadAsGet, apart=pieces.router.prefix)
     app.add_middleware(Guard)
+    app.add_middleware(RequestLog)
     return app
 
 

@@ -33,7 +33,8 @@ def migrate(engine: Engine) -> str:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise SchemaOutdatedError(f"the ledger's schema is none that this version knows: {error}") from error
+            found = MigrationContext.configure(connection).get_current_revision()
+            raise SchemaOutdatedError(_unlike(found) or str(error)) from error
     return newest_revision()
 
 
@@ -72,18 +73,36 @@ def current_revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
+def schema_trouble(engine: Engine) -> str | None:
+    """What is wrong with the database's schema, with what to do about it; None where it is the one that is needed."""
+    return _unlike(current_revision(engine))
+
+
+def _unlike(found: str | None) -> str | None:
+    needed = newest_revision()
+    if found == needed:
+        return None
+    if found is None:
+        return f"the ledger has no schema yet, this version needs {needed}: run `attribution migrate`"
+    if any(known.revision == found for known in ScriptDirectory.from_config(_config()).walk_revisions()):
+        return f"the ledger has schema {found}, this version needs {needed}: run `attribution migrate`"
+    return (
+        f"the ledger has schema {found}, which this version does not know; the newest that it knows is {needed}. "
+        "A newer version of attribution has written it, and a ledger is not taken back: install that version here, "
+        "or restore a backup from before"
+    )
+
+
 def wait_for_schema(engine: Engine, *, timeout_s: float = 60.0) -> None:
     """Returns once the schema is the one this version needs.
 
     Raises:
         SchemaOutdatedError: It is still another one after the time-out.
     """
-    needed, deadline = newest_revision(), time.monotonic() + timeout_s
-    while (found := current_revision(engine)) != needed:
+    deadline = time.monotonic() + timeout_s
+    while (trouble := schema_trouble(engine)) is not None:
         if time.monotonic() > deadline:
-            raise SchemaOutdatedError(
-                f"the ledger has schema {found}, this version needs {needed}: run `attribution migrate`"
-            )
+            raise SchemaOutdatedError(trouble)
         time.sleep(0.2)
 
 

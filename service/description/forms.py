@@ -152,7 +152,8 @@ def references(schema: object) -> Iterator[str]:
 
 
 def _choices(schema: Schema) -> list[Schema]:
-    return [choice for choice in schema.get("anyOf", schema.get("oneOf", ())) if choice.get("type") != "null"]
+    either: list[Schema] = schema.get("anyOf") or schema.get("oneOf") or []
+    return [choice for choice in either if choice.get("type") != "null"]
 
 
 def _values(schema: Schema) -> Schema | None:

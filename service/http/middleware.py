@@ -78,7 +78,9 @@ class HeadAsGet:
                 is_ended = True  # whatever would follow, such as events without end
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        await self._app({**scope, "method": "GET"}, receive, without_body)
+        asked = {**scope, "method": "GET"}
+        await self._app(asked, receive, without_body)
+        scope["route"] = asked.get("route")  # for the log
 
 
 class BodyCap:

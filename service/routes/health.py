@@ -15,7 +15,8 @@ from service.http.problems import RETRY_AFTER_S
 from service.http.replies import json_reply
 from storage.artifacts.store import StoreFullError, StoreUnavailableError
 from storage.database import LedgerUnavailableError
-from storage.migrate import current_revision, newest_revision
+from storage.ledger.liveness import QUIET_S, unattended_s
+from storage.migrate import newest_revision, schema_trouble
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,14 @@ async def health() -> Response:
     responses={503: reply(Readiness, "Jobs are not accepted just now.")},
 )
 async def readiness(gateway: Here) -> Response:
-    """Looks at the ledger, the artefact store and the broker; without the broker jobs are accepted, and wait."""
-    looks: dict[str, Callable[[Gateway], Check]] = {"ledger": _ledger, "store": _store, "broker": _broker}
-    found = {name: Check(ok=False, detail=f"the {name} does not answer within {LOOK_S:.0f} s") for name in looks}
+    """Looks at ledger, artefact store, broker and workers; without the last two jobs are accepted, and wait."""
+    looks: dict[str, Callable[[Gateway], Check]] = {
+        "ledger": _ledger,
+        "store": _store,
+        "broker": _broker,
+        "workers": _workers,
+    }
+    found = {name: Check(ok=False, detail=f"{name}: no answer within {LOOK_S:.0f} s") for name in looks}
 
     async def look_at(name: str) -> None:
         found[name] = await to_thread.run_sync(
@@ -51,11 +57,10 @@ async def readiness(gateway: Here) -> Response:
         async with create_task_group() as tasks:
             for name in looks:
                 tasks.start_soon(look_at, name)
-    ledger, store, broker = found.values()
-    if not (ledger.ok and store.ok):
-        answer = Readiness(status="unavailable", ledger=ledger, store=store, broker=broker)
+    if not (found["ledger"].ok and found["store"].ok):
+        answer = Readiness(status="unavailable", **found)
         return json_reply(answer, status=503, headers={"Retry-After": RETRY_AFTER_S})
-    return json_reply(Readiness(status="ready" if broker.ok else "degraded", ledger=ledger, store=store, broker=broker))
+    return json_reply(Readiness(status="ready" if all(look.ok for look in found.values()) else "degraded", **found))
 
 
 @router.get("/v1/version", summary="Which version is it?", response_model=VersionInfo, responses=problems())
@@ -71,16 +76,15 @@ def _check(name: str, look: Callable[[], Check]) -> Check:
         return Check(ok=False, detail=str(error))
     except (LedgerUnavailableError, StoreUnavailableError, OSError) as error:
         log.warning("%s is not ready: %s", name, error)
-        return Check(ok=False, detail=f"the {name} cannot be used; the service's log says why")
+        return Check(ok=False, detail=f"{name}: cannot be looked at; the service's log says why")
 
 
 def _ledger(gateway: Gateway) -> Check:
-    found, needed = current_revision(gateway.engine), newest_revision()
-    if found != needed:
-        return Check(ok=False, detail=f"schema {found}, this version needs {needed}: run `attribution migrate`")
+    if (trouble := schema_trouble(gateway.engine)) is not None:
+        return Check(ok=False, detail=trouble)
     if (short := gateway.short_of_room()) is not None:
         return Check(ok=False, detail=short)
-    return Check(ok=True, detail=f"schema {found}")
+    return Check(ok=True, detail=f"schema {newest_revision()}")
 
 
 def _store(gateway: Gateway) -> Check:
@@ -91,3 +95,15 @@ def _store(gateway: Gateway) -> Check:
 
 def _broker(gateway: Gateway) -> Check:
     return Check(ok=True, detail=f"{gateway.queue.depth()} wake-ups wait")
+
+
+def _workers(gateway: Gateway) -> Check:
+    if schema_trouble(gateway.engine) is not None:
+        return Check(ok=False, detail="not looked at: the ledger comes first")
+    if (waited := unattended_s(gateway.engine)) is None:
+        return Check(ok=True, detail="no job waits in vain")
+    return Check(
+        ok=False,
+        detail=f"no worker was seen for {QUIET_S:.0f} s, and a job has waited for {waited:.0f} s: start "
+        "`attribution worker` with this ledger, store and broker, or look at its log",
+    )

@@ -39,7 +39,7 @@ def test_the_examples_run(service, tmp_path, monkeypatch, capsys):
     for name in ("seven.png", "one.png"):
         Path(name).write_bytes(name.encode())
     service.add_result("job-0", {"a.png": b"a heatmap"})
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3  # the third one reads a real result, in tests/e2e
     with Client(service.url) as client:
         first = EXAMPLES[0].replace("http://127.0.0.1:8000", service.url)
         names: dict[str, object] = {}

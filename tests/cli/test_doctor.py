@@ -1,12 +1,21 @@
-"""What the doctor says of a machine that works, and may not be enough."""
+"""What the doctor says of a machine that works and may not be enough, and of one that does not work."""
 
 import os
 import resource
 import subprocess
 import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
+from attribution_contracts.states import Priority
+from cli import doctor as doctor_module
+from storage.database import writing
+from storage.ledger import jobs
+from tests.storage.helpers import new, submit, take
 
 
 @pytest.mark.parametrize(
@@ -32,3 +41,71 @@ def test_a_low_limit_of_open_files_is_told_with_what_to_do(tmp_path, files, word
     assert line.split()[0] == word
     assert said in line
     assert all(("ulimit -Hn" in line, "LimitNOFILE=" in line, "nofile" in line)) is (word == "warn")
+
+
+def doctor(folder: Path, *words: str, **settings: str) -> tuple[int, list[str]]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli.main", "doctor", *words],
+        env=os.environ | {"ATTRIBUTION_DATA_DIR": str(folder), **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return ended.returncode, ended.stdout.splitlines()
+
+
+def of(what: str, lines: list[str]) -> str:
+    [found] = [line for line in lines if line[5:].startswith(f"{what}: ")]
+    return found
+
+
+def test_a_new_ledger_takes_one_line_and_says_what_to_do(tmp_path):
+    code, lines = doctor(tmp_path / "nothing", "--timeout", "0.1")
+    assert code == 1
+    assert len(lines) == 7
+    assert of("ledger", lines).startswith("FAIL ledger: the ledger has no schema yet, ")
+    assert "run `attribution migrate`" in of("ledger", lines)
+    assert of("worker", lines) == "warn worker: not tried: ledger and store come first"
+
+
+def test_a_ledger_of_a_newer_version_is_not_to_be_migrated(settings, engine):
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    _, lines = doctor(settings.data_dir, ATTRIBUTION_DATABASE_URL=settings.resolved_database_url)
+    assert "install that version here" in of("ledger", lines)
+    assert "run `attribution migrate`" not in of("ledger", lines)
+
+
+def test_a_ledger_that_is_none_takes_one_line(tmp_path):
+    (tmp_path / "ledger.sqlite").write_text("no database " * 1000)
+    _, lines = doctor(tmp_path, "--timeout", "0.1")
+    assert len(lines) == 7
+    assert of("ledger", lines).startswith("FAIL ledger: ")
+    assert "ATTRIBUTION_DATABASE_URL" in of("ledger", lines)
+
+
+def test_where_no_worker_is_it_says_how_to_start_one(engine, monkeypatch):
+    monkeypatch.setattr(doctor_module, "started_at", lambda _part: [])
+    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0)
+    assert isinstance(kept, doctor_module.Trouble)
+    assert "`attribution worker`" in str(kept)
+
+
+def test_a_cold_worker_is_starting(engine, monkeypatch):
+    monkeypatch.setattr(doctor_module, "started_at", lambda _part: [time.time() - 5])
+    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0)
+    assert isinstance(kept, doctor_module.Doubt)
+    assert str(kept).startswith("starting: ")
+
+
+def test_workers_that_have_other_jobs_are_busy(engine):
+    waiting = submitted(engine)
+    submit(engine, priority=Priority.HIGH)
+    assert take(engine).job_id != waiting.id
+    kept = doctor_module._what_keeps(engine, waiting, 1.0)
+    assert isinstance(kept, doctor_module.Doubt)
+    assert str(kept).startswith("busy: ")
+
+
+def submitted(engine):
+    return jobs.submit(engine, new()).job

@@ -107,11 +107,11 @@ def test_a_worker_is_well_while_it_can_take_jobs(environment: dict[str, str], se
         wait_for("worker", environment, 0)
 
         server.kill()
-        assert "no connection to port" in wait_for("worker", environment, 1)
+        assert "no connection to the broker of ATTRIBUTION_BROKER_URL" in wait_for("worker", environment, 1)
 
 
 def test_a_reconciler_is_well_while_it_holds_the_ledger(environment: dict[str, str]) -> None:
     with running([*COMMAND, "reconcile"], environment):
         wait_for("reconcile", environment, 0)
         elsewhere = {**environment, "ATTRIBUTION_DATABASE_URL": f"postgresql://u@127.0.0.1:{free_port()}/name"}
-        assert "no connection to port" in wait_for("reconcile", elsewhere, 1)
+        assert "no connection to the ledger of ATTRIBUTION_DATABASE_URL" in wait_for("reconcile", elsewhere, 1)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from sqlalchemy import update
 
 from attribution_contracts.methods import METHODS
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.version import VERSION
 from service.http.problems import OF_JOBS, STATUS
+from storage.database import writing
 from storage.migrate import newest_revision
-from tests.service.house import House, refused
+from storage.tables import jobs
+from tests.service.house import SELF_TEST, House, refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,7 +24,19 @@ def test_it_is_alive_and_ready(unharmed: House) -> None:
     ready = unharmed.http.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["status"] == "ready"
-    assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker"))
+    assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker", "workers"))
+
+
+def test_a_job_that_no_worker_takes_for_a_minute_makes_it_degraded_with_the_reason(house: House) -> None:
+    assert house.http.get("/readyz").json()["workers"] == {"ok": True, "detail": "no job waits in vain"}
+    assert house.submit(**SELF_TEST).status_code == 202
+    with writing(house.engine) as connection:
+        connection.execute(update(jobs).values(queued_at=jobs.c.queued_at - 75))
+    ready = house.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert "no worker was seen for 60 s, and a job has waited for 75 s" in ready.json()["workers"]["detail"]
+    house.succeed(house.claim())
+    assert house.http.get("/readyz").json()["status"] == "ready"
 
 
 def test_it_says_its_version(unharmed: House) -> None:
