@@ -15,6 +15,7 @@ from cli.words import told_in_options
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from attribution_client import Client
     from attribution_contracts.results import CellResult, ImageResult, Result
 
 _COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error", "steps", "problem")
@@ -39,8 +40,14 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
 @seed_option
 @out_option("explanation", "the heatmaps")
+@click.option(
+    "--html",
+    "sheet",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Save one page with all of it here as well, to look at and to send on.",
+)
 @url_option
-def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None:
+def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, **given: Any) -> None:
     """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
     from attribution_client import Client
 
@@ -50,6 +57,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
+        _save_page(client, result, sheet)
     names = _short_names(images)
     show_table(_COLUMNS, _table(result, names))
     for text in _warnings(result, names):
@@ -87,6 +95,16 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
 
 
 _OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
+
+
+def _save_page(client: "Client", result: "Result", path: Path | None) -> None:
+    if path is None:
+        return
+    found = next((file for file in result.artifacts if file.media_type == "text/html"), None)
+    if found is None:
+        raise click.ClickException(f"job {result.job} has no page: its worker is older than this command; update it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(client.artifact(found))
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:

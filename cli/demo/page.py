@@ -1,22 +1,18 @@
 """The page: one file that opens anywhere, with every picture inside."""
 
-import base64
 import io
 import json
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from cli.demo.engines import ENGINES, RENDER, Engine, Shown
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore
-from cli.demo.table import percent
-from workers.drawing.rendering import Colormap, colors
+from workers.drawing.pages import address, gradient, template
 
 _OUTLINE_SCALE = 6
 _OUTLINE_WIDTH = 5
@@ -32,10 +28,7 @@ class Legend(NamedTuple):
 
 def write_page(sections: list[Section], path: Path, service: str) -> Path:
     """Writes the page for the sections; `service` is the address in the commands that it shows."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "number": _number, "json": _indented}
-    template = environment.from_string(files("cli.demo").joinpath("page.html").read_text(encoding="utf-8"))
-    rendered = template.render(
+    rendered = template("cli.demo", "page.html").render(
         sections=sections,
         engines=ENGINES,
         facts=_facts(sections),
@@ -95,8 +88,7 @@ def _legend(section: Section, of: str) -> Legend | None:
     reference = next(filter(None, (explained.reference(of) for explained in section.pictures)), None)
     if reference is None or reference.colormap is None or reference.range is None:
         return None
-    shown = colors(cast("Colormap", reference.colormap), 11)
-    return Legend(", ".join(shown), reference.range)
+    return Legend(gradient(reference.colormap), reference.range)
 
 
 def _command(section: Section, folder: Path, service: str) -> str:
@@ -120,7 +112,7 @@ def _command(section: Section, folder: Path, service: str) -> str:
 
 def _embedded(path: Path) -> str:
     """A PNG as an address that holds it."""
-    return _address(path.read_bytes())
+    return address(path.read_bytes())
 
 
 def _outlined(evidence: NDArray[np.bool_]) -> str:
@@ -134,17 +126,4 @@ def _outlined(evidence: NDArray[np.bool_]) -> str:
     outline[inside & ~shrunk] = (255, 255, 255, 255)
     buffer = io.BytesIO()
     Image.fromarray(outline).save(buffer, format="PNG")
-    return _address(buffer.getvalue())
-
-
-def _address(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _number(value: float) -> str:
-    """Three digits, with the sign of a number on a signed scale."""
-    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}") if value else "0"
-
-
-def _indented(value: Any) -> str:
-    return json.dumps(value, indent=2)
+    return address(buffer.getvalue())

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from cli.demo.engines import ENGINES
 from cli.demo.run import Explained, Section
+from workers.drawing.words import percent
 
 
 def table(section: Section) -> Table:
@@ -23,11 +24,6 @@ def table(section: Section) -> Table:
         figures = _variation(explained) if compares else _completeness(explained)
         made.add_row(*_row(explained), *figures, *(_evidence(explained) if has_evidence else []))
     return made
-
-
-def percent(share: float | None, decimals: int = 1) -> str:
-    """A share as text."""
-    return "-" if share is None else f"{share:.{decimals}%}".replace("%", " %")
 
 
 def _row(explained: Explained) -> list[str]:

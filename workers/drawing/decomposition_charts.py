@@ -8,20 +8,17 @@ from attribution import Influential, overlap
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.tasks import SweepReport
 from workers.drawing.charts import figure_of, png
+from workers.drawing.explained import ExplainedImage, class_name
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
-from workers.methods.calls import Figures
+from workers.drawing.text import inches
 
 _CLASSES = 12
 """Panels of the histogram, of the classes with the most images."""
 _BARS = 24
+_NAME_SIZE = 9
 _NAMED = 40
 """Classes whose names fit at a heatmap's side."""
-
-
-def class_name(labels: Sequence[str], index: int) -> str:
-    """What a class is called."""
-    return labels[index] if index < len(labels) else str(index)
 
 
 def histogram_chart(influential: Influential, labels: Sequence[str]) -> RenderedFile:
@@ -59,30 +56,42 @@ def overlap_chart(influential: Influential, labels: Sequence[str]) -> RenderedFi
     return png("overlap", figure)
 
 
-def keep_contributions(drawn: Drawn, position: int, figures: Figures, labels: Sequence[str]) -> None:
+def keep_contributions(drawn: Drawn, image: ExplainedImage) -> None:
     """Stores the chart of each class of an image."""
-    for found in figures.wire["decomposition"]:
-        chart = contributions_chart(found, class_name(labels, found.target))
-        drawn.keep(Subject(position, found.target), chart)
+    for found in image.figures.wire["decomposition"]:
+        drawn.keep(Subject(image.position, found.target), contributions_chart(found, image.titled(found.target)))
 
 
-def contributions_chart(found: DecompositionResult, name: str) -> RenderedFile:
-    """What the strongest influential features of a class add to its logit in one image."""
-    kept = sorted(found.features, key=lambda feature: -abs(feature.contribution))[:_BARS]
-    kept.sort(key=lambda feature: -feature.contribution)
-    figure = figure_of(3.0, 1.5 + 0.3 * max(len(kept), 5))
+def contributions_chart(found: DecompositionResult, title: str) -> RenderedFile:
+    """What adds up to a class's logit in one image: its strongest influential features, and all the rest."""
+    strongest = sorted(found.features, key=lambda feature: -abs(feature.contribution))
+    kept = sorted(strongest[:_BARS], key=lambda feature: -feature.contribution)
+    bars = [(f"{feature.index} ({_ordinal(feature.place)})", feature.contribution) for feature in kept]
+    rest = _rest(found, [feature.contribution for feature in strongest[_BARS:]])
+    longest = max(inches(name, _NAME_SIZE) for name, _ in [*bars, *rest])
+    figure = figure_of(4.6 + longest, 1.9 + 0.26 * (len(bars) + len(rest)), title)
     panel = figure.subplots()
-    colors = ["#b2182b" if feature.contribution > 0 else "#2166ac" for feature in kept]
-    panel.barh(range(len(kept)), [feature.contribution for feature in kept], color=colors)
-    names = [f"{feature.index} ({_ordinal(feature.place)})" for feature in kept]
-    panel.set_yticks(range(len(kept)), names, fontsize=10)
-    panel.invert_yaxis()
+    colors = ["#b2182b" if value > 0 else "#2166ac" for _, value in bars] + ["#888888"] * len(rest)
+    places = [*range(len(bars)), *(len(bars) + 0.5 + number for number in range(len(rest)))]
+    panel.barh(places, [value for _, value in [*bars, *rest]], color=colors)
+    panel.bar_label(panel.containers[0], fmt="%+.3g", padding=3, fontsize=8)  # type: ignore[arg-type]  # of bars
+    panel.set_yticks(places, [name for name, _ in [*bars, *rest]], fontsize=_NAME_SIZE)
+    panel.set_ylim(places[-1] + 0.7, -0.7)
+    panel.margins(x=0.14)
     panel.axvline(0, color="#111111", linewidth=0.8)
-    panel.set_title(f"{name}: logit {found.logit:.2f},\nby these features {found.decomposed_logit:.2f}", fontsize=10)
+    panel.set_title(f"logit {found.logit:.2f}, by the influential features {found.decomposed_logit:.2f}", fontsize=10)
     panel.set_xlabel("contribution to the logit", fontsize=10)
     panel.set_ylabel("feature (place in histogram)", fontsize=10)
     panel.spines[["top", "right"]].set_visible(False)
     return png("contributions", figure)
+
+
+def _rest(found: DecompositionResult, weaker: Sequence[float]) -> list[tuple[str, float]]:
+    """What the logit has besides the features that are shown one by one."""
+    bars = [(f"{len(weaker)} more influential features", sum(weaker))] if weaker else []
+    if found.bias:
+        bars.append(("bias", found.bias))
+    return [*bars, ("all other features", found.logit - found.decomposed_logit)]
 
 
 def _ordinal(place: int) -> str:

@@ -106,7 +106,9 @@ class Drawn:
     def content(self, reference: ArtifactRef) -> bytes:
         """The bytes of a file."""
         self._look()
-        self.stored()
+        for stored, content in self._waiting:
+            if stored.sha256 == reference.sha256:
+                return content
         return self._outputs.content(reference.sha256)
 
     def of_image(self, position: int | None) -> list[ArtifactRef]:
@@ -115,7 +117,7 @@ class Drawn:
 
 
 def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Callable[[int], None]) -> None:
-    """Renders and stores the maps; those of one output and layer share a scale where the options say so.
+    """Renders and stores the maps; those of one output, layer and part share a scale where the options say so.
 
     Args:
         drawn: Where they go.
@@ -123,12 +125,12 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Ca
         options: How they are drawn.
         progress: Called before each map with how many are done; raises to stop.
     """
-    by_field: dict[tuple[str, OutputKind, str | None], list[Map]] = {}
+    by_field: dict[tuple[str, OutputKind, str | None, str | None], list[Map]] = {}
     for item in maps:
-        by_field.setdefault((item.field, item.kind, item.subject.layer), []).append(item)
+        by_field.setdefault((item.field, item.kind, item.subject.layer, item.subject.part), []).append(item)
     scaled = [
         (item, limit)
-        for (_, kind, _), mine in by_field.items()
+        for (_, kind, _, _), mine in by_field.items()
         for item, limit in zip(mine, limits([item.values for item in mine], kind, options), strict=True)
     ]
 

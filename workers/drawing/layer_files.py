@@ -8,29 +8,30 @@ from PIL import Image
 
 from attribution_contracts.figures.layer_shapley import LayerResult
 from workers.drawing.charts import depth_chart
+from workers.drawing.explained import ExplainedImage
 from workers.drawing.files import Drawn, Subject
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
-from workers.methods.calls import Figures, LayerScores
+from workers.methods.calls import LayerScores
 
 _COLUMNS = 7
 _SIDE = 160
 
 
-def keep_layers(drawn: Drawn, position: int, figures: Figures, labels: Sequence[str]) -> None:
+def keep_layers(drawn: Drawn, image: ExplainedImage) -> None:
     """Stores them for each class of an image whose layers were explained."""
-    del labels
-    explained: Sequence[LayerResult] = figures.wire["layers"]
+    explained: Sequence[LayerResult] = image.figures.wire["layers"]
     for target in dict.fromkeys(layer.target for layer in explained):
-        subject = Subject(position, target)
+        subject, title = Subject(image.position, target), image.titled(target)
         layers = [layer for layer in explained if layer.target == target]
-        tiles = _tiles(drawn, subject, layers)
-        if tiles:
+        maps = _tiles(drawn, subject, layers)
+        if maps:
+            tiles = [Tile("the image", image.picture), *maps]
             rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
-            told = [warning.detail for warning in figures.warnings if warning.target in (target, None)]
-            drawn.keep(subject, sheet("layers", rows, side=_SIDE, warnings=told))
-        drawn.keep(subject, depth_chart(layers))
-        drawn.keep(subject, _scores([item for item in figures.scores if item.target == target]))
+            told = [warning.detail for warning in image.figures.warnings if warning.target in (target, None)]
+            drawn.keep(subject, sheet("layers", rows, side=_SIDE, title=title, warnings=told))
+        drawn.keep(subject, depth_chart(layers, title))
+        drawn.keep(subject, _scores([item for item in image.figures.scores if item.target == target]))
 
 
 def _tiles(drawn: Drawn, subject: Subject, layers: list[LayerResult]) -> list[Tile]:

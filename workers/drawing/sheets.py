@@ -4,13 +4,14 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from workers.drawing.rendering import RenderedFile
+from workers.drawing.text import font, wrapped
 
 _GAP = 12
-_LINE = 17
-_FONT_SIZE = 13
+_LINE, _SIZE = 16, 12
+_TITLE_LINE, _TITLE_SIZE = 20, 15
 _INK, _PAPER, _BLANK, _ALARM = "#222222", "#ffffff", "#eeeeee", "#a03000"
 
 
@@ -18,36 +19,63 @@ class Tile(NamedTuple):
     """One picture of a sheet."""
 
     caption: str
-    """Lines above the picture; what is too long for its width is cut."""
+    """Above the picture, in as many lines as it takes."""
     picture: Image.Image | None
     """Nothing where there is none to show."""
 
 
-def sheet(name: str, rows: Sequence[Sequence[Tile]], *, side: int = 224, warnings: Sequence[str] = ()) -> RenderedFile:
-    """A PNG of tiles `side` pixels wide, each with its caption above it, and lines of warnings below all of them."""
-    font = ImageFont.load_default(_FONT_SIZE)
-    lines = max(len(tile.caption.splitlines()) for row in rows for tile in row)
+class _Text(NamedTuple):
+    """Lines at a place of the page."""
+
+    left: int
+    top: int
+    lines: list[str]
+    step: int = _LINE
+    size: int = _SIZE
+    ink: str = _INK
+
+    @property
+    def bottom(self) -> int:
+        return self.top + len(self.lines) * self.step
+
+
+def sheet(
+    name: str, rows: Sequence[Sequence[Tile]], *, side: int = 224, title: str = "", warnings: Sequence[str] = ()
+) -> RenderedFile:
+    """A PNG of tiles `side` pixels wide, each below its caption; a title above all of them, lines of warnings below."""
     width = _GAP + max(map(len, rows)) * (side + _GAP)
-    step = lines * _LINE + _height(rows, side) + _GAP
-    warned = [line for text in warnings for line in _wrapped(f"Warning: {text}", width - 2 * _GAP, font)]
-    end = _GAP + len(rows) * step
-    page = Image.new("RGB", (width, end + (len(warned) * _LINE + _GAP if warned else 0)), _PAPER)
+    inner = width - 2 * _GAP
+    heading = _Text(_GAP, _GAP // 2, wrapped(title, inner, _TITLE_SIZE), _TITLE_LINE, _TITLE_SIZE)
+    texts, pictures, top = [heading], [], heading.bottom + _GAP // 2
+    for row in rows:
+        captions = [
+            _Text(_GAP + column * (side + _GAP), top, wrapped(tile.caption, side, _SIZE))
+            for column, tile in enumerate(row)
+        ]
+        below = max(caption.bottom for caption in captions) + 1
+        placed = [(_fitted(tile.picture, side), text.left, below) for tile, text in zip(row, captions, strict=True)]
+        texts += captions
+        pictures += placed
+        top = below + max(picture.height for picture, _, _ in placed) + _GAP
+    for warning in warnings:
+        texts.append(_Text(_GAP, top, wrapped(f"Warning: {warning}", inner, _SIZE), ink=_ALARM))
+        top = texts[-1].bottom
+    return _drawn(name, width, top + (_GAP if warnings else 0), texts, pictures)
+
+
+def _drawn(
+    name: str, width: int, height: int, texts: Sequence[_Text], pictures: Sequence[tuple[Image.Image, int, int]]
+) -> RenderedFile:
+    page = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(page)
-    for number, row in enumerate(rows):
-        for column, tile in enumerate(row):
-            left, top = _GAP + column * (side + _GAP), _GAP // 2 + number * step
-            for index, line in enumerate(tile.caption.splitlines()):
-                pen.text((left, top + index * _LINE), _cut(line, side, font), fill=_INK, font=font)
-            page.paste(_fitted(tile.picture, side), (left, top + lines * _LINE))
-    for index, line in enumerate(warned):
-        pen.text((_GAP, end + index * _LINE), line, fill=_ALARM, font=font)
+    for text in texts:
+        for number, line in enumerate(text.lines):
+            pen.text((text.left, text.top + number * text.step), line, fill=text.ink, font=font(text.size))
+    for picture, left, top in pictures:
+        page.paste(picture, (left, top))
     buffer = io.BytesIO()
     page.save(buffer, format="PNG", optimize=True)
     return RenderedFile(f"{name}.png", name, "image/png", buffer.getvalue(), [page.height, page.width])
-
-
-def _height(rows: Sequence[Sequence[Tile]], side: int) -> int:
-    return max(_fitted(tile.picture, side).height for row in rows for tile in row)
 
 
 def _fitted(picture: Image.Image | None, side: int) -> Image.Image:
@@ -58,23 +86,3 @@ def _fitted(picture: Image.Image | None, side: int) -> Image.Image:
     return picture.convert("RGB").resize(
         (side, height), Image.Resampling.NEAREST if is_smaller else Image.Resampling.LANCZOS
     )
-
-
-def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The text in lines no wider than the width."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".lstrip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return [_cut(line, width, font) for line in lines]
-
-
-def _cut(line: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}...") > width:
-        line = line[:-1]
-    return f"{line}..."

@@ -7,14 +7,20 @@ from typing import Any
 
 from PIL import Image
 
-from attribution_contracts.jobs import InputImage, JobRequest
-from attribution_contracts.results import CellResult
+from attribution_contracts.jobs import JobRequest
+from attribution_contracts.results import CellResult, ImageResult
 from workers.context import WorkerContext
+from workers.drawing.explained import image_name
 from workers.drawing.files import Subject
+from workers.drawing.page import Answer
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
+from workers.drawing.words import percent
 from workers.jobs.tracking import watched
 from workers.models.inputs import displayed
+
+_TOGETHER = ("std", "silhouette", "importance")
+"""Quantities of one method that a first sheet shows together, a row each."""
 
 
 def side_by_side(
@@ -26,61 +32,122 @@ def side_by_side(
 ) -> Iterator[tuple[Subject, RenderedFile]]:
     """A sheet for each image and each quantity that all explanations share; where they share none, of their first.
 
-    `progress` is called with the position of the image before each sheet and each picture that is fetched for it.
+    Quantities that tell more together come first, on one sheet, a row each. `progress` is called with the position of
+    the image before each sheet and each picture that is fetched for it.
     """
-    quantities = [request.explanation.quantities if request.explanation else () for request in asked]
-    shared = [name for name in quantities[0] if all(name in names for names in quantities)]
-    labels = _labels([request.explanation.model_dump() for request in asked if request.explanation])
     columns = 1 + max(cell.explanation for cell in cells)
+    explanations = [request.explanation for request in asked[:columns] if request.explanation]
+    labels = labels_of([explanation.model_dump() for explanation in explanations])
+    methods = {explanation.method for explanation in explanations}
+    of_all = f", {explanations[0].method}" if len(methods) == 1 else ""
     for position, given in enumerate(asked[0].inputs):
-        told = partial(progress, position)
+        told, title = partial(progress, position), f"{image_name(position, given)}{of_all}"
         warned = list(_warnings(cells, position, labels))
-        originals = [_original(context, tenant, cell, given) for cell in watched(cells[::columns], told)]
-        for name in shared or ["maps"]:
-            chosen = [name if shared else names[0] for names in quantities]
-            tiles = [
-                _tile(context, cell, position, quantity, label)
-                for cell, quantity, label in watched(zip(cells, chosen, labels, strict=True), told)
-            ]
-            rows = [[original, *tiles[row * columns : (row + 1) * columns]] for row, original in enumerate(originals)]
-            yield Subject(position), sheet(f"{name}-side-by-side", rows, warnings=warned)
+        seen = [displayed(context, tenant, cell.model, given) for cell in watched(cells[::columns], told)]
+        for name, rows in _sheets([explanation.quantities for explanation in explanations]):
+            told()
+            drawn = []
+            for quantities in rows:
+                for row, picture in enumerate(seen):
+                    mine = cells[row * columns : (row + 1) * columns]
+                    tiles = [
+                        _tile(context, cell, position, quantity, label)
+                        for cell, quantity, label in watched(zip(mine, quantities, labels, strict=True), told)
+                    ]
+                    drawn.append([Tile(_seen(mine, position), picture), *tiles])
+            yield Subject(position), sheet(f"{name}-side-by-side", drawn, title=title, warnings=warned)
 
 
-def _original(context: WorkerContext, tenant: str, cell: CellResult, given: InputImage) -> Tile:
-    return Tile(f"as {_name(cell)} sees it", displayed(context, tenant, cell.model, given))
+def _sheets(quantities: Sequence[tuple[str, ...]]) -> list[tuple[str, list[list[str]]]]:
+    """The sheets by name: for each row of models, the quantity of each column."""
+    shared = [name for name in quantities[0] if all(name in names for names in quantities)]
+    if not shared:
+        return [("maps", [[names[0] for names in quantities]])]
+    alone = [(name, [[name] * len(quantities)]) for name in shared]
+    together = [[name] * len(quantities) for name in _TOGETHER if name in shared]
+    return [("maps", together), *alone] if len(together) > 1 else alone
+
+
+def labels_of(explanations: Sequence[dict[str, Any]]) -> list[str]:
+    """What tells each explanation from the others: its method, where they have several, and parameters that differ."""
+    is_one_method = len({found["method"] for found in explanations}) == 1
+    return [
+        ", ".join(([] if is_one_method else [found["method"]]) + _differing(found, explanations))
+        for found in explanations
+    ]
+
+
+def _differing(found: dict[str, Any], explanations: Sequence[dict[str, Any]]) -> list[str]:
+    """The parameters that other explanations by the same method have otherwise."""
+    peers = [other for other in explanations if other["method"] == found["method"]]
+    names = [name for name, value in found.items() if any(other[name] != value for other in peers)]
+    given = [f"{name} {_told(found[name])}" for name in names if found[name] is not None]
+    return given or [f"{name} by default" for name in names]
+
+
+def _told(value: Any) -> str:  # noqa: ANN401 - whatever a parameter holds
+    """A parameter in few words."""
+    if isinstance(value, dict):
+        given = {name: item for name, item in value.items() if item is not None}
+        return " ".join(_told(item) if name == "kind" else f"{name} {_told(item)}" for name, item in given.items())
+    if isinstance(value, list | tuple):
+        return " and ".join(map(_told, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _image_of(cell: CellResult, position: int) -> ImageResult | None:
+    return next((image for image in cell.images if image.index == position and image.error is None), None)
+
+
+def _seen(cells: Sequence[CellResult], position: int) -> str:
+    """The model of a row, and what it predicts."""
+    image = next(filter(None, (_image_of(cell, position) for cell in cells)), None)
+    if image is None:
+        return _name(cells[0])
+    best = image.prediction[0]
+    return f"{_name(cells[0])}\n{best.name or best.index} ({percent(best.probability, 0)})"
 
 
 def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str, label: str) -> Tile:
-    image = next((image for image in cell.images if image.index == position and image.error is None), None)
+    image, said = _image_of(cell, position), f"{label}\n{quantity}".strip()
     if image is None:
-        return Tile(f"{label}\n{_name(cell)}: failed", None)
-    best = image.prediction[0]
-    caption = f"{label}: {quantity}\n{_name(cell)}: {best.name or best.index} ({best.probability:.0%})"
+        return Tile(f"{said}: failed", None)
     file = next((file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)), None)
-    return Tile(caption, None if file is None else Image.open(io.BytesIO(context.store.get(file.sha256))))
+    if file is None:
+        return Tile(f"{said}: no map", None)
+    explained = next((target for target in image.targets if target.index == file.target), None)
+    of = "" if explained is None else f" of {explained.name or explained.index}"
+    return Tile(f"{said}{of}", Image.open(io.BytesIO(context.store.get(file.sha256))))
 
 
 def _warnings(cells: Sequence[CellResult], position: int, labels: Sequence[str]) -> Iterator[str]:
-    for cell, label in zip(cells, labels, strict=True):
+    for cell in cells:
         for image in cell.images:
             if image.index == position:
+                where = ", ".join(filter(None, (_name(cell), labels[cell.explanation])))
                 for warning in image.warnings:
-                    yield f"{label}, {_name(cell)}: {warning.detail}"
+                    yield f"{where}: {warning.detail}"
 
 
 def _name(cell: CellResult) -> str:
     return f"{cell.model.name}@{cell.model.version}"
 
 
-def _labels(explanations: Sequence[dict[str, Any]]) -> list[str]:
-    """What tells each explanation from the others: the parameters in which they differ, or else its method."""
-    names = [
-        name for name in explanations[0] if any(other.get(name) != explanations[0][name] for other in explanations)
-    ]
-    is_one_method = "method" not in names
-    return [
-        ", ".join(str(found[name]) for name in names if not isinstance(found[name], list | dict))
-        if is_one_method and names
-        else str(found["method"])
-        for found in explanations
-    ]
+def answers_of(
+    context: WorkerContext, tenant: str, asked: Sequence[JobRequest], cells: Sequence[CellResult]
+) -> list[Answer]:
+    """The cells for the page of the comparison."""
+    explanations = [request.explanation.model_dump() for request in asked if request.explanation]
+    labels = labels_of(explanations[: 1 + max(cell.explanation for cell in cells)])
+
+    def answer(cell: CellResult, label: str) -> Answer:
+        said = label if label.startswith(cell.method) else ", ".join(filter(None, (cell.method, label)))
+        images = {image.index: image for image in cell.images}
+        error = None if cell.error is None else f"{cell.error.title}: {cell.error.detail}"
+
+        def seen(position: int) -> Image.Image | None:
+            return displayed(context, tenant, cell.model, asked[0].inputs[position])
+
+        return Answer(f"{_name(cell)}, {said}", images, seen, cell.provenance, error)
+
+    return [answer(cell, labels[cell.explanation]) for cell in cells]

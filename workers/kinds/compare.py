@@ -11,8 +11,10 @@ from storage.ledger.children import EndedChild, children_of
 from storage.ledger.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob, StoredArtifact
 from workers.context import WorkerContext
-from workers.drawing.files import Drawn
-from workers.drawing.side_by_side import side_by_side
+from workers.drawing.explained import image_name
+from workers.drawing.files import Drawn, Subject
+from workers.drawing.page import page
+from workers.drawing.side_by_side import answers_of, side_by_side
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
@@ -41,6 +43,9 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     with clock("draw"):
         for subject, file in side_by_side(context, claimed.tenant, asked, cells, progress):
             drawn.keep(subject, file)
+        names = [image_name(position, given) for position, given in enumerate(asked[0].inputs)]
+        answers = answers_of(context, claimed.tenant, asked, cells)
+        drawn.keep(Subject(None), page("What the classifiers looked at", names, answers, drawn.content, progress))
     result = _result(context, claimed, asked, cells, drawn, clock)
     theirs = [
         StoredArtifact(file.sha256, file.media_type, file.size)

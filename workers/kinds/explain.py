@@ -19,14 +19,17 @@ from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.problems import ErrorCode, Problem, problem
-from attribution_contracts.results import ClassScore, Counts, ImageResult, Quality, Result, TargetScore
+from attribution_contracts.results import ClassScore, Counts, ImageResult, Provenance, Quality, Result, TargetScore
 from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.drawing.charts import occlusion_chart
+from workers.drawing.explained import ExplainedImage, image_name
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
+from workers.drawing.page import Answer, page
+from workers.drawing.rendering import RenderedFile
 from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
@@ -110,8 +113,14 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         return Failed(_nothing_explained(job.refused))
     with clock("draw"):
         drawn = _drawn(job)
+    result = _result(job, drawn)
+    with clock("draw"):
+        drawn.keep(Subject(None), _page(job, result, drawn))
+    whole = {"artifacts": drawn.of_image(None), "provenance": _provenance(job)}
     may_improve = any(item.error.retryable for item in job.refused)
-    return Succeeded(_result(job, drawn).model_dump(mode="json"), drawn.stored(), is_cacheable=not may_improve)
+    return Succeeded(
+        result.model_copy(update=whole).model_dump(mode="json"), drawn.stored(), is_cacheable=not may_improve
+    )
 
 
 def _of_the_model(job: Running) -> Outcome:
@@ -253,18 +262,31 @@ def _drawn(job: Running) -> Drawn:
     draw(drawn, maps, job.request.render, progress)
     for number, done in enumerate(job.done, len(maps)):
         progress(number)
+        image = _explained_image(job, done)
         for target in dict.fromkeys(curve.target for curve in done.occlusion):
             curves = [curve for curve in done.occlusion if curve.target == target]
-            drawn.keep(Subject(done.row.position, target), occlusion_chart(curves))
-        draw_figures(drawn, done.row.position, done.figures, job.loaded.spec.labels)
+            title = f"{image.titled(target)}: pixels in the order of {curves[0].quantity}"
+            drawn.keep(Subject(image.position, target), occlusion_chart(curves, title))
+        draw_figures(drawn, image)
     progress(len(maps) + len(job.done))
     drawn.stored()
     return drawn
 
 
+def _explained_image(job: Running, done: Done) -> ExplainedImage:
+    return ExplainedImage(
+        done.row.position,
+        image_name(done.row.position, done.row.given),
+        done.row.displayed,
+        done.maps,
+        done.figures,
+        job.params,
+        job.loaded.spec.labels,
+    )
+
+
 def _result(job: Running, drawn: Drawn) -> Result:
     images = [_failed_image(refused) for refused in job.refused] + [_image(done, drawn) for done in job.done]
-    params = job.params
     told = [item.relative for done in job.done for item in done.figures.wire.get("completeness", [])]
     gaps = [relative for relative in told if relative is not None]
     return Result(
@@ -278,17 +300,30 @@ def _result(job: Running, drawn: Drawn) -> Result:
             peak_bytes=job.peak_bytes,
             occlusion_missing=job.occlusion_missing,
         ),
-        provenance=provenance(
-            job.context,
-            job.claimed,
-            method=params.method,
-            version=params.version,
-            parameters=params.model_dump(mode="json"),
-            backgrounds=_backgrounds(job),
-            checks_sha256=job.loaded.checks_sha256,
-            seconds=job.clock.seconds,
-        ),
+        provenance=_provenance(job),
     )
+
+
+def _provenance(job: Running) -> Provenance:
+    return provenance(
+        job.context,
+        job.claimed,
+        method=job.params.method,
+        version=job.params.version,
+        parameters=job.params.model_dump(mode="json"),
+        backgrounds=_backgrounds(job),
+        checks_sha256=job.loaded.checks_sha256,
+        seconds=job.clock.seconds,
+    )
+
+
+def _page(job: Running, result: Result, drawn: Drawn) -> RenderedFile:
+    told = result.provenance
+    model = f"{told.model_name}@{told.model_version}"
+    seen = {done.row.position: done.row.displayed for done in job.done}
+    answer = Answer(f"{model}, {told.method}", {image.index: image for image in result.images}, seen.get, told)
+    names = [image_name(position, given) for position, given in enumerate(job.request.inputs)]
+    return page(f"What {model} looked at", names, [answer], drawn.content, lambda _: job.tracker.look())
 
 
 def _image(done: Done, drawn: Drawn) -> ImageResult:

@@ -52,9 +52,19 @@ def test_the_same_request_gives_the_same_bytes(images, explained):
     digests = images(2)
     options = {"explanation": {"baselines": [{"kind": "uniform", "n_samples": 2}], "smoothgrad": {"n_samples": 2}}}
     first, second = (explained(digests, seed=7, **options)[1] for _ in range(2))
-    assert [item.sha256 for image in first.images for item in image.artifacts] == [
-        item.sha256 for image in second.images for item in image.artifacts
-    ]
+    assert [item.sha256 for _, item in first.files()] == [item.sha256 for _, item in second.files()]
+
+
+def test_a_job_has_one_page_for_all_its_images(context, images, explained):
+    digests = images(2)
+    _, result = explained([{"image": digests[0], "custom_id": "cat.png"}, digests[1]])
+    [file] = result.artifacts
+    assert (file.name, file.quantity, file.media_type, file.image) == ("sheet.html", "sheet_html", "text/html", None)
+    page = context.store.get(file.sha256).decode()
+    assert "<h2>cat.png</h2>" in page
+    assert "<h2>image 1</h2>" in page
+    assert page.count("<img ") == 2 * 3
+    assert result.provenance.seconds["draw"] > 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""What tells the columns of a comparison apart: that in which they differ, and nothing else."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from attribution_contracts.methods import Explanation
+from workers.drawing.side_by_side import _sheets, labels_of
+
+READ = TypeAdapter(Explanation)
+GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multiclass_importance"}
+
+
+@pytest.mark.parametrize(
+    ("explanations", "labels"),
+    [
+        ([GRADIENTS | {"n_steps": 5}], [""]),
+        ([GRADIENTS | {"n_steps": 5}, GRADIENTS | {"n_steps": 50}], ["n_steps 5", "n_steps 50"]),
+        (
+            [GRADIENTS | {"n_steps": 5}, GRADIENTS | {"n_steps": 50}, IMPORTANCE],
+            ["integrated_gradients, n_steps 5", "integrated_gradients, n_steps 50", "multiclass_importance"],
+        ),
+        (
+            [IMPORTANCE | {"attribution": "lrp_epsilon", "epsilon": 0.01}, IMPORTANCE | {"attribution": "deeplift"}],
+            ["attribution lrp_epsilon, epsilon 0.01", "attribution deeplift"],
+        ),
+        (
+            [IMPORTANCE | {"attribution": "lrp_epsilon"}, IMPORTANCE | {"attribution": "lrp_epsilon", "epsilon": 0.01}],
+            ["epsilon by default", "epsilon 0.01"],
+        ),
+        (
+            [
+                GRADIENTS | {"n_steps": 5, "baselines": [{"kind": "black"}, {"kind": "white"}]},
+                GRADIENTS | {"n_steps": 5, "baselines": [{"kind": "blur", "sigma": 2.5}]},
+            ],
+            ["baselines black and white", "baselines blur sigma 2.5"],
+        ),
+    ],
+)
+def test_labels_say_what_differs(explanations, labels):
+    assert labels_of([READ.validate_python(given).model_dump() for given in explanations]) == labels
+
+
+def test_importance_has_a_first_sheet_with_a_row_a_quantity():
+    names = ("std", "importance", "individual", "covariation", "silhouette")
+    (name, rows), *others = _sheets([names, names])
+    assert (name, rows) == ("maps", [["std"] * 2, ["silhouette"] * 2, ["importance"] * 2])
+    assert [name for name, _ in others] == list(names)
+    assert _sheets([names, ("attributions",)]) == [("maps", [["std", "attributions"]])]
+    assert _sheets([("attributions",)] * 2) == [("attributions", [["attributions"] * 2])]

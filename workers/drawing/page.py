@@ -1,0 +1,189 @@
+"""The page of a job: one file for a browser, with pictures, predictions, figures in words and warnings."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from PIL import Image
+
+from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, Provenance, TargetScore
+from attribution_contracts.version import VERSION
+from attribution_contracts.warnings import ResultWarning
+from workers.drawing.album import MOST_BYTES, Album
+from workers.drawing.pages import gradient, template
+from workers.drawing.rendering import RenderedFile
+from workers.drawing.words import number, of_class, of_image
+
+QUANTITY = "sheet_html"
+_CAPTIONS = {"heatmap": "{}", "overlay": "{} over the image"}
+"""Pictures of maps by quantity, in words."""
+
+
+class _Chart(NamedTuple):
+    """A picture that is of no single map."""
+
+    caption: str
+    shows: str | None = None
+    """The quantity whose maps are all in it."""
+
+
+CHARTS = {
+    "layers": _Chart("the map of each layer, from the input to the output", "layer_map"),
+    "depth": _Chart("what each layer contributes"),
+    "contributions": _Chart("what adds up to the logit"),
+    "pixels": _Chart("where the chosen pixels are, and with which others they tell classes apart", "pixel_covariation"),
+    "occlusion": _Chart("what becomes of the outputs as pixels go and come back"),
+}
+"""Charts by quantity."""
+
+
+class Answer(NamedTuple):
+    """One explanation of the images by one model."""
+
+    title: str
+    images: Mapping[int, ImageResult]
+    """By position."""
+    seen: Callable[[int], Image.Image | None]
+    """The image at a position as the network saw it."""
+    provenance: Provenance | None
+    error: str | None = None
+    """Why there are no images."""
+
+
+class Legend(NamedTuple):
+    """The colour bar of a map."""
+
+    gradient: str
+    low: str
+    high: str
+    against: str = ""
+    favour: str = ""
+
+
+class Shown(NamedTuple):
+    """One picture of the page, or what stands in its place."""
+
+    name: str
+    caption: str
+    alt: str
+    source: str | None
+    is_again: bool
+    legend: Legend | None = None
+
+
+class _Group(NamedTuple):
+    """What there is of one class, or of all of them together."""
+
+    title: str
+    sentences: list[str]
+    warnings: list[ResultWarning]
+    maps: list[Shown]
+    charts: list[Shown]
+
+
+@dataclass
+class _Block:
+    """One explanation of one image."""
+
+    title: str
+    error: str | None = None
+    seen: Shown | None = None
+    prediction: list[ClassScore] = field(default_factory=list)
+    groups: list[_Group] = field(default_factory=list)
+
+
+class _Section(NamedTuple):
+    """One image, and its explanations."""
+
+    name: str
+    blocks: list[_Block]
+
+
+def page(
+    title: str,
+    names: Sequence[str],
+    answers: Sequence[Answer],
+    content: Callable[[ArtifactRef], bytes],
+    look: Callable[[int], None] = lambda _: None,
+) -> RenderedFile:
+    """The page of some explanations of the images of those names; `look` sees each position and raises to stop.
+
+    It holds nothing that differs between two runs of one request.
+    """
+    album, sections = Album(), []
+    for position, name in enumerate(names):
+        look(position)
+        sections.append(_Section(name, [_block(answer, position, name, album, content) for answer in answers]))
+    rendered = template("workers.drawing", "page.html").render(
+        title=title,
+        images=sections,
+        answers=answers,
+        left_out=album.left_out,
+        most=f"{MOST_BYTES // 1024**2} MiB",
+        version=VERSION,
+    )
+    return RenderedFile("sheet.html", QUANTITY, "text/html", rendered.encode(), [len(names)])
+
+
+def _block(answer: Answer, position: int, name: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> _Block:
+    image = answer.images.get(position)
+    if image is None:
+        return _Block(answer.title, answer.error or "it was not explained")
+    if image.error is not None:
+        return _Block(answer.title, f"{image.error.title}: {image.error.detail}")
+    picture, seen = answer.seen(position), None
+    if picture is not None:
+        placed = album.place_image(picture)
+        seen = Shown(name, "", f"{name} as the network saw it", *placed)
+    return _Block(answer.title, None, seen, image.prediction, list(_groups(image, album, content)))
+
+
+def _groups(image: ImageResult, album: Album, content: Callable[[ArtifactRef], bytes]) -> Iterator[_Group]:
+    """What is of all classes, then each explained class, then others that there are files of."""
+    targets = {target.index: target for target in image.targets}
+    for index in dict.fromkeys([None, *targets, *(reference.target for reference in image.artifacts)]):
+        target = None if index is None else targets.get(index)
+        sentences = list(of_image(image) if index is None else of_class(image, index))
+        warnings = [warning for warning in image.warnings if warning.target == index]
+        maps, charts = _pictures([file for file in image.artifacts if file.target == index], album, content)
+        if sentences or warnings or maps or charts:
+            yield _Group(_title(image, index, target), sentences, warnings, maps, charts)
+
+
+def _title(image: ImageResult, index: int | None, target: TargetScore | None) -> str:
+    if index is None:
+        return "All maps" if image.targets else "All classes together"
+    if target is None:
+        return f"Class {next((score.name for score in image.prediction if score.index == index), None) or index}"
+    return f"Class {target.name or index}, output {number(target.output)}"
+
+
+def _pictures(
+    files: Sequence[ArtifactRef], album: Album, content: Callable[[ArtifactRef], bytes]
+) -> tuple[list[Shown], list[Shown]]:
+    """The maps that no chart shows together, and the charts."""
+    charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
+    shown_there = {CHARTS[file.quantity].shows for file in charts}
+    maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
+    return (
+        [_shown(file, _CAPTIONS[file.quantity].format(_words(file.of)), album, content) for file in maps],
+        [_shown(file, CHARTS[file.quantity].caption, album, content) for file in charts],
+    )
+
+
+def _shown(file: ArtifactRef, caption: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> Shown:
+    where = "" if file.layer is None else f" of {file.layer}"
+    placed = album.place(file.sha256, lambda: content(file))
+    return Shown(file.name, f"{caption}{where}", f"{caption}{where}", *placed, _legend(file))
+
+
+def _legend(file: ArtifactRef) -> Legend | None:
+    if file.colormap is None or file.range is None:
+        return None
+    low, high = file.range
+    ends = ("against the class", "for the class") if low < 0 < high and file.target is not None else ("", "")
+    return Legend(gradient(file.colormap), number(low), number(high), *ends)
+
+
+def _words(name: str | None) -> str:
+    return (name or "map").replace("_", " ")

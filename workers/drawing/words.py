@@ -1,0 +1,101 @@
+"""What figures of a result mean, in sentences."""
+
+from collections.abc import Iterator
+
+from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.figures.decomposition import DecompositionResult
+from attribution_contracts.figures.multiclass_importance import ClassVariation
+from attribution_contracts.results import ImageResult
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """A share as text."""
+    return "-" if share is None else f"{share:.{decimals}%}".replace("%", " %")
+
+
+def number(value: float) -> str:
+    """Three digits, with the sign of a number on a signed scale."""
+    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}") if value else "0"
+
+
+def of_class(image: ImageResult, index: int) -> Iterator[str]:
+    """What the result says of the map of one class."""
+    sums = {target.index: target.sum for target in image.targets}
+    for gap in image.completeness:
+        if gap.target == index:
+            yield _layers_add_up(gap) if image.layers else _adds_up(gap, sums[index])
+    for found in image.decomposition:
+        if found.target == index:
+            yield from _decomposed(found)
+    yield from _occluded(image, index)
+
+
+def of_image(image: ImageResult) -> Iterator[str]:
+    """What the result says of the maps that are of no class."""
+    if image.class_variation is not None:
+        yield from _varies(image.class_variation)
+
+
+def _adds_up(gap: Completeness, total: float) -> str:
+    difference = total - gap.convergence_delta
+    told = f"(error {percent(gap.relative, 2)}, {gap.n_steps:,} steps)"
+    if gap.relative is None or difference == 0:
+        return "Image and baseline have the same output: there is no difference that the map could explain."
+    share = total / difference
+    if gap.relative >= 1:
+        return f"The map does not explain the difference between image and baseline, but {share:.3g} times it {told}."
+    if share > 1 and percent(share) != percent(1.0):
+        return f"The map claims {percent(share - 1)} more than the difference between image and baseline {told}."
+    return f"The map explains {percent(min(share, 1.0))} of the difference between image and baseline {told}."
+
+
+def _layers_add_up(gap: Completeness) -> str:
+    if gap.relative is None:
+        return "No layer that every path runs through was explained: how far they add up is not known."
+    return (
+        f"Each layer that every path runs through explains the difference between image and background but for "
+        f"{percent(gap.relative, 2)} at most."
+    )
+
+
+def _decomposed(found: DecompositionResult) -> Iterator[str]:
+    others = found.logit - found.decomposed_logit
+    yield (
+        f"The {len(found.features)} influential features make {found.decomposed_logit:.2f} of the logit "
+        f"{found.logit:.2f}; all other features add {number(others)}."
+    )
+    if found.maps_missing is not None:
+        yield f"There are no maps: {found.maps_missing}."
+
+
+def _varies(found: ClassVariation) -> Iterator[str]:
+    yield (
+        f"The outputs of {len(found.classes):,} classes vary by {found.class_variation:.3g}; "
+        f"the importance adds up to {found.attributed_variation:.3g}."
+    )
+    if found.relative_error is None:
+        return
+    if found.relative_error == 0:
+        yield f"The maps are exact, from {found.n_rows:,} backward passes."
+        return
+    most = found.relative_error_at_most
+    bound = "" if most is None else f", in 95 % of all runs by {percent(most)} at most"
+    sketch = f"The maps are a sketch from {found.n_rows:,} backward passes"
+    yield f"{sketch}: std is off by about {percent(found.relative_error)}{bound}."
+
+
+def _occluded(image: ImageResult, target: int) -> Iterator[str]:
+    """How the order of the map fares against chance."""
+    for direction, how in (("deletion", "go"), ("insertion", "come back")):
+        areas = {
+            curve.order: curve.prediction_area
+            for curve in image.occlusion
+            if (curve.target, curve.direction) == (target, direction)
+        }
+        if "map" in areas:
+            against = f", in random order {percent(areas['random'])}" if "random" in areas else ""
+            better = "less" if direction == "deletion" else "more"
+            yield (
+                f"As pixels {how} in the order of the map, the class keeps a mean probability of "
+                f"{percent(areas['map'])}{against} ({better} is better)."
+            )
