@@ -162,6 +162,9 @@ def report_of(classes: int) -> ModelReport:
     )
 
 
+_MEDIA_TYPES = {".png": "image/png", ".html": "text/html"}
+
+
 def result_of(claimed: Claim, files: dict[str, tuple[str, int]], kind: Any = None) -> Result:
     return Result(
         job=claimed.job_id,
@@ -174,7 +177,7 @@ def result_of(claimed: Claim, files: dict[str, tuple[str, int]], kind: Any = Non
                 image=None,
                 target=None,
                 quantity="heatmap",
-                media_type="image/png" if name.endswith(".png") else "application/octet-stream",
+                media_type=_MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream"),
                 href=f"/v1/artifacts/{sha256}",
                 sha256=sha256,
                 size=size,

@@ -41,6 +41,16 @@ def test_a_raw_map_is_a_download(house: House, digest: str) -> None:
     assert "sandbox" in found.headers["Content-Security-Policy"]
 
 
+def test_a_page_is_a_download_and_may_do_nothing_on_the_services_origin(house: House) -> None:
+    house.submit(**SELF_TEST)
+    [file] = house.succeed(house.claim(), {"sheet.html": b"<!doctype html><script>alert(1)</script>"}).artifacts
+    found = house.http.get(file.href)
+    assert found.headers["Content-Type"].startswith("text/html")
+    assert found.headers["Content-Disposition"].startswith("attachment; filename=")
+    assert found.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+
+
 @pytest.mark.parametrize(
     ("asked", "start", "end"),
     [

@@ -1,5 +1,7 @@
 """Charts: what they name, that nothing is cut, and that small values are seen."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,7 +48,7 @@ def test_layers_by_depth_have_names_that_can_be_read(count):
     assert {"positive", "negative", "absolute", "sum"} <= set(placed)
     step = -(-count // 100)
     boxes = [placed[layer.layer] for layer in found[::step]]
-    assert all(above.y0 >= below.y1 - 1 for above, below in zip(boxes, boxes[1:], strict=False))
+    assert all(above.y0 >= below.y1 - 1 for above, below in pairwise(boxes))
     assert figure.get_size_inches()[1] < 22
 
 
