@@ -40,7 +40,7 @@ def test_a_download_writes_as_many_files_as_there_are(through, tmp_path):
         layers = {layer["layer"] for layer in body["images"][0]["layers"]}
         assert {"relu", "relu:2", *NAMES} <= layers
         result = client.result(job["id"])
-        files = [artefact for image in result.images for artefact in image.artifacts]
+        files = [artefact for _, artefact in result.files()]
         written = client.download(result, tmp_path / "there")
         assert len(written) == len(files) > 100
         content = {path.name: path.read_bytes() for path in (tmp_path / "there").iterdir()}
