@@ -36,6 +36,8 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", *words], cwd=ROOT, env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # Whoever runs the tests may be deaf to Ctrl-C, as what a shell starts in the background is.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it calls the kernel alone
         )  # fmt: skip
 
     def until_it_waits(self) -> str:

@@ -13,10 +13,18 @@ from safetensors.torch import save_file
 
 from attribution.architectures import mnist_cnn
 from service.description.curls import ADDRESS, CURLS, FIRST, VARIABLES
+from tests.e2e.served import served as serving
 from tests.workers.sources import flowers, zipped
 
 PATIENCE_S = 120
 ENDS = (("delete", "/v1/jobs/{job_id}"), ("delete", "/v1/datasets/{name}/versions/{version}"))
+
+
+@pytest.fixture
+def served(tmp_path_factory):
+    """A service of its own: the lines register and delete what other tests have as well."""
+    with serving(tmp_path_factory.mktemp("curls") / "data") as service:
+        yield service
 
 
 @pytest.fixture
