@@ -1,16 +1,17 @@
 """The files of one request: a few megabytes are kept in memory, more in a temporary file that nobody else sees."""
 
-import contextlib
-import functools
 import hashlib
-import tempfile
+import io
+import shutil
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol, overload
+from typing import IO, NamedTuple, Protocol, overload
 
 from storage.artifacts.store import ArtifactStore
 
 PIECE = 1024 * 1024
 """Bytes that are read at once."""
+IN_MEMORY = 4 * 1024 * 1024
+"""Bytes of all files of a shelf that are kept in memory."""
 _BLOCK = 16 * 1024
 
 
@@ -38,19 +39,15 @@ class Shelf:
     """Files that came with a request, one after another, gone with it unless they are stored."""
 
     def __init__(self, store: ArtifactStore) -> None:
-        self._store, self._opened = store, contextlib.ExitStack()
+        self._store = store
+        self._file: IO[bytes] = io.BytesIO()
         self._size = self._start = 0
         self._hasher = hashlib.sha256()
 
-    @functools.cached_property
-    def _file(self) -> "tempfile.SpooledTemporaryFile[bytes]":
-        """Opened for the first file: who sends none needs no store."""
-        return self._opened.enter_context(self._store.scratch())
-
     def write(self, chunk: bytes) -> None:
         """Takes the next bytes of a file."""
-        if not chunk:
-            return
+        if isinstance(self._file, io.BytesIO) and self._size + len(chunk) > IN_MEMORY:
+            self._leave_memory()
         with self._store.storing():
             self._file.seek(self._size)
             self._file.write(chunk)
@@ -90,9 +87,20 @@ class Shelf:
                     upload.write(piece)
                 upload.commit()
 
+    def see_to(self, content: Content) -> None:
+        """Stores a file again where it was removed since."""
+        if not self._store.has(content.sha256):
+            self.keep(content)
+
     def close(self) -> None:
         """Forgets everything."""
-        self._opened.close()
+        self._file.close()
+
+    def _leave_memory(self) -> None:
+        memory, self._file = self._file, self._store.scratch()
+        with self._store.storing():
+            memory.seek(0)
+            shutil.copyfileobj(memory, self._file)
 
     def _pieces(self, content: Content) -> Iterator[bytes]:
         for start in range(0, content.size, PIECE):

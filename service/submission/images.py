@@ -58,13 +58,17 @@ class Staged:
             raise wrong_fields(errors[:MAX_ERRORS], code, unnamed=None if len(errors) > MAX_ERRORS else 0)
 
     def store(self) -> None:
-        """Writes the bytes that are not there; nothing is written before all of a request is known to be right.
-
-        Again once the job is entered: bytes that were there before may have been deleted with another job. From then on
-        they stay.
-        """
+        """Writes the bytes that are not there; nothing is written before all of a request is known to be right."""
         for content in self.contents.values():
             self.shelf.keep(content)
+
+    def see_to_stored(self) -> None:
+        """Looks again once the job is entered: bytes that were there before may have been deleted with another job.
+
+        From then on they stay.
+        """
+        for content in self.contents.values():
+            self.shelf.see_to(content)
 
 
 def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:

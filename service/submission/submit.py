@@ -98,7 +98,7 @@ def _entered(gateway: Gateway, new: NewJob, *, use_cache: bool, staged: Staged |
 
 def _see_to(staged: Staged) -> None:
     try:
-        staged.store()
+        staged.see_to_stored()
     except StoreUnavailableError as error:  # the job is accepted, and its images were there a moment ago
         log.warning("not seen whether the images of a job are still in the store: %s", error)
 

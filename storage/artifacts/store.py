@@ -24,8 +24,6 @@ from storage.room import shortage
 log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
-SCRATCH = 4 * 1024 * 1024
-"""Bytes of a scratch file that are kept in memory."""
 STALE_S = 24 * 3600.0
 """An upload that was not finished for so long never will be."""
 
@@ -92,13 +90,13 @@ class ArtifactStore:
         with self._translated(_STORING):
             return Upload(self)
 
-    def scratch(self) -> "tempfile.SpooledTemporaryFile[bytes]":
-        """A file of one's own without a name: in memory while it is small, then where artefacts come in."""
+    def scratch(self) -> IO[bytes]:
+        """A file of one's own without a name, where artefacts come in."""
         folder = self._incoming if self._is_local else None
         with self._translated(_STORING):
             if folder is not None:
                 _make_folder(folder)
-            return tempfile.SpooledTemporaryFile(max_size=SCRATCH, dir=None if folder is None else str(folder))
+            return tempfile.TemporaryFile(dir=folder)
 
     @contextlib.contextmanager
     def storing(self) -> Iterator[None]:

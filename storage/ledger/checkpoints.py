@@ -5,7 +5,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, exists, 
 from attribution_contracts.states import TERMINAL, JobKind
 from storage.database import reading, writing
 from storage.ledger.records import Claim
-from storage.ledger.statements import IS_OURS, ours
+from storage.ledger.statements import is_ours
 from storage.tables import job_artifacts, jobs
 
 KEEPING = frozenset({JobKind.RETRAIN})
@@ -28,7 +28,7 @@ def set_checkpoint(engine: Engine, claimed: Claim, sha256: str) -> str | None:
         The artefact that nobody needs now: the one before, or the given one where the job is not ours any more.
     """
     with writing(engine) as connection:
-        if connection.scalar(IS_OURS, ours(claimed)) is None:
+        if not is_ours(connection, claimed):
             return sha256
         before: str | None = connection.scalar(select(job_artifacts.c.sha256).where(_of(claimed.job_id)))
         connection.execute(delete(job_artifacts).where(_of(claimed.job_id)))

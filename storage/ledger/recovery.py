@@ -45,6 +45,10 @@ class Lease(NamedTuple):
     length_s: float
 
 
+UNSAID_LEASE_S = 30.0
+"""Length of a lease that a worker of a version took which did not write it down."""
+
+
 class LeaseWatch:
     """Which leases one reconciler has itself seen unrenewed for their whole length, by its monotonic clock.
 
@@ -95,7 +99,9 @@ def recover(engine: Engine, watch: LeaseWatch | None = None) -> Recovered:
 
 _RUNNING = jobs.c.status == JobStatus.RUNNING.value
 _STAMP = (jobs.c.id, jobs.c.attempt, jobs.c.lease_until)
-_LEASES = select(*_STAMP, jobs.c.lease_s).where(_RUNNING, jobs.c.lease_until.is_not(None))
+_LEASES = select(*_STAMP, func.coalesce(jobs.c.lease_s, UNSAID_LEASE_S)).where(
+    _RUNNING, jobs.c.lease_until.is_not(None)
+)
 _LATE_ONES = and_(jobs.c.status == JobStatus.QUEUED.value, jobs.c.attempt == 0, jobs.c.deadline_at <= NOW)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, and_, delete, update
 from storage.database import writing
 from storage.ledger.jobs import enter
 from storage.ledger.records import HELD_UNTIL, Claim, NewJob
-from storage.ledger.statements import IS_OURS, EndedParts, count_children, ours
+from storage.ledger.statements import EndedParts, count_children, is_ours
 from storage.tables import jobs
 
 BATCH = 250
@@ -25,7 +25,7 @@ def enter_parts(engine: Engine, claimed: Claim, children: Sequence[NewJob]) -> E
     for start in range(0, len(children), BATCH):
         batch = children[start : start + BATCH]
         with writing(engine) as connection:
-            if connection.scalar(IS_OURS, ours(claimed)) is None:
+            if not is_ours(connection, claimed):
                 return known  # which the finish will find as well
             if not start:
                 connection.execute(delete(jobs).where(jobs.c.parent_id == claimed.job_id))  # an earlier attempt's

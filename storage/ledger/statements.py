@@ -208,5 +208,9 @@ OURS = and_(
 )
 """The job of a claim, for as long as it is in the claimant's hands."""
 
-IS_OURS = select(jobs.c.id).where(OURS).with_for_update()
-"""Holds that job within a transaction, or finds none."""
+_HELD_OURS = select(jobs.c.id).where(OURS).with_for_update()
+
+
+def is_ours(connection: Connection, claimed: Claim) -> bool:
+    """Whether the job is in the claimant's hands; it stays there until the end of the transaction."""
+    return connection.scalar(_HELD_OURS, ours(claimed)) is not None

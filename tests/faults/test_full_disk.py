@@ -39,12 +39,18 @@ def fill(folder: Path) -> Path:
             return file
 
 
-def test_it_starts_reads_and_says_so(disk: Path) -> None:
+def left_by_a_tree(disk: Path) -> str:
+    """A job that succeeded there, and whose tree has ended."""
     with served(disk) as tree:
         job_id = tree.submit()
         tree.wait_for(job_id, "succeeded")
         tree.process.terminate()
         tree.process.wait()
+    return job_id
+
+
+def test_it_starts_reads_and_says_so(disk: Path) -> None:
+    job_id = left_by_a_tree(disk)
     taken = fill(disk)
     for _ in range(2):  # and again, when there is no ballast any more
         with served(disk) as tree:
@@ -68,11 +74,7 @@ def test_it_starts_reads_and_says_so(disk: Path) -> None:
 
 
 def test_what_is_there_can_be_deleted(disk: Path) -> None:
-    with served(disk) as tree:
-        job_id = tree.submit()
-        tree.wait_for(job_id, "succeeded")
-        tree.process.terminate()
-        tree.process.wait()
-        fill(disk)
+    job_id = left_by_a_tree(disk)
+    fill(disk)
     with served(disk) as tree:
         assert tree.http.delete(f"/v1/jobs/{job_id}").status_code == 204

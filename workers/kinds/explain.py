@@ -254,10 +254,8 @@ def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], Non
 
 
 def _drawn(job: Running) -> Drawn:
-    drawn, maps = (
-        Drawn(Outputs(job.context, job.claimed), job.tracker.look),
-        [item for done in job.done for item in done.maps],
-    )
+    drawn = Drawn(Outputs(job.context, job.claimed), job.tracker.look)
+    maps = [item for done in job.done for item in done.maps]
     progress = partial(job.drawing, total=len(maps) + len(job.done))
     draw(drawn, maps, job.request.render, progress)
     for number, done in enumerate(job.done, len(maps)):

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,7 +20,7 @@ from workers.context import WorkerContext
 from workers.datasets.ahead import ahead
 from workers.datasets.archives import BROKEN, archive_entries
 from workers.datasets.entries import Entries, Entry, Limits, is_ignored, plain, wrong_name
-from workers.datasets.layout import TABLE, Arranged, Found, Kept, Placed, arrange
+from workers.datasets.layout import TABLE, Arranged, Found, Kept, arrange
 from workers.datasets.locations import location_entries
 from workers.images.decoding import decode
 from workers.jobs.outputs import Outputs
@@ -169,32 +169,16 @@ def _require_images(arranged: Arranged, found: Found) -> None:
         )
 
 
-class _Pack:
-    """The images one after another in their order, as a stream."""
-
-    def __init__(self, spool: IO[bytes], placed: Sequence[Placed], told: Callable[[int], None]) -> None:
-        self._spool, self._placed, self._told, self._next = spool, placed, told, 0
-
-    def read(self, _size: int, /) -> bytes:
-        """The next image; an image is never empty."""
-        if self._next == len(self._placed):
-            return b""
-        kept = self._placed[self._next].kept
-        self._told(self._next)
-        self._next += 1
-        self._spool.seek(kept.offset)
-        return self._spool.read(kept.size)
-
-
 def _store(
     context: WorkerContext, claimed: Claim, arranged: Arranged, spool: IO[bytes], tracker: Tracker
 ) -> tuple[list[StoredArtifact], str]:
     """Stores pack and index; the index's digest is the data set's."""
     total, outputs = len(arranged.placed), Outputs(context, claimed)
-    pack = _Pack(spool, arranged.placed, lambda done: tracker.report(done, total, "packing"))
     with context.store.upload() as upload:
-        while image := pack.read(0):
-            upload.write(image)
+        for done, one in enumerate(arranged.placed):
+            tracker.report(done, total, "packing")
+            spool.seek(one.kept.offset)
+            upload.write(spool.read(one.kept.size))
         digest, size = upload.stored
         content = _index(arranged, digest).model_dump_json().encode()
         sha256 = hashlib.sha256(content).hexdigest()

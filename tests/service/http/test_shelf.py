@@ -9,8 +9,8 @@ import pytest
 
 from service.http.bodies import BodyReader
 from service.http.image_headers import UnusableImageError, read_header
-from service.http.shelf import PIECE, Shelf
-from storage.artifacts.store import SCRATCH, ArtifactStore, StoreUnavailableError
+from service.http.shelf import IN_MEMORY, PIECE, Shelf
+from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 from tests.service.http.test_cost import HEADS, with_metadata
 
 
@@ -21,7 +21,7 @@ def shelf(store: ArtifactStore) -> Iterator[Shelf]:
     shelf.close()
 
 
-@pytest.mark.parametrize("sizes", [(0, 10, 1), (3 * PIECE, 10, 2 * SCRATCH, 0, 5)])
+@pytest.mark.parametrize("sizes", [(0, 10, 1), (3 * PIECE, 10, 2 * IN_MEMORY, 0, 5)])
 def test_files_one_after_another(store: ArtifactStore, shelf: Shelf, sizes: tuple[int, ...]) -> None:
     files = [random.Random(size).randbytes(size) for size in sizes]
     contents = []
@@ -80,19 +80,20 @@ def test_a_full_disk_is_the_store_s(store: ArtifactStore) -> None:
         shelf.write(b"x")
 
 
-def test_who_sends_no_file_needs_no_store(tmp_path: Path) -> None:
+def test_who_sends_no_large_file_needs_no_store(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = ArtifactStore(str(tmp_path / "file"))
     reader = BodyReader(store, "application/json")
     reader.feed(b"{}")
     assert reader.finish().document == b"{}"
     shelf = Shelf(store)
+    shelf.write(bytes(IN_MEMORY))
     with pytest.raises(StoreUnavailableError, match="cannot be stored"):
         shelf.write(b"x")
 
 
 def test_nothing_is_left_behind(store: ArtifactStore, tmp_path: Path) -> None:
     shelf = Shelf(store)
-    shelf.write(bytes(2 * SCRATCH))
+    shelf.write(bytes(2 * IN_MEMORY))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     shelf.close()

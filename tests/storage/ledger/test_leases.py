@@ -148,6 +148,18 @@ def test_more_than_a_batch_runs_out(engine: Engine, watch: LeaseWatch, clock: Cl
     assert watched(engine, watch, clock, 1.2) == BATCH + 7
 
 
+def test_a_lease_whose_length_nobody_wrote_down_is_watched_too(engine: Engine, watch: LeaseWatch, clock: Clock) -> None:
+    submit(engine)
+    submit(engine)
+    take(engine, "a worker of before")
+    with writing(engine) as connection:
+        connection.execute(update(table).values(lease_s=None))
+    take(engine, lease_s=1)
+    assert watched(engine, watch, clock, 1.5) == 1
+    clock.now += 3600
+    assert watched(engine, watch, clock, 30) == 1
+
+
 def test_what_is_over_is_watched_no_more(watch: LeaseWatch) -> None:
     watch.run_out([Lease(f"job_{i}", 1, float(i), 30.0) for i in range(100)])
     watch.run_out([])
