@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.costs import tell_cost
 from cli.options import out_option, param_option, parameters, seed_option, url_option, wait_with_bar
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, **given: Any) -> None
 
     with Client(url) as client:
         job = client.submit(_request(given), images=list(images))
+        tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
