@@ -178,6 +178,19 @@ class JobLinks(Wire):
     cancel: str
 
 
+class Cost(Wire):
+    """What an explanation will cost, computed before it was accepted; seconds are those of one worker at work."""
+
+    passes: int
+    """Passes of one image through the network, forward or backward, that such a job usually takes."""
+    passes_at_most: int
+    """What it may take, where a method stops once it is accurate enough."""
+    seconds: float | None
+    """The usual passes at the speed that the model's check measured, without waiting, decoding and drawing."""
+    seconds_at_most: float | None
+    """What it may take; both are null where a model was checked by an earlier version of the service."""
+
+
 class Job(Wire):
     """A job as it stands now."""
 
@@ -207,6 +220,8 @@ class Job(Wire):
     error: Problem | None
     work: int | None = None
     """Of an explanation, computed before it was accepted: pixels that pass through the network, forward or backward."""
+    cost: Cost | None = None
+    """Of an explanation: what it will cost."""
     version: int
     """Grows with every change; the id of the server-sent event that shows it."""
     links: JobLinks

@@ -31,6 +31,8 @@ class MethodInfo(Wire):
     version: int
     """Grows when the same parameters give other numbers; answers of an older version are not reused."""
     summary: str
+    use: str = ""
+    """Whom it is for, and what it shows them."""
     guarantee: str
     """Exact, unbiased with a standard error, or heuristic."""
     cost_class: str

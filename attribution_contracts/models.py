@@ -134,6 +134,20 @@ class MeasuredCheck(Wire):
     """What it means and what to do, where there is something to say."""
 
 
+class Speed(Wire):
+    """Seconds that an image took at the check, several together, on the worker that checked the model."""
+
+    forward: float
+    """Of a forward pass."""
+    gradient: float | None
+    """Of a forward and a backward pass; null where the network has no gradients."""
+
+    @property
+    def a_pass(self) -> float:
+        """The mean of both directions."""
+        return self.forward if self.gradient is None else self.gradient / 2
+
+
 class ModelReport(Wire):
     """What a worker found when it built the network."""
 
@@ -147,9 +161,13 @@ class ModelReport(Wire):
     features: int | None = None
     """That the final layer computes its scores from; null where there is none to decompose."""
     layers: list[LayerInfo]
+    stages: list[str] = []
+    """The few layers that a person looks at first: stem, ends of stages, last convolution."""
     methods: dict[str, MethodApplies]
     link: Link = "softmax"
     """What makes probabilities of the outputs."""
+    speed: Speed | None = None
+    """How fast it ran; null in reports of earlier versions of the service."""
     checks: list[MeasuredCheck] = []
     """What was measured, with its figures."""
     warnings: list[str] = []

@@ -57,7 +57,9 @@ class FitTask(PassTask):
 
 
 class EvaluateTask(PassTask):
-    """Accuracy a class and in all; with a fitted decomposition, of the full and the decomposed classifier."""
+    """Accuracy a class and in all, confusion and calibration; with a fit, of the full and the decomposed classifier."""
+
+    version = 2
 
     task: Literal["evaluate"]
     fit: Sha256 | None = None
@@ -157,6 +159,35 @@ class ClassCounts(Wire):
     """Given the same class by both."""
 
 
+class Confused(Wire):
+    """Images of one class that are given another."""
+
+    label: int
+    """The class in the data set."""
+    predicted: int
+    """The class that won."""
+    images: int
+
+
+class CalibrationBin(Wire):
+    """Images whose winning class has about the same probability."""
+
+    images: int
+    confidence: float
+    """The mean of these probabilities."""
+    accuracy: float
+    """Share of the images that are right."""
+
+
+class Calibration(Wire):
+    """Whether a classifier is right as often as it is sure."""
+
+    error: float
+    """The expected calibration error: the mean over all images of how far accuracy and confidence of a bin differ."""
+    bins: list[CalibrationBin]
+    """Those of 15 of equal width that have images, from unsure to sure."""
+
+
 class EvaluationReport(Wire):
     """What an evaluation or ablation found."""
 
@@ -172,6 +203,10 @@ class EvaluationReport(Wire):
     interval: list[float] | None = None
     """Both ends of a 95 % interval of `accuracy`; null in reports that are older."""
     images: int
+    calibration: Calibration | None = None
+    """Of the network alone; null with a decomposition."""
+    confused: list[Confused] | None = None
+    """Pairs of different classes, the most images first; what is right is in `classes`. Null with a decomposition."""
     classes: ClassCounts
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.costs import tell_cost
 from cli.following import wait_with_bar
 from cli.options import out_option, param_option, parameters, seed_option, url_option
 from cli.tables import show_table
@@ -54,6 +55,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     with Client(url) as client:
         with told_in_options(partial(_option, images)):
             job = client.submit(_request(given), images=list(images))
+        tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)

@@ -1,6 +1,6 @@
 """`attribution task`: what is done with a whole data set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
 WIDTH = 18
-SHOWN = 12
-"""Longest list that is printed; result.json has the others."""
+SHOWN, _PAIRS = 12, 5
+"""Longest list that is printed, and pairs of confused classes; result.json has the others."""
 
 
 @click.command()
@@ -43,7 +43,9 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
         client.download(result, out)
     # No table: it would cut the digests that are to be copied.
     for field, value in result.details["report"].items():
-        if not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
+        if field in _TOLD and value is not None:
+            click.echo(f"{field + ':':<{WIDTH}}{_TOLD[field](value)}")
+        elif not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
             click.echo(f"{field + ':':<{WIDTH}}{_text(value)}")
     click.echo(f"{result.counts.images} images; files in {out}")
 
@@ -55,6 +57,22 @@ def _option(steps: Sequence[str]) -> str | None:
     if steps[1:2] == ["fit"]:
         return "--fit"
     return f"--param {steps[1]}" if len(steps) > 1 else "TASK"
+
+
+def _calibration(found: dict[str, Any]) -> str:
+    return f"off by {found['error']:.1%} on average (expected calibration error); see calibration.png"
+
+
+def _confused(pairs: list[dict[str, int]]) -> str:
+    if not pairs:
+        return "no image"
+    shown = [f"{one['images']} of class {one['label']} as {one['predicted']}" for one in pairs[:_PAIRS]]
+    more = f", and {len(pairs) - _PAIRS} more pairs" if len(pairs) > _PAIRS else ""
+    return f"{', '.join(shown)}{more}; see confusion.png"
+
+
+_TOLD: dict[str, Callable[[Any], str]] = {"calibration": _calibration, "confused": _confused}
+"""What is said of figures that are too large to print."""
 
 
 def _text(value: Any) -> str:

@@ -61,6 +61,7 @@ jobs = Table(
     Column("progress_total", Integer, nullable=False),
     Column("progress_stage", String(64), nullable=False),
     Column("work_estimated", Double),
+    Column("cost", JSON),
     Column("work_spent", Double),
     Column("trace_context", JSON),
     Column("parent_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE")),

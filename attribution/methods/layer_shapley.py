@@ -12,7 +12,7 @@ from attribution.layerwise.estimators import ESTIMATES
 from attribution.layerwise.task import Estimate, Estimator, LayerOptions, LayerTask, require_options
 from attribution.memory import peak_bytes, restart_peak
 from attribution.networks.network import Network
-from attribution.networks.selection import selected_layers
+from attribution.networks.selection import WORDS, selected_layers
 from attribution.noise import Generators
 from attribution.passes.chunks import Progress
 from attribution.paths.straight import Paths, stacked_baselines
@@ -106,7 +106,8 @@ def layer_shapley(
         inputs: Normalised images, float ``(batch, channels, height, width)``.
         target: Classes, int64 ``(batch,)``, or ``(batch, k)`` to explain k classes from the same forward passes.
         background: ``(n, channels, height, width)``, all averaged for every image.
-        layers: ``"all"``, or one or several names, kinds (``"conv"``) or patterns (``"features.*"``).
+        layers: ``"all"``; ``"stages"``, which are stem, ends of stages and last convolution; or one or several names,
+            kinds (``"conv"``) or patterns (``"features.*"``).
         estimator: As above.
         n_steps: Even nodes on each path, from 2 (``path``), or Gauss-Legendre nodes (``layer_path``); up to 100,000,
             32 unless told.
@@ -150,7 +151,7 @@ def layer_shapley(
         ``expected_gradients`` is biased at all layers but the input, where the path is straight: it is there to
         compare with others. At inner layers ``path`` is not the Shapley value of the layer's own game;
         ``feature_maps`` is: exact, or with permutations unbiased with a standard error; the default regression has a
-        small bias at small budgets, which its standard error does not see.
+        small bias at small budgets, which its standard error contains on average over the players.
 
     Source:
         Banerjee & Chu 2022, "Contributions by Feature Layers in Two-Class Deep Learning Image Classification
@@ -205,7 +206,7 @@ def _require_raw(
 
 def _require_found(found: Estimate, layers: str | Sequence[str], chosen: Iterable[str]) -> None:
     missing = [name for name in chosen if name not in found.scores]
-    if missing and layers != "all":
+    if missing and (layers not in WORDS or not found.scores):
         raise NetworkError(
             f"layers {missing} give no floats with the images along the first axis and cannot be told apart by image;"
             " choose other layers, or all"
@@ -221,7 +222,7 @@ def _not_finite(found: Estimate, layers: str | Sequence[str]) -> tuple[str, ...]
     names = tuple(
         name for name, scores in found.scores.items() if len(scores) and not scores.isfinite().flatten(1).all(1).any()
     )
-    if names and (layers != "all" or len(names) == len(found.scores)):
+    if names and (layers not in WORDS or len(names) == len(found.scores)):
         raise NetworkError(
             f"the scores of layers {', '.join(names)} are not finite: values or gradients there are infinite, as behind"
             " a padding with -inf; choose other layers, or pad with a large number"

@@ -11,7 +11,7 @@ from attribution.errors import InvalidOption
 from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
 from attribution.multiclass.contrasts import head_weight
 from attribution.multiclass.directions import kept_directions, random_signs
-from attribution.multiclass.maps import ClassMaps, Mode, Plan, class_maps, joined
+from attribution.multiclass.maps import ClassMaps, Mode, Plan, TakenMode, class_maps, joined
 from attribution.multiclass.matrices import Rows
 from attribution.multiclass.silhouettes import silhouette
 from attribution.networks.network import Network
@@ -19,6 +19,9 @@ from attribution.noise import Generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.quadrature import Quadrature
+
+_SKETCH, _SKETCH_WITHOUT_ORDER = (56, 8), (0, 128)
+"""Leading directions and random ones of a sketch, with a last linear layer to take the first from, and without."""
 
 
 class MulticlassImportance(NamedTuple):
@@ -48,6 +51,7 @@ class MulticlassImportance(NamedTuple):
         correlation_at_least: ``(batch,)`` float64, what it is at least in 95 % of all runs; only from a sketch.
         n_draws: ``(batch,)`` int64, the random signs that all these errors rest on; only from a sketch.
         n_rows: ``(batch,)`` int64, backward passes a point that the effects took.
+        mode: What ``"auto"`` chose, or what was asked for.
         chunk_size: Points evaluated at once, after any halving.
     """
 
@@ -69,6 +73,7 @@ class MulticlassImportance(NamedTuple):
     correlation_at_least: torch.Tensor | None
     n_draws: torch.Tensor | None
     n_rows: torch.Tensor
+    mode: TakenMode
     chunk_size: int
 
 
@@ -78,7 +83,7 @@ def multiclass_importance(
     *,
     attribution: Attribution = "input_x_gradient",
     classes: Classes = "all",
-    mode: Mode = "exact",
+    mode: Mode = "auto",
     n_directions: int | None = None,
     n_signs: int | None = None,
     radius: int = 3,
@@ -111,7 +116,9 @@ def multiclass_importance(
             output: one pass a class, ``mode="exact"`` only); ``"integrated_gradients"``; ``"deeplift"`` (rescale
             rule); ``"lrp_epsilon"``. The last two explain logits and need a graph of layers they have rules for.
         classes: ``"all"``, indices, ``TopK(n)`` or ``MinProbability(p)``: the classes compared.
-        mode: ``"exact"``, ``"sketch"`` or ``"importance"``, which finds nothing but the importance.
+        mode: ``"exact"``, ``"sketch"``, ``"importance"``, which finds nothing but the importance, or ``"auto"``:
+            exact where that takes no more backward passes a point than the sketch, which is 64, or 128 for a network
+            without a last linear layer; the sketch with its error otherwise.
         n_directions: For a sketch, leading directions, from 0; 56 where the network has a last layer to take them
             from, otherwise 0.
         n_signs: For a sketch, random directions in the rest, 0 or from 2; 8 beside leading directions, 128 alone.
@@ -168,25 +175,36 @@ def multiclass_importance(
         n_classes = network.require_gradients(inputs)
         require_class_sets(classes, n_classes)
         rows = attribution_rows(network, inputs, attribution, options)
-        plan = _plan(network, attribution, classes, mode, n_directions, n_signs)
+        taken = _taken(network, attribution, classes, mode, n_classes)
+        plan = _plan(network, attribution, classes, taken, n_directions, n_signs)
         signs = random_signs(inputs.new_empty(len(inputs), n_classes), plan.n_signs, generator)
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, len(inputs) * _most_rows(plan, n_classes), progress)
         maps = joined(list(_groups(rows, plan, signs, chunks)))
         chunks.advance(chunks.total - chunks.done)
         require_finite("maps", maps.importance)
-        return _result(maps, inputs.dtype, radius, threshold, chunks.size)
+        return _result(maps, plan.mode, inputs.dtype, radius, threshold, chunks.size)
+
+
+def _taken(network: Network, attribution: Attribution, classes: Classes, mode: Mode, n_classes: int) -> TakenMode:
+    require_choice(mode, "mode", get_args(Mode))
+    if mode != "auto":
+        return mode
+    head, exact_rows = head_weight(network), largest_set(classes, n_classes) - 1
+    if head is not None and head.spans:
+        exact_rows = min(exact_rows, head.weight.shape[1])
+    is_cheap = exact_rows <= sum(_SKETCH_WITHOUT_ORDER if head is None else _SKETCH)
+    return "exact" if is_cheap or attribution == "saliency" else "sketch"
 
 
 def _plan(
     network: Network,
     attribution: Attribution,
     classes: Classes,
-    mode: Mode,
+    mode: TakenMode,
     n_directions: int | None,
     n_signs: int | None,
 ) -> Plan:
-    require_choice(mode, "mode", get_args(Mode))
     if attribution == "saliency" and mode != "exact":
         raise InvalidOption(f'saliency is not linear in the output: mode is {mode!r}, use "exact" or gradient')
     if mode != "sketch" and (n_directions is not None or n_signs is not None):
@@ -194,9 +212,10 @@ def _plan(
     transform = torch.abs if attribution == "saliency" else None
     if mode != "sketch":
         return Plan(classes, mode, 0, 0, transform, kept_directions(network))
-    has_order = head_weight(network) is not None
-    leading = (56 if has_order else 0) if n_directions is None else require_count(n_directions, "n_directions", 0)
-    random = (8 if leading else 128) if n_signs is None else require_count(n_signs, "n_signs", 0)
+    usual = _SKETCH if head_weight(network) is not None else _SKETCH_WITHOUT_ORDER
+    leading = usual[0] if n_directions is None else require_count(n_directions, "n_directions", 0)
+    usual = _SKETCH if leading else _SKETCH_WITHOUT_ORDER
+    random = usual[1] if n_signs is None else require_count(n_signs, "n_signs", 0)
     if random == 1 or leading + random == 0:
         raise InvalidOption(
             f"n_directions is {leading} and n_signs {random}: a sketch takes a direction or two signs at least, and"
@@ -228,7 +247,7 @@ def _groups(rows: Rows, plan: Plan, signs: torch.Tensor, chunks: Chunks) -> Iter
 
 
 def _result(
-    maps: ClassMaps, dtype: torch.dtype, radius: int, threshold: float, chunk_size: int
+    maps: ClassMaps, mode: TakenMode, dtype: torch.dtype, radius: int, threshold: float, chunk_size: int
 ) -> MulticlassImportance:
     effects = maps.effects
     std = _cast(effects.std, dtype)
@@ -256,6 +275,7 @@ def _result(
         correlation_at_least=effects.correlation_at_least,
         n_draws=effects.n_draws,
         n_rows=maps.n_rows,
+        mode=mode,
         chunk_size=chunk_size,
     )
 

@@ -13,7 +13,8 @@ from attribution.multiclass.effects import NO_EFFECTS, Effects, Signs, exact, sk
 from attribution.multiclass.matrices import Rows, Totals
 from attribution.multiclass.stream import class_sums, one_hot_directions
 
-Mode = Literal["exact", "sketch", "importance"]
+TakenMode = Literal["exact", "sketch", "importance"]
+Mode = Literal["auto", "exact", "sketch", "importance"]
 Advance = Callable[[int], None]
 
 
@@ -25,7 +26,7 @@ class Plan(NamedTuple):
     """
 
     classes: Classes
-    mode: Mode
+    mode: TakenMode
     n_directions: int
     n_signs: int
     transform: Callable[[torch.Tensor], torch.Tensor] | None

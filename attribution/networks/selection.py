@@ -9,9 +9,12 @@ from torch import fx
 from attribution.errors import InvalidOption, NetworkError
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.networks.stages import stages
 
 #: The image itself, as a layer in front of all others.
 INPUT = "input"
+#: Choices that name no layer: where one of the layers they mean gives no map, the others remain.
+WORDS = ("all", "stages")
 
 
 def selected_layers(network: Network, layers: str | Sequence[str] = "all") -> dict[str, Layer]:
@@ -19,8 +22,9 @@ def selected_layers(network: Network, layers: str | Sequence[str] = "all") -> di
 
     Args:
         network: One that has run, or was given its input shape.
-        layers: ``"all"``, or names, kinds (``"conv"``) and patterns (``"features.*"``), one or several. ``"input"``
-            is the image itself, unless a layer of the network has that name.
+        layers: ``"all"``; ``"stages"``, the few that :func:`attribution.networks.stages.stages` finds; or names, kinds
+            (``"conv"``) and patterns (``"features.*"``), one or several. ``"input"`` is the image itself, unless a
+            layer of the network has that name.
 
     Raises:
         InvalidOption: A choice that matches nothing, or no choice at all.
@@ -34,7 +38,7 @@ def selected_layers(network: Network, layers: str | Sequence[str] = "all") -> di
     if isinstance(layers, str):
         layers = [layers]
     if not isinstance(layers, Sequence) or not layers or not all(isinstance(choice, str) for choice in layers):
-        raise InvalidOption(f"layers is {layers!r}, expected 'all', or names, kinds or patterns of layers")
+        raise InvalidOption(f"layers is {layers!r}, expected 'all', 'stages', or names, kinds or patterns of layers")
     wanted = {name for choice in layers for name in _matches(choice, known)}
     return {name: layer for name, layer in known.items() if name in wanted}
 
@@ -76,6 +80,8 @@ def _matches(choice: str, known: dict[str, Layer]) -> Iterable[str]:
     """
     if choice == "all":
         return known
+    if choice == "stages":
+        return stages([layer for layer in known.values() if layer.kind != INPUT])
     if choice in known:
         return [choice]
     kinds = {layer.kind for layer in known.values()}

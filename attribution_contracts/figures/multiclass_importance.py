@@ -1,5 +1,7 @@
 """What multi-class importance says of an image."""
 
+from typing import Literal
+
 from attribution_contracts.base import Wire
 
 
@@ -26,6 +28,8 @@ class ClassVariation(Wire):
     """The same of the sums of their attributions: what the importance adds up to."""
     completeness_delta: float
     """Sum of the importance minus what it would be for a complete attribution."""
+    mode: Literal["exact", "sketch", "importance"] | None = None
+    """What `auto` took, or what was asked for; nothing in results of earlier versions."""
     n_rows: int
     """Backward passes that the individual effects took."""
     relative_error: float | None = None

@@ -21,6 +21,8 @@ class MethodParams(Wire):
 
     version: ClassVar[int]
     """Grows when the same parameters give other numbers; answers of an older version are not reused."""
+    use: ClassVar[str]
+    """Whom it is for, and what it shows them."""
     guarantee: ClassVar[str]
     """Exact, unbiased with a standard error, or heuristic; and what of."""
     cost_class: ClassVar[str]
@@ -37,6 +39,10 @@ class MethodParams(Wire):
     def passes(self, scale: Scale) -> int:
         """Forward and backward passes of one image through the network, at most."""
         return 1 + scale.targets
+
+    def usual_passes(self, scale: Scale) -> int:
+        """The same on most networks, where a method stops once it is accurate enough."""
+        return self.passes(scale)
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ class DecompositionParams(MethodParams):
     """Decomposition of the final layer: what the few features that decide a class see, and what each of them adds."""
 
     version = 2
+    use = "for a CI job: the few features that decide each class, counted over a data set, to compare versions by"
     guarantee = "exact: contributions and bias add up to the decomposed logit; that the maps show where is a heuristic"
     cost_class = "one forward pass, whatever the number of classes; fitted beforehand on a data set"
 

@@ -9,6 +9,11 @@ from attribution_contracts.baselines import Baseline, BlackBaseline
 from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.targets import ExplainedOutput, Target
 
+DEFAULT_TOLERANCE = 0.02
+"""Of the output's change: what a request that names neither steps nor a rule is worked to."""
+USUAL_STEPS = 32
+"""Points of a path that a tolerance takes on most networks: see the figures in docs/methods/integrated_gradients.md."""
+
 
 class SmoothGrad(Wire):
     """Average the map over noisy copies of the input; the completeness error is that of the copies, averaged."""
@@ -22,9 +27,13 @@ class SmoothGrad(Wire):
 class IntegratedGradientsParams(MethodParams):
     """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
 
-    version = 2
+    version = 3
+    use = "for a customer: one map that says why this class, and how much of the output's change it misses"
     guarantee = "exact up to the reported completeness gap of each map"
-    cost_class = "n_steps forward and backward passes for each image and baseline"
+    cost_class = (
+        "forward and backward passes at some 10 to 40 points for each image and baseline, at most at max_steps; or at "
+        "n_steps points"
+    )
 
     method: Literal["integrated_gradients"]
     target: Target = "predicted"
@@ -34,11 +43,11 @@ class IntegratedGradientsParams(MethodParams):
     baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
     """Where the path starts; several are averaged."""
     n_steps: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
-    """Points of the quadrature; 50 where neither this nor `tolerance` is given."""
+    """Instead of a tolerance: points of the quadrature, 50 where `quadrature` alone is given."""
     quadrature: Literal["gauss_legendre", "trapezoid", "midpoint", "right"] | None = None
-    """The rule; Gauss-Legendre where neither this nor `tolerance` is given."""
+    """Instead of a tolerance: the rule, Gauss-Legendre where `n_steps` alone is given."""
     tolerance: Annotated[float, Field(ge=1e-6, lt=1, strict=True)] | None = None
-    """Instead of steps and rule: split intervals until the completeness gap is at most this share of the difference."""
+    """Split intervals until the gap is at most this share of the difference; 0.02 without steps and rule."""
     max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
     """The most points that `tolerance` may use for each image and baseline."""
     smoothgrad: SmoothGrad | None = None
@@ -46,9 +55,23 @@ class IntegratedGradientsParams(MethodParams):
 
     def passes(self, scale: Scale) -> int:
         """A forward pass and one backward for each class, at every point of every path."""
-        steps = self.max_steps if self.tolerance is not None else self.n_steps or 50
+        return self._passes(self.max_steps, scale)
+
+    def usual_passes(self, scale: Scale) -> int:
+        """The same with as many points as a tolerance takes on most networks."""
+        return self._passes(min(self.max_steps, USUAL_STEPS), scale)
+
+    def _passes(self, to_tolerance: int, scale: Scale) -> int:
+        steps = (self.n_steps or 50) if self.accuracy is None else to_tolerance
         samples = 1 if self.smoothgrad is None else self.smoothgrad.n_samples
         return samples * scale.baselines * (steps + 2) * (1 + scale.targets)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The tolerance that it is worked to, told or not; nothing where steps or a rule are given."""
+        if self.n_steps is not None or self.quadrature is not None:
+            return None
+        return DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance
 
     @property
     def quantities(self) -> tuple[str, ...]:

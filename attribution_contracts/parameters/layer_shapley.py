@@ -81,18 +81,19 @@ Players = Annotated[
     ),
 ]
 Layers = Annotated[
-    Annotated[Literal["all"], Tag("word")]
+    Annotated[Literal["stages", "all"], Tag("word")]
     | Annotated[
         list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(_require_few_patterns), Tag("list")
     ],
-    form_of(("all",), {}, 'expected "all" or a list of names, kinds and patterns of layers'),
+    form_of(("stages", "all"), {}, 'expected "stages", "all" or a list of names, kinds and patterns of layers'),
 ]
 
 
 class LayerShapleyParams(MethodParams):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
-    version = 2
+    version = 3
+    use = "for a debugger: at which depth, and in which feature maps, a decision comes about"
     guarantee = (
         "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "
         "standard error"
@@ -107,8 +108,8 @@ class LayerShapleyParams(MethodParams):
     """The classes to explain."""
     output: ExplainedOutput = "logit"
     """What is explained: the raw logit (default), the probability or its logarithm."""
-    layers: Layers = "all"
-    """All layers, or some by name, kind (`conv`) or pattern (`features.*`); `input` is the image itself."""
+    layers: Layers = "stages"
+    """Stem, ends of stages, last convolution; all layers; or some by name, kind (`conv`) or pattern (`features.*`)."""
     estimator: Literal["path", "expected_gradients", "layer_path", "deeplift", "feature_maps"] = "path"
     """How; all but `feature_maps` and `layer_path` find all layers in one pass."""
     baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
@@ -147,6 +148,11 @@ class LayerShapleyParams(MethodParams):
         worth = scale.baselines if self.excluded == "average" else 1
         evaluations = self.n_samples or _EVALUATIONS * worth
         return scale.layers * evaluations * (2 if self.tolerance is not None and self.n_samples is None else 1)
+
+    @property
+    def explained(self) -> str | list[str]:
+        """The layers explained; where nobody chose some, those whose values are wanted belong to them."""
+        return ["stages", *self.raw] if self.layers == "stages" and self.raw else self.layers
 
     @property
     def quantities(self) -> tuple[str, ...]:

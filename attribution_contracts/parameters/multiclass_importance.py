@@ -21,6 +21,9 @@ Compared = Annotated[
     ),
 ]
 
+_EXACT_AT_MOST = 128
+"""Directions that `auto` finds all maps exactly from: what a sketch takes, which is 64 beside a last linear layer."""
+
 _TAKERS = {
     "baselines": ("integrated_gradients", "deeplift"),
     "n_steps": ("integrated_gradients",),
@@ -54,11 +57,13 @@ ChosenPixel = Annotated[
 class MulticlassImportanceParams(MethodParams):
     """Multi-class importance: which pixels tell the classes apart, all of them at the price of one."""
 
-    version = 2
+    version = 3
+    use = "for a debugger of confusions: the pixels that tell classes apart, whichever class wins"
     guarantee = "exact; a sketch is unbiased with a standard error"
     cost_class = (
         "importance: two passes for each image, whatever the number of classes; the other maps: a backward pass for "
-        "each of at most `min(classes - 1, features of the last layer)` directions, or of those of the sketch"
+        "each of at most `min(classes - 1, features of the last layer)` directions, or of those of the sketch: 64 for "
+        "most networks"
     )
 
     method: Literal["multiclass_importance"]
@@ -70,8 +75,8 @@ class MulticlassImportanceParams(MethodParams):
     """The classes that are compared, at least two."""
     output: ExplainedOutput = "logit"
     """What varies between the classes: the raw logits (default), the probabilities or their logarithms."""
-    mode: Literal["exact", "sketch", "importance"] = "exact"
-    """All maps exactly; all maps from few directions, with their error; or the importance alone, in one pass."""
+    mode: Literal["auto", "exact", "sketch", "importance"] = "auto"
+    """All maps exactly; from few directions, with their error; the cheaper of these two; or the importance alone."""
     n_directions: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
     """Of a sketch: leading directions of the last layer; 56 where the network has one."""
     n_signs: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
@@ -96,9 +101,23 @@ class MulticlassImportanceParams(MethodParams):
         sketched = (56 if self.n_directions is None else self.n_directions) + (
             128 if self.n_signs is None else self.n_signs
         )
-        directions = {"importance": 0, "exact": scale.classes, "sketch": min(scale.classes, sketched)}[self.mode]
+        compared = self._compared(scale)
+        directions = {
+            "importance": 0,
+            "exact": compared,
+            "sketch": min(compared, sketched),
+            "auto": compared if self.attribution == "saliency" else min(compared, _EXACT_AT_MOST),
+        }[self.mode]
         steps = (self.n_steps or 50) if self.attribution == "integrated_gradients" else 1
         return scale.baselines * steps * (2 + directions)
+
+    def _compared(self, scale: Scale) -> int:
+        match self.classes:
+            case TargetTopK(top_k=n):
+                return min(n, scale.classes)
+            case TargetClasses(classes=classes):
+                return min(len(classes), scale.classes)
+        return scale.classes
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -123,7 +142,7 @@ class MulticlassImportanceParams(MethodParams):
                 raise ValueError(f"{name} belongs to {' and '.join(takers)}, attribution is {self.attribution}")
         if self.output != "logit" and self.attribution in {"deeplift", "lrp_epsilon"}:
             raise ValueError(f"{self.attribution} explains logits, output is {self.output}")
-        if self.attribution == "saliency" and (self.mode != "exact" or self.pixels):
+        if self.attribution == "saliency" and (self.mode not in {"auto", "exact"} or self.pixels):
             raise ValueError(
                 "saliency is not linear in the output: it takes mode=exact and no pixels; gradient, which has a "
                 "sign, takes all"

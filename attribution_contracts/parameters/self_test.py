@@ -11,6 +11,7 @@ class SelfTestParams(MethodParams):
     """A job that needs no model and does as it is told: for doctors and fault tests."""
 
     version = 1
+    use = "for an operator: whether jobs run"
     guarantee = "does what `action` says"
     cost_class = "none"
     takes = "none"

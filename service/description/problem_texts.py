@@ -114,8 +114,8 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "estimator is not complete. Ask for a `tolerance`, or for more steps."
     ),
     WarningCode.TOLERANCE_MISSED: (
-        "A `tolerance` was asked for and not reached with the points that `max_steps` (or the evaluations that "
-        "`n_samples`) allows; the figures say by how much. Raise the limit, or ask for less."
+        "A `tolerance`, asked for or by default, was not reached with the points that `max_steps` (or the evaluations "
+        "that `n_samples`) allows; the figures say by how much. Raise the limit, or ask for less."
     ),
     WarningCode.BASELINE_OF_CLASS: (
         "The network gives the baseline the explained class too, with an output close to the image's: a black picture "

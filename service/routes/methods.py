@@ -25,6 +25,7 @@ def _catalogue() -> MethodList:
                 id=name,
                 version=params.version,
                 summary=(params.__doc__ or "").strip(),
+                use=params.use,
                 guarantee=params.guarantee,
                 cost_class=params.cost_class,
                 parameters=params.model_json_schema(),

@@ -14,9 +14,17 @@ INPUT = "input"
 """The image itself, as a layer in front of all others."""
 
 
-def chosen_layers(choice: str | Sequence[str], layers: Sequence[LayerInfo]) -> set[str]:
-    """The layers that a choice means: a name if there is such, else a kind, else a pattern."""
-    named = _Named(layers)
+def chosen_layers(
+    choice: str | Sequence[str], layers: Sequence[LayerInfo], stages: Sequence[str] | None = None
+) -> set[str]:
+    """The layers that a choice means: a name if there is such, else a kind, else a pattern.
+
+    Args:
+        choice: One or several of them, or a word.
+        layers: Of the model.
+        stages: What `stages` means; all of them where the model's report is older than the word.
+    """
+    named = _Named(layers, stages or None)
     return {name for one in ([choice] if isinstance(choice, str) else choice) for name in named.meant(one)}
 
 
@@ -26,7 +34,7 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
     for pointer, explanation in request.asked_explanations().items():
         for field in ("layers", "raw"):
             choices = getattr(explanation, field, "all")
-            for index, choice in enumerate([] if choices == "all" else choices):
+            for index, choice in enumerate([] if isinstance(choices, str) else choices):
                 if not named.meant(choice):
                     hint = closest(choice, [*named.names, *sorted(named.kinds)])
                     detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {hint}"
@@ -36,7 +44,8 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
 class _Named:
     """A model's layers by name and by kind."""
 
-    def __init__(self, layers: Sequence[LayerInfo]) -> None:
+    def __init__(self, layers: Sequence[LayerInfo], stages: Sequence[str] | None = None) -> None:
+        self._stages = stages
         self.names = dict.fromkeys([INPUT, *(layer.name for layer in layers)])
         self.kinds: dict[str, list[str]] = {}
         for layer in layers:
@@ -46,6 +55,8 @@ class _Named:
         """The layers of one choice."""
         if choice == "all":
             return list(self.names)
+        if choice == "stages":
+            return list(self.names if self._stages is None else self._stages)
         if choice in self.names:
             return [choice]
         if choice in self.kinds:

@@ -23,7 +23,7 @@ from service.submission.images import Staged, check_images, received, references
 from service.submission.layers import wrong_layers
 from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
 from service.submission.tasks import data_job
-from service.submission.work import too_much, work_of
+from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
 from storage.artifacts.store import StoreUnavailableError
 from storage.ledger.jobs import IdempotencyMismatchError, Submitted, submit, submitted_before
@@ -63,14 +63,15 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     owned = owned_among(gateway.engine, tenant, named)
     check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
-    work = 0
+    asked = list[Asked]()
     fits = named_fits(gateway, tenant, request)
     for pointer, model in models.items():
-        work += _check_against(model, pointer, request, staged, gateway.settings)
+        asked += _check_against(model, pointer, request, staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(request, model, fits))
     staged.require_nothing_wrong()
     job = _new_job(request, staged, list(models.values()))
-    job = replace(job, work=work, inputs=(*job.inputs, *fits.values()))
+    whole = all_asked(asked)
+    job = replace(job, work=whole.work, cost=whole.cost if models else None, inputs=(*job.inputs, *fits.values()))
     staged.store()
     new = _asked_for(gateway, tenant, request, accepted, job, key)
     return _entered(gateway, new, use_cache=use_cache, staged=staged)
@@ -137,9 +138,11 @@ def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: St
     return found
 
 
-def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings) -> int:
-    """Notes what does not fit a model; returns the work that the explanations ask of it."""
-    name, work = at(request.model_dump(mode="json", include={"model", "models"}), pointer), 0
+def _check_against(
+    model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings
+) -> list[Asked]:
+    """Notes what does not fit a model; returns what the explanations ask of it."""
+    name, found = at(request.model_dump(mode="json", include={"model", "models"}), pointer), list[Asked]()
     for where, explanation in request.asked_explanations().items():
         if (detail := model.obstacle(explanation.method, name)) is not None:
             staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
@@ -147,9 +150,9 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
         if maps > settings.max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
             staged.blame(ErrorCode.INVALID_REQUEST, "/inputs", f"{detail}: {_fewer(request)}")
-        work += (asked := work_of(request, explanation, model))
-        if asked > settings.max_work:
-            detail = too_much(request, explanation, model, asked, settings.max_work)
+        found.append(asked_of(request, explanation, model))
+        if found[-1].work > settings.max_work:
+            detail = too_much(request, explanation, model, found[-1].work, settings.max_work)
             staged.blame(ErrorCode.INVALID_OPTION, where, detail)
     options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
     for code, errors in (
@@ -157,7 +160,7 @@ def _check_against(model: ReadyModel, pointer: str, request: JobRequest, staged:
         (ErrorCode.INVALID_OPTION, options),
     ):
         staged.blame_each(code, (_of(name, error) if request.models else error for error in errors))
-    return work
+    return found
 
 
 def _fewer(request: JobRequest) -> str:

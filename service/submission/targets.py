@@ -48,8 +48,8 @@ def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compa
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
     """How many maps an explanation makes: quantities (of each layer), raw layers and pixels of every target."""
     quantities = len(explanation.quantities)
-    if (layers := getattr(explanation, "layers", None)) is not None:
-        quantities *= len(chosen_layers(layers, model.report.layers))
+    if (layers := getattr(explanation, "explained", None)) is not None:
+        quantities *= len(chosen_layers(layers, model.report.layers, model.report.stages))
     # A pattern is one word for any number of files.
     quantities += len(chosen_layers(getattr(explanation, "raw", []), model.report.layers))
     quantities += len(getattr(explanation, "pixels", []))

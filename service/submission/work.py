@@ -1,7 +1,11 @@
 """What a job asks of a worker, computed before it is accepted."""
 
+from collections.abc import Callable
+from functools import reduce
+from typing import NamedTuple
+
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline
-from attribution_contracts.jobs import JobRequest
+from attribution_contracts.jobs import Cost, JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Scale
 from attribution_contracts.quality import OcclusionOptions
@@ -13,20 +17,47 @@ ORDERS = 3
 """That are followed by occlusion: the map's, random, and input x gradient."""
 
 
-def work_of(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
-    """Pixels that pass through the network, forward or backward, for all images of an explanation, at most."""
+class Asked(NamedTuple):
+    """What one explanation, or several, ask of models."""
+
+    work: int = 0
+    """Pixels that pass through the network, forward or backward, for all images, at most."""
+    cost: Cost = Cost(passes=0, passes_at_most=0, seconds=0.0, seconds_at_most=0.0)
+
+    def and_(self, other: "Asked") -> "Asked":
+        """Both together; what is not known of one of them is not known of both."""
+        ours, theirs = self.cost, other.cost
+        return Asked(
+            self.work + other.work,
+            Cost(
+                passes=ours.passes + theirs.passes,
+                passes_at_most=ours.passes_at_most + theirs.passes_at_most,
+                seconds=_sum(ours.seconds, theirs.seconds),
+                seconds_at_most=_sum(ours.seconds_at_most, theirs.seconds_at_most),
+            ),
+        )
+
+
+def asked_of(request: JobRequest, explanation: Explanation, model: ReadyModel) -> Asked:
+    """What an explanation of all images asks of a model."""
     if not explanation.takes_model:
-        return 0
+        return Asked()
     _, height, width = model.report.input_shape
-    layers = getattr(explanation, "layers", None)
-    n_layers = 1 if layers is None else len(chosen_layers(layers, model.report.layers))
-    baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
-    passes = 0
-    for targets in count_targets(request, explanation, model):
-        passes += 1 + explanation.passes(Scale(targets, model.report.classes, n_layers, max(baselines, 1)))
-        if request.quality.occlusion is not None:
-            passes += max(targets, 1) * _followed(request.quality.occlusion)
-    return passes * height * width
+    at_most = _passes(request, explanation, model, explanation.passes)
+    usual = _passes(request, explanation, model, explanation.usual_passes)
+    a_pass = None if model.report.speed is None else model.report.speed.a_pass
+    cost = Cost(
+        passes=usual,
+        passes_at_most=at_most,
+        seconds=None if a_pass is None else usual * a_pass,
+        seconds_at_most=None if a_pass is None else at_most * a_pass,
+    )
+    return Asked(at_most * height * width, cost)
+
+
+def all_asked(several: list[Asked]) -> Asked:
+    """What all of them ask together."""
+    return reduce(Asked.and_, several, Asked())
 
 
 def too_much(request: JobRequest, explanation: Explanation, model: ReadyModel, work: int, most: float) -> str:
@@ -40,6 +71,23 @@ def too_much(request: JobRequest, explanation: Explanation, model: ReadyModel, w
         f"{most:.3g} are accepted in one job: {what}; ask for fewer steps, samples, baselines, classes or layers, or "
         "send several jobs"
     )
+
+
+def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an_image: Callable[[Scale], int]) -> int:
+    """Passes of one image through the network, forward or backward, for all images."""
+    layers = getattr(explanation, "explained", None)
+    n_layers = 1 if layers is None else len(chosen_layers(layers, model.report.layers, model.report.stages))
+    baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
+    passes = 0
+    for targets in count_targets(request, explanation, model):
+        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1)))
+        if request.quality.occlusion is not None:
+            passes += max(targets, 1) * _followed(request.quality.occlusion)
+    return passes
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _size(baseline: Baseline, model: ReadyModel) -> int:

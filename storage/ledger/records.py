@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from attribution_contracts.identity import ModelIdentity
-from attribution_contracts.jobs import Children, Job, JobLinks, Progress
+from attribution_contracts.jobs import Children, Cost, Job, JobLinks, Progress
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import JobKind, JobStatus, Priority
 from storage.tables import DEFAULT_TENANT, jobs
@@ -79,6 +79,8 @@ class NewJob:
     deadline_s: float | None = None
     work: int = 1
     """What it asks for: of an explanation, pixels through the network; of a part, what its parent counts, as images."""
+    cost: Cost | None = None
+    """What its client is told that it will cost."""
     parent_id: str | None = None
     shard_index: int | None = None
     id: str = field(default_factory=new_id)
@@ -113,6 +115,7 @@ class NewJob:
             "progress_total": 0,
             "progress_stage": "queued",
             "work_estimated": self.work,
+            "cost": None if self.cost is None else self.cost.model_dump(),
             "parent_id": self.parent_id,
             "shard_index": self.shard_index,
             "children_total": 0,
@@ -193,6 +196,7 @@ def job_of(row: RowMapping) -> Job:
         not_before=_maybe_instant(row["not_before"]) if row["status"] == JobStatus.QUEUED else None,
         error=Problem.model_validate(row["error"]) if row["error"] else None,
         work=_work_of(row),
+        cost=None if row["cost"] is None else Cost.model_validate(row["cost"]),
         version=row["version"],
         links=JobLinks(self=path, events=f"{path}/events", result=f"{path}/result", cancel=f"{path}/cancel"),
     )

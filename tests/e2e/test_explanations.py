@@ -48,7 +48,9 @@ def test_the_service_computes_what_the_engine_computes(client, model, pictures, 
         [preprocess(Image.open(io.BytesIO(data)), digits.SPEC.preprocessing).tensor for data in pictures[:3]]
     )
     target = network.logits(inputs).argmax(1)
-    expected = attribution.integrated_gradients(network, inputs, target, baseline=torch.zeros(1, 1, 28, 28))
+    expected = attribution.integrated_gradients(
+        network, inputs, target, baseline=torch.zeros(1, 1, 28, 28), tolerance=0.02
+    )
     for image, values, delta in zip(result.images, expected.attributions, expected.convergence_delta, strict=True):
         served = client.map(image.artifacts[0])
         assert np.abs(served - values.numpy()).max() <= 1e-5 * values.abs().max()

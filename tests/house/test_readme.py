@@ -71,6 +71,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(resnet50(num_classes=200).state_dict(), folder / "birds.safetensors")
     (folder / "birds.txt").write_text("".join(f"bird {number}\n" for number in range(200)))
     Image.linear_gradient("L").resize((28, 28)).save(folder / "image.png")
+    for number in range(2):
+        (kept := folder / "birds" / f"bird {number}").mkdir(parents=True)
+        Image.linear_gradient("L").rotate(90 * number).save(kept / "one.png")
     return folder
 
 

@@ -112,8 +112,9 @@ class Drawn:
         return self._outputs.content(reference.sha256)
 
     def of_image(self, position: int | None) -> list[ArtifactRef]:
-        """The files of one image."""
-        return [reference for reference in self.references if reference.image == position]
+        """The files of one image, the sheet of its layers first."""
+        found = [reference for reference in self.references if reference.image == position]
+        return sorted(found, key=lambda reference: reference.quantity != "layers")
 
 
 def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Callable[[int], None]) -> None:

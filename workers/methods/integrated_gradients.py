@@ -10,19 +10,27 @@ from workers.methods.adapters import joined_rows, one_output_a_class, require_fi
 from workers.methods.baselines import baselines_of, pixel_range
 from workers.methods.calls import Call, Explained, Figures
 
+_FEWEST, _FIXED = 17, 50
+"""Points of a path from which on a tolerance is worth a try, and those that are taken where memory has no room."""
+
 
 def integrated_gradients(call: Call) -> Explained:
     """Adapts `attribution.integrated_gradients` to a job; what would keep too many gradients is done in halves.
 
+    Where one image and class alone would, a tolerance that nobody asked for takes as many points as there is room for.
+
     Raises:
-        InvalidOption: One image and class alone would.
+        InvalidOption: They would, and a tolerance was asked for.
     """
     params: IntegratedGradientsParams = call.params
     starts = baselines_of(call.rows, params.baselines)
     rows, classes = call.target.shape
-    kept = params.max_steps * len(starts) * call.inputs[0].nbytes if params.tolerance is not None else 0
+    a_step = len(starts) * call.inputs[0].nbytes
+    kept = 0 if params.accuracy is None else params.max_steps * a_step
     if kept * rows * classes <= call.kept_bytes:
         return _integrated_gradients(call, params, starts)
+    if rows * classes == 1 and params.tolerance is None:
+        return _integrated_gradients(call, _within(params, call.kept_bytes // a_step), starts)
     if rows * classes == 1:
         raise InvalidOption(
             f"tolerance with max_steps={params.max_steps} and {len(starts)} baselines keeps {kept >> 20} MiB of "
@@ -32,6 +40,11 @@ def integrated_gradients(call: Call) -> Explained:
     if classes == 1:
         return joined_rows([integrated_gradients(rows_of(call, *ends)) for ends in ((0, rows // 2), (rows // 2, rows))])
     return _joined_classes(*(integrated_gradients(half) for half in _halves_of_classes(call)))
+
+
+def _within(params: IntegratedGradientsParams, room: int) -> IntegratedGradientsParams:
+    """The parameters with no more points than there is room for, and with fixed ones, which keep none, below a few."""
+    return params.model_copy(update={"max_steps": room} if room >= _FEWEST else {"n_steps": _FIXED})
 
 
 def _halves_of_classes(call: Call) -> tuple[Call, Call]:
@@ -62,7 +75,7 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
         baseline=starts,
         n_steps=params.n_steps,
         quadrature=params.quadrature,
-        tolerance=params.tolerance,
+        tolerance=params.accuracy,
         max_steps=params.max_steps,
         n_samples=smooth.n_samples if smooth else 1,
         noise=smooth.noise * pixel_range(call.rows[0]) if smooth else 0.0,

@@ -42,7 +42,7 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
         call.inputs,
         call.target,
         background=background,
-        layers=params.layers,
+        layers=params.explained,
         estimator=params.estimator,
         raw=params.raw,
         progress=call.progress,

@@ -104,6 +104,7 @@ def _figures(found: attribution.MulticlassImportance, row: int) -> ClassVariatio
         class_variation=float(found.class_variation[row]),
         attributed_variation=float(found.attributed_variation[row]),
         completeness_delta=float(found.completeness_delta[row]),
+        mode=found.mode,
         n_rows=int(found.n_rows[row]),
         relative_error=_known(found.relative_error, row),
         relative_error_at_most=_known(found.relative_error_at_most, row),

@@ -26,7 +26,7 @@ METHODS: dict[str, Method] = {
         params=LayerShapleyParams,
         run=layer_shapley,
         outputs={"layer_map": "per_layer", "layer_values": "values"},
-        trial={"n_steps": 2, "top": 1},
+        trial={"layers": "all", "n_steps": 2, "top": 1},
     ),
     "multiclass_importance": Method(
         params=MulticlassImportanceParams,

@@ -9,6 +9,7 @@ from PIL import Image
 
 from attribution.final_layer.layer import FinalLayer
 from attribution.networks.network import Network
+from attribution.networks.stages import stages
 from attribution_contracts.models import (
     LayerInfo,
     MeasuredCheck,
@@ -19,6 +20,7 @@ from attribution_contracts.models import (
 )
 from workers.images.preprocessing import preprocess
 from workers.model_cache import byte_count
+from workers.models.speed import speed_of
 from workers.models.trials import tried
 from workers.problems import InvalidModel
 
@@ -54,8 +56,10 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
             )
             for layer in found.layers
         ],
+        stages=stages(found.layers),
         methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in methods.items()},
         link=network.link,
+        speed=speed_of(network),
         checks=[*checks_of(network), *odd],
         warnings=[*taken, *(check.detail for check in odd), *_repeated(spec.labels), *found.warnings],
     )

@@ -107,7 +107,7 @@ def warnings_of(
 
 def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Change]) -> Iterator[ResultWarning]:
     found: Sequence[Completeness] = figures.wire.get("completeness", [])
-    tolerance = getattr(params, "tolerance", None)
+    tolerance = getattr(params, "accuracy", getattr(params, "tolerance", None))
     for place, one in enumerate(found):
         change = changes[place] if place < len(changes) else None
         if change is not None and change.is_of_class:
@@ -115,7 +115,7 @@ def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Ch
         elif tolerance is not None and _is_relative(params) and _misses(one.relative, tolerance):
             yield _warning(
                 WarningCode.TOLERANCE_MISSED,
-                f"a completeness error of {tolerance:.2%} was asked for and {one.relative:.2%} reached, with "
+                f"a completeness error of {tolerance:.2%} was aimed at and {one.relative:.2%} reached, with "
                 f"{one.n_steps} points",
                 "raise max_steps, or ask for less: what is missing of the sum is missing in the map",
                 one.target,

@@ -7,9 +7,21 @@ import torch
 
 from attribution import Evaluation, ablate, evaluate
 from attribution.data_sets.batches import over_batches
+from attribution.data_sets.judged import Judged, judged
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
-from attribution_contracts.tasks import AblateTask, ClassCounts, EvaluateTask, EvaluationReport, Shard
+from attribution.networks.link import probabilities
+from attribution_contracts.tasks import (
+    AblateTask,
+    Calibration,
+    CalibrationBin,
+    ClassCounts,
+    Confused,
+    EvaluateTask,
+    EvaluationReport,
+    Shard,
+)
+from workers.drawing.evaluation_charts import calibration_chart, confusion_chart
 from workers.jobs.tracking import watched
 from workers.tasks.work import Ended, Part, Whole, Work
 
@@ -20,7 +32,7 @@ def evaluate_part(work: Work, shard: Shard) -> Part:
     assert isinstance(task, EvaluateTask)  # noqa: S101 - the table of tasks sees to it
     images, progress = shard.stop - shard.start, work.progress("evaluating")
     if task.fit is None:
-        return _part(_of_network(work, shard, task.precision))
+        return _of_network(work, shard, task.precision)
     counts = evaluate(
         work.loaded.network,
         work.fitted(task.fit),
@@ -52,7 +64,10 @@ def ablate_part(work: Work, shard: Shard) -> Part:
 
 def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     """The sum of all counts, and what it amounts to."""
-    total = reduce(Evaluation.merge, map(_counts, watched(parts, work.tracker.look)))
+    found = list(watched(parts, work.tracker.look))
+    total = reduce(Evaluation.merge, map(_counts, found))
+    judgements = [one for one in map(_judged, found) if one is not None]
+    judgement = reduce(Judged.merge, judgements) if len(judgements) == len(found) else None
     report = EvaluationReport(
         accuracy=total.accuracy,
         full_accuracy=total.full_accuracy,
@@ -61,22 +76,27 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         standard_error=total.standard_error,
         interval=list(total.interval),
         images=int(total.images.sum()),
+        calibration=None if judgement is None else _calibration(judgement),
+        confused=None if judgement is None else _confused(judgement),
         classes=_class_counts(total),
     )
-    return Whole(report, [])
+    labels = work.loaded.spec.labels
+    return Whole(
+        report, [] if judgement is None else [confusion_chart(judgement, labels), calibration_chart(judgement)]
+    )
 
 
-def _of_network(work: Work, shard: Shard, precision: Precision) -> Evaluation:
+def _of_network(work: Work, shard: Shard, precision: Precision) -> Part:
     network = work.loaded.network
     try:
         final = FinalLayer(network, precision)
     except NetworkError:
         final = None  # one that cannot be decomposed, but judged all the same
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    found: list[Judged] = []
 
     def judge(inputs: torch.Tensor, labels: torch.Tensor) -> None:
         logits = network.logits(inputs).detach() if final is None else final.run(inputs)[1]
-        found.append((logits.argmax(1).cpu(), labels.cpu()))
+        found.append(judged(logits.cpu(), probabilities(logits.float(), network.link).cpu(), labels.cpu()))
 
     over_batches(
         network,
@@ -86,11 +106,43 @@ def _of_network(work: Work, shard: Shard, precision: Precision) -> Evaluation:
         chunk_size=None,
         progress=work.progress("evaluating"),
     )
-    predicted, labels = (torch.cat(column) for column in zip(*found, strict=True))
-    n_classes = network.n_classes or 0
-    right = torch.bincount(labels[predicted == labels], minlength=n_classes)
-    images = torch.bincount(labels, minlength=n_classes)
-    return Evaluation(other=right, full=right, agreed=images, images=images)
+    total = reduce(Judged.merge, found)
+    counts = Evaluation(other=total.own_right, full=total.own_right, agreed=total.own, images=total.own)
+    return Part(_part(counts).details | {"judged": _told(total)})
+
+
+def _told(found: Judged) -> dict[str, object]:
+    """For the ledger: of the pairs of classes only those that there are."""
+    pairs, counts = found.confusion.indices().T, found.confusion.values()
+    rest = {name: getattr(found, name).tolist() for name in ("images", "right", "confidence")}
+    return {"classes": len(found.confusion), "pairs": pairs.tolist(), "counts": counts.tolist(), **rest}
+
+
+def _judged(part: Ended) -> Judged | None:
+    told = part.result.details.get("judged")
+    if told is None:
+        return None
+    pairs = torch.tensor(told["pairs"], dtype=torch.int64).view(-1, 2).T
+    counts = torch.tensor(told["counts"], dtype=torch.int64)
+    confusion = torch.sparse_coo_tensor(pairs, counts, (told["classes"],) * 2).coalesce()
+    images, right = (torch.tensor(told[name], dtype=torch.int64) for name in ("images", "right"))
+    return Judged(confusion, images, right, torch.tensor(told["confidence"], dtype=torch.float64))
+
+
+def _confused(found: Judged) -> list[Confused]:
+    counted = zip(found.confusion.indices().T.tolist(), found.confusion.values().tolist(), strict=True)
+    pairs = [
+        Confused(label=label, predicted=predicted, images=images)
+        for (label, predicted), images in counted
+        if label != predicted
+    ]
+    return sorted(pairs, key=lambda pair: -pair.images)
+
+
+def _calibration(found: Judged) -> Calibration:
+    rows = zip(found.images.tolist(), found.confidence.tolist(), found.right.tolist(), strict=True)
+    bins = [CalibrationBin(images=n, confidence=sure / n, accuracy=right / n) for n, sure, right in rows if n]
+    return Calibration(error=found.calibration_error, bins=bins)
 
 
 def _part(counts: Evaluation) -> Part:

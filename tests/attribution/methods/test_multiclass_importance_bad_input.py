@@ -20,7 +20,7 @@ def explain(inputs=None, module=None, output="logit", **options):
     ("options", "message"),
     [
         ({"attribution": "input_times_gradient"}, "expected one of input_x_gradient"),
-        ({"mode": "fast"}, "expected one of exact"),
+        ({"mode": "fast"}, "expected one of auto"),
         ({"radius": 0}, "radius is 0"),
         ({"radius": 1.5}, "radius"),
         ({"threshold": 1.0}, "threshold is 1"),

@@ -181,3 +181,41 @@ def test_small_sets_of_classes_are_exact_in_any_company(n_signs):
             assert torch.allclose(together, getattr(alone, name)[0], rtol=1e-7, atol=1e-12, equal_nan=True)
     assert bool((found.relative_error == 0).any())
     assert not bool((found.relative_error == 0).all())
+
+
+class TestAuto:
+    """Unless told, all maps come exactly where that takes no more passes than the sketch."""
+
+    @pytest.mark.parametrize(
+        ("classes", "features", "mode", "n_rows"),
+        [(65, 80, "exact", 64), (66, 80, "sketch", 64), (200, 64, "exact", 64)],
+    )
+    def test_takes_what_is_cheaper(self, classes, features, mode, n_rows):
+        module = wide(lambda: of_width(features, classes))
+        found, named = effects(module), effects(module, mode=mode)
+        assert (found.mode, found.n_rows.tolist()) == (mode, [n_rows])
+        assert torch.equal(found.std, named.std)
+        assert (found.standard_error is None) == (mode == "exact")
+
+    def test_looks_at_the_classes_that_are_compared(self):
+        module = wide(lambda: of_width(80, 66))
+        assert effects(module, classes=attribution.TopK(65)).mode == "exact"
+
+    @pytest.mark.parametrize(("classes", "mode"), [(129, "exact"), (130, "sketch")])
+    def test_without_a_last_layer_a_sketch_takes_more(self, classes, mode):
+        last = nn.Conv2d(2, classes, 3, padding=1)
+        module = wide(lambda: nn.Sequential(last, nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        assert effects(module).mode == mode
+
+    def test_what_is_not_linear_has_no_sketch(self):
+        assert effects(wide(lambda: of_width(80, 66)), attribution="saliency").mode == "exact"
+
+
+def of_width(features, classes):
+    return nn.Sequential(
+        nn.Conv2d(2, features, 3, padding=1),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(features, classes),
+    )

@@ -84,6 +84,15 @@ def test_the_bias_of_the_regression_falls_with_the_budget(network, exact):
     assert bias[0] > 2 * bias[1] > 16 * bias[2]
 
 
+def test_the_standard_error_of_the_regression_contains_its_bias(network, exact):
+    found = [estimate(network, seed, sampler="regression", n_samples=40) for seed in range(20)]
+    away = torch.stack([one.values - exact for one in found])
+    bias = away.mean(0).square().mean() - away.var(0).mean() / len(found)
+    stated = torch.stack([one.standard_error.square() for one in found]).mean()
+    assert float(bias) > 0.1 * float(away.square().mean()), "or there is nothing to contain"
+    assert float(away.square().mean()) < float(stated)
+
+
 def test_one_pair_of_permutations_tells_no_error(network):
     found = estimate(network, 0, sampler="permutations", n_samples=2 * N_PLAYERS)
     assert found.n_evaluations.tolist() == [2 * N_PLAYERS] * 4

@@ -26,7 +26,7 @@ def submitted(house: House, **params: Any) -> Any:
     return house.submit(model="digits", inputs=[IMAGE], explanation=SHAPLEY | params)
 
 
-@pytest.mark.parametrize("layers", [["fc"], ["input"], ["Linear"], ["f*"], "all"])
+@pytest.mark.parametrize("layers", [["fc"], ["input"], ["Linear"], ["f*"], "all", "stages"])
 def test_layers_are_named_by_name_kind_or_pattern(house: House, layers: Any) -> None:
     house.add_model()
     assert submitted(house, layers=layers).status_code == 202
@@ -38,6 +38,14 @@ def test_unknown_layers_are_refused_with_the_closest_known_one(house: House) -> 
     assert wrong.keys() == {"/explanation/layers/1", "/explanation/raw/0"}
     assert "'fcc' is no layer" in wrong["/explanation/layers/1"]
     assert "fc" in wrong["/explanation/layers/1"].split("; ")[1]
+
+
+def test_stages_are_those_that_the_report_names() -> None:
+    reported = [LayerInfo(name=name, kind="conv", shape=None, cuts=True) for name in ("a", "b", "c")]
+    assert chosen_layers("stages", reported, ["a", "c"]) == {"a", "c"}
+    assert chosen_layers(["stages", "b"], reported, ["a"]) == {"a", "b"}
+    # A report that is older than the word: as much as it may be.
+    assert chosen_layers("stages", reported, []) == {"input", "a", "b", "c"}
 
 
 @pytest.mark.parametrize("choice", ["all", "input", "conv", "addition", "*1", ["relu", "linear"], "[ab]*", "nothing"])

@@ -15,7 +15,7 @@ LAYERS = [LayerInfo(name=name, kind="Conv2d", shape=[1], cuts=True) for name in 
 MODEL = ReadyModel(
     ModelIdentity(name="digits", version="1", sha256="0" * 64),
     {},
-    report_of(10).model_copy(update={"layers": LAYERS}),
+    report_of(10).model_copy(update={"layers": LAYERS, "stages": ["conv1", "conv3"]}),
     {},
 )
 SHAPLEY = {"method": "layer_shapley"}
@@ -27,6 +27,8 @@ SHAPLEY = {"method": "layer_shapley"}
         (IG, 1),
         (IG | {"target": {"top_k": 3}}, 3),
         (IG | {"target": "all"}, 10),
+        (SHAPLEY, 2),
+        (SHAPLEY | {"raw": ["conv1", "conv2"]}, 5),
         (SHAPLEY | {"layers": ["conv1"]}, 1),
         (SHAPLEY | {"layers": ["conv?"]}, 3),
         (SHAPLEY | {"layers": ["conv1"], "raw": ["conv?"]}, 4),

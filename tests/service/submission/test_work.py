@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from attribution_contracts.models import Speed
+from attribution_contracts.parameters.base import Scale
+from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from storage.artifacts.store import ArtifactStore
 from storage.settings import Settings
-from tests.service.house import IG, House, picture, refused, running, sent
+from tests.service.house import IG, House, picture, refused, report_of, running, sent
 
 PIXELS = 28 * 28
 
@@ -18,7 +21,8 @@ def asked(explanation: dict[str, Any], images: int = 1, **more: Any) -> dict[str
 
 
 PASSES = {
-    "integrated gradients": (IG, 1 + 52 * 2),
+    "integrated gradients": (IG, 1 + 258 * 2),
+    "a rule": (IG | {"quadrature": "midpoint"}, 1 + 52 * 2),
     "ten steps": (IG | {"n_steps": 10}, 1 + 12 * 2),
     "three classes": (IG | {"n_steps": 10, "target": {"top_k": 3}}, 1 + 12 * 4),
     "two baselines": (IG | {"n_steps": 10, "baselines": [{"kind": "black"}, {"kind": "white"}]}, 1 + 2 * 12 * 2),
@@ -38,6 +42,34 @@ def test_the_answer_says_how_much(house: House, name: str) -> None:
         assert house.http.get(answer.headers["Location"]).json()["work"] == answer.json()["work"]
 
 
+def test_the_answer_says_what_it_will_cost(house: House) -> None:
+    house.add_model(report=report_of(10).model_copy(update={"speed": Speed(forward=0.01, gradient=0.04)}))
+    answer = house.submit(**asked(IG, 3))
+    cost = answer.json()["cost"]
+    assert (cost["passes"], cost["passes_at_most"]) == (3 * (1 + 34 * 2), 3 * (1 + 258 * 2))
+    assert cost["seconds"] == pytest.approx(0.02 * cost["passes"])
+    assert cost["seconds_at_most"] == pytest.approx(0.02 * cost["passes_at_most"])
+    assert house.http.get(answer.headers["Location"]).json()["cost"] == cost
+    fixed = house.submit(**asked(IG | {"n_steps": 10})).json()["cost"]
+    assert fixed["passes"] == fixed["passes_at_most"] == 1 + 12 * 2
+
+
+def test_without_a_speed_the_seconds_are_not_known(house: House) -> None:
+    house.add_model()
+    cost = house.submit(**asked(IG)).json()["cost"]
+    assert cost["passes"] > 0
+    assert cost["seconds"] is None is cost["seconds_at_most"]
+
+
+@pytest.mark.parametrize(
+    ("options", "directions"),
+    [({}, 128), ({"mode": "exact"}, 1000), ({"classes": {"top_k": 5}}, 5), ({"mode": "importance"}, 0)],
+)
+def test_importance_costs_what_its_mode_takes_at_most(options: dict[str, Any], directions: int) -> None:
+    params = MulticlassImportanceParams.model_validate({"method": "multiclass_importance", **options})
+    assert params.passes(Scale(targets=0, classes=1000, layers=1, baselines=1)) == 2 + directions
+
+
 def test_occlusion_and_comparisons_count(house: House) -> None:
     house.add_model()
     plain = house.submit(**asked(IG)).json()["work"]
@@ -52,10 +84,11 @@ def test_above_the_cap_it_is_refused_with_what_would_fit(
     settings: Settings, engine: Engine, store: ArtifactStore, broker: str
 ) -> None:
     most = 2.5 * 105 * PIXELS
+    fifty = IG | {"n_steps": 50}
     with running(settings.model_copy(update={"max_work": most}), engine, store, broker) as house:
         house.add_model()
-        assert house.submit(**asked(IG, 2)).status_code == 202
-        detail = refused(house.submit(**asked(IG, 3)), 422, "invalid_option")["/explanation"]
+        assert house.submit(**asked(fifty, 2)).status_code == 202
+        detail = refused(house.submit(**asked(fifty, 3)), 422, "invalid_option")["/explanation"]
         assert "2 of these 3 images would fit" in detail
         assert f"{3 * 105 * PIXELS:.3g} in all" in detail
         detail = refused(house.submit(**asked(IG | {"n_steps": 1000})), 422, "invalid_option")["/explanation"]
@@ -63,7 +96,8 @@ def test_above_the_cap_it_is_refused_with_what_would_fit(
 
 
 def test_what_has_no_network_has_no_work(house: House) -> None:
-    assert house.submit(explanation={"method": "self_test"}).json()["work"] is None
+    answer = house.submit(explanation={"method": "self_test"}).json()
+    assert answer["work"] is None is answer["cost"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ def test_a_download_writes_as_many_files_as_there_are(through, tmp_path):
     torch.manual_seed(0)
     through.ready("ways", "factory:ways", weights_of(own_networks.ways()))
     with Client(str(through.http.base_url)) as client:
-        job, body = through.explain("ways", picture(), picture(1), method="layer_shapley", n_steps=2, target="all")
+        job, body = through.explain(
+            "ways", picture(), picture(1), method="layer_shapley", layers="all", n_steps=2, target="all"
+        )
         layers = {layer["layer"] for layer in body["images"][0]["layers"]}
         assert {"relu", "relu:2", *NAMES} <= layers
         result = client.result(job["id"])

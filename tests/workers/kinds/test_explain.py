@@ -287,6 +287,37 @@ def test_what_would_keep_too_many_gradients_is_explained_in_halves(context, imag
     assert "lower max_steps" in job.error.detail
 
 
+def test_unless_told_the_map_is_worked_to_a_tolerance(context, classifier, images, explained):
+    digests = images(3)
+    _, result = explained(digests, explanation={"n_steps": None})
+    _, asked = explained(digests, explanation={"n_steps": None, "tolerance": 0.02})
+    for digest, ours, theirs in zip(digests, result.images, asked.images, strict=True):
+        np.testing.assert_array_equal(raw(context, ours), raw(context, theirs))
+        [figures] = ours.completeness
+        assert figures.relative <= 0.02
+        assert figures.n_steps == int(direct(context, classifier, digest, tolerance=0.02).n_steps[0]) < 50
+
+
+def test_what_names_a_rule_has_its_points(context, classifier, images, explained):
+    [digest] = images(1)
+    _, result = explained([digest], explanation={"n_steps": None, "quadrature": "midpoint"})
+    expected = direct(context, classifier, digest, quadrature="midpoint")
+    np.testing.assert_array_equal(raw(context, result.images[0]), expected.attributions[0].numpy())
+    assert result.images[0].completeness[0].n_steps == 50
+
+
+@pytest.mark.parametrize(("room", "options"), [(17, {"tolerance": 0.02, "max_steps": 17}), (16, {"n_steps": 50})])
+def test_a_tolerance_that_nobody_asked_for_makes_do_with_the_memory(
+    context, classifier, images, explained, monkeypatch, room, options
+):
+    [digest] = images(1)
+    smaller = context.settings.model_copy(update={"kept_gradient_bytes": room * 3 * SIDE * SIDE * 4})
+    monkeypatch.setattr(context, "settings", smaller)
+    _, result = explained([digest], explanation={"n_steps": None})
+    expected = direct(context, classifier, digest, **options)
+    np.testing.assert_array_equal(raw(context, result.images[0]), expected.attributions[0].numpy())
+
+
 def test_backgrounds_are_decoded_once_a_job(images, explained, monkeypatch):
     digests, background = images(7), images(2, seed=1)
     asked = [{"image": one, "target": {"top_k": 1 + n % 3}} for n, one in enumerate(digests)]  # several groups a batch

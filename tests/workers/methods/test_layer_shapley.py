@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import attribution
+from attribution.networks.selection import selected_layers
 from attribution_contracts.digests import canonical_digest, model_digest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import ErrorCode
@@ -92,6 +93,18 @@ def test_maps_are_drawn_at_the_layers_own_size_and_over_the_image(context, image
     for quantity in ("layers", "depth"):
         Image.open(io.BytesIO(content(context, image, quantity))).verify()
     assert len({item.name for item in image.artifacts}) == len(image.artifacts)
+
+
+def test_unless_told_the_layers_are_those_that_a_person_looks_at(classifier, images, explained):
+    asked = {"method": "layer_shapley", "n_steps": 3}
+    _, result = explained(images(1), explanation=asked)
+    [image] = result.images
+    expected = list(selected_layers(classifier.network, "stages"))
+    assert [layer.layer for layer in image.layers] == expected
+    assert len(expected) <= 8
+    assert image.artifacts[0].quantity == "layers"
+    _, more = explained(images(1), explanation=asked | {"raw": ["conv1"]})
+    assert [layer.layer for layer in more.images[0].layers] == ["conv1", *expected]
 
 
 def test_several_classes_and_raw_values(context, images, layered):

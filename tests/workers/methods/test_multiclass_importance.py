@@ -77,6 +77,9 @@ def test_classes_and_modes(context, images, compared):
     assert set(raws(context, image)) == {"importance"}
     _, sketch = compared([digest], explanation={"mode": "sketch", "n_directions": 0, "n_signs": 2})
     assert "standard_error" in raws(context, sketch.images[0])
+    assert sketch.images[0].class_variation.mode == "sketch"
+    _, unless_told = compared([digest])
+    assert unless_told.images[0].class_variation.mode == "exact"
     assert sketch.images[0].class_variation.n_rows == 2
     assert sketch.images[0].class_variation.relative_error > 0
 

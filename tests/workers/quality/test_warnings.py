@@ -70,7 +70,7 @@ class TestCompleteness:
         for of_image in warned(steep, pictures(), SEEN, "integrated_gradients", **options):
             [warning] = of_image
             assert (warning.code, warning.target) == (WarningCode.TOLERANCE_MISSED, 0)
-            assert "a completeness error of 0.00% was asked for" in warning.detail
+            assert "a completeness error of 0.00% was aimed at" in warning.detail
             assert "raise max_steps" in warning.advice
 
     def test_a_standard_error_that_was_missed(self):
@@ -140,7 +140,7 @@ class TestCurves:
 class TestLayers:
     def test_those_that_are_not_finite_are_left_out_by_name(self):
         torch.manual_seed(0)
-        found = warned(network(Padded()), pictures(), SEEN, "layer_shapley", n_steps=64)
+        found = warned(network(Padded()), pictures(), SEEN, "layer_shapley", layers="all", n_steps=64)
         for of_image in found:
             left_out = [warning for warning in of_image if warning.code == WarningCode.LAYERS_LEFT_OUT]
             assert len(left_out) == 1

@@ -29,7 +29,7 @@ def odd(seed=0):
     return buffer.getvalue()
 
 
-LAYERS = {"method": "layer_shapley", "n_steps": 8}
+LAYERS = {"method": "layer_shapley", "layers": "all", "n_steps": 8}
 MAPS = {"method": "layer_shapley", "estimator": "feature_maps", "layers": ["conv1"], "n_samples": 24}
 IMPORTANCE = {"method": "multiclass_importance", "attribution": "integrated_gradients", "n_steps": 3}
 EARNED = {
@@ -39,7 +39,7 @@ EARNED = {
     "points end before the tolerance": ("steep", {"tolerance": 1e-6, "max_steps": 5}, WarningCode.TOLERANCE_MISSED),
     "points of layers end before it": (
         "steep",
-        {"method": "layer_shapley", "tolerance": 1e-6, "max_steps": 17},
+        {"method": "layer_shapley", "layers": "all", "tolerance": 1e-6, "max_steps": 17},
         WarningCode.TOLERANCE_MISSED,
     ),
     "draws end before the standard error": ("wide", MAPS | {"tolerance": 1e-6}, WarningCode.TOLERANCE_MISSED),

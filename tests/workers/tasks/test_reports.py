@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 
 import attribution
 from attribution import Influential
+from attribution.data_sets.judged import judged
 from attribution.final_layer import last_maps as feature_maps
 from attribution_contracts.digests import model_digest
 from attribution_contracts.identity import ModelIdentity
@@ -92,6 +93,22 @@ class TestCounting:
         assert report["classes"]["images"] == torch.bincount(labels, minlength=4).tolist()
         assert report["accuracy"] == report["full_accuracy"] == int(right.sum()) / IMAGES
         assert report["agreement"] == 1
+
+    def test_what_the_network_confuses_and_how_sure_it_is(self, over, size):
+        result = over.run({"task": "evaluate", "shard_images": size})
+        report = result.details["report"]
+        [(inputs, labels)] = over.batches()
+        logits = over.classifier.network.logits(inputs)
+        found = judged(logits, logits.softmax(1), labels)
+        wrong = found.confusion.to_dense().fill_diagonal_(0)
+        assert {(one["label"], one["predicted"]): one["images"] for one in report["confused"]} == {
+            (label, predicted): int(wrong[label, predicted]) for label, predicted in wrong.nonzero().tolist()
+        }
+        assert [one["images"] for one in report["confused"]] == sorted(wrong[wrong > 0].tolist(), reverse=True)
+        assert report["calibration"]["error"] == pytest.approx(found.calibration_error, rel=1e-5)
+        assert sum(one["images"] for one in report["calibration"]["bins"]) == IMAGES
+        for chart in ("confusion", "calibration"):
+            assert Image.open(io.BytesIO(over.content(result, chart))).format == "PNG"
 
     def test_in_bfloat16(self, over, fit, influential, size):
         network, narrow = over.classifier.network, {"precision": "bfloat16", "shard_images": size}

@@ -1,0 +1,108 @@
+"""What integrated gradients miss by default, and what 50 Gauss-Legendre points, the earlier default, missed.
+
+On each network of the development data, for the predicted class of each image against black: the share of the output's
+change that the map misses, and the points that it took. Prints one JSON line a network; `--table` prints the lines of
+the table in docs/methods/integrated_gradients.md.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from support import cifar
+from support.classifiers import MEAN, STD, mobilenet, photographs, squeezenet
+from torch import nn
+
+import attribution
+from attribution.architectures import cifar_resnet
+from attribution_contracts.parameters.integrated_gradients import DEFAULT_TOLERANCE
+
+FIXED = 50
+"""Points that were taken where nothing was told."""
+
+
+def cases(data: Path, n_images: int) -> Iterator[tuple[str, nn.Module, torch.Tensor, torch.Tensor]]:
+    """Networks by name, each with images and a black one."""
+    small, large = cifar.images(data, slice(n_images)), photographs(data, n_images)
+    resnet56 = cifar_resnet(56)
+    resnet56.load_state_dict(load_file(data / "weights" / "cifar_resnet56.safetensors"))
+    for name, module, images in (
+        ("ResNet-20, CIFAR-10", cifar.resnet20(data), small),
+        ("ResNet-56, CIFAR-10", resnet56.eval(), small),
+        ("MobileNetV2, ImageNet", mobilenet(data), large),
+        ("SqueezeNet, ImageNet", squeezenet(data), large),
+    ):
+        yield name, module, images, attribution.baselines.black(images, MEAN, STD)
+    faces = torch.from_numpy(np.load(data / "fer2013.npz")["test_x"][:n_images].astype(np.float32))
+    faces = torch.nn.functional.interpolate(faces.view(-1, 1, *faces.shape[1:3]) / 127.5 - 1, 64, mode="bilinear")
+    yield "mini-XCEPTION, FER-2013", mini_xception(data), faces, torch.full_like(faces[:1], -1)
+
+
+def mini_xception(data: Path) -> nn.Module:
+    """The emotion classifier, whose code lies beside its weights."""
+    found = importlib.util.spec_from_file_location("mini_xception", data / "weights" / "mini_xception.py")
+    assert found is not None and found.loader is not None  # noqa: PT018 - the file is there
+    code = importlib.util.module_from_spec(found)
+    found.loader.exec_module(code)
+    module: nn.Module = code.MiniXception()
+    module.load_state_dict(load_file(data / "weights" / "mini_xception_emotion.safetensors"))
+    return module.eval()
+
+
+def missed(network: attribution.Network, images: torch.Tensor, black: torch.Tensor, **options: Any) -> dict[str, float]:
+    """The share of the change that maps miss, in percent, and the points that they took: medians and most."""
+    target = network(images).argmax(1)
+    found = attribution.integrated_gradients(network, images, target, baseline=black, **options)
+    change = found.attributions.flatten(1).sum(1, dtype=torch.float64) - found.convergence_delta
+    gaps = (100 * found.convergence_delta / change).abs().tolist()
+    steps = found.n_steps.tolist()
+    figures = {"gap": statistics.median(gaps), "most_gap": max(gaps)}
+    return figures | {"points": statistics.median(steps), "most_points": max(steps)}
+
+
+def line(name: str, before: dict[str, float], now: dict[str, float]) -> str:
+    """A line of the table in the guide."""
+    cells = [
+        cell
+        for one in (before, now)
+        for cell in (
+            f"{one['gap']:.2g} % ({one['most_gap']:.2g} %)",
+            f"{one['points']:.0f} ({one['most_points']:.0f})",
+        )
+    ]
+    return f"| {' | '.join([name, cells[0], *cells[2:]])} |"
+
+
+def main() -> None:
+    """Reads the options and goes through the networks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = os.environ.get("ATTRIBUTION_SHARED_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="development data with weights and images")
+    parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--tolerance", type=float, action="append", help="another one beside the default")
+    parser.add_argument("--table", action="store_true", help="lines of the guide's table in place of JSON")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for name, module, images, black in cases(options.data, options.images):
+        network = attribution.Network(module, images.shape[1:])
+        before, now = (
+            missed(network, images, black, n_steps=FIXED),
+            missed(network, images, black, tolerance=DEFAULT_TOLERANCE),
+        )
+        others = {str(one): missed(network, images, black, tolerance=one) for one in options.tolerance or ()}
+        told = {"benchmark": "default_accuracy", "network": name, "images": len(images)}
+        figures = {"fixed": before, "default": now, "tolerance": others}
+        print(line(name, before, now) if options.table else json.dumps(told | figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()
