@@ -16,7 +16,7 @@ from cli.demo.engines import ENGINES, RENDER, Engine, Shown
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore
 from cli.demo.table import percent
-from workers.drawing.rendering import Colormap, colors
+from workers.drawing.colormaps import Colormap, colors
 
 _OUTLINE_SCALE = 6
 _OUTLINE_WIDTH = 5

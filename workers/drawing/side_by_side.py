@@ -1,16 +1,13 @@
 """The pictures of a comparison: for each image a row a model, and in it the image and the map of each explanation."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from PIL import Image
-
 from attribution_contracts.jobs import InputImage, JobRequest
 from attribution_contracts.results import CellResult
 from workers.context import WorkerContext
-from workers.drawing.files import Subject
+from workers.drawing.files import Subject, map_within
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
 from workers.jobs.tracking import watched
@@ -57,7 +54,7 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
     best = image.prediction[0]
     caption = f"{label}: {quantity}\n{_name(cell)}: {best.name or best.index} ({best.probability:.0%})"
     file = next((file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)), None)
-    return Tile(caption, None if file is None else Image.open(io.BytesIO(context.store.get(file.sha256))))
+    return Tile(caption, None if file is None else map_within(file, context.store.get(file.sha256)))
 
 
 def _warnings(cells: Sequence[CellResult], position: int, labels: Sequence[str]) -> Iterator[str]:
