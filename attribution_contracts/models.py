@@ -27,7 +27,7 @@ class Preprocessing(Wire):
     """Height and width of the network's input."""
     resize: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     """Shorter side before the centre crop to `size`; without it the image is resized to `size` directly."""
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bilinear"
     """How the image is resized."""
     mean: list[StrictFloat] = [0.0]
     """Subtracted from values in [0, 1], one a channel or one for all."""

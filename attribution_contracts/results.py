@@ -44,7 +44,7 @@ class ArtifactRef(Wire):
     """Index of the explained class; null where all classes are compared."""
     layer: str | None = None
     quantity: str
-    """For example `attributions`, `heatmap`, `overlay`."""
+    """For example `attributions`, `heatmap`, `overlay`; `input` is the image as the network saw it."""
     of: str | None = None
     """Of a heatmap or overlay: the quantity that it shows."""
     media_type: str
@@ -56,6 +56,14 @@ class ArtifactRef(Wire):
     colormap: str | None = None
     range: tuple[float, float] | None = None
     """The values at both ends of the colour map."""
+    smooth: float | None = None
+    """Of a heatmap or overlay: the standard deviation, in pixels of the map, of the Gaussian that it is drawn with; 0
+    where it is drawn as it is. The raw map is never smoothed."""
+    frame: tuple[float, float, float, float] | None = None
+    """Of a heatmap or overlay: left, top, right and bottom of the map in the PNG's pixels; null where it fills it."""
+    units: Literal["placed", "stretched"] | None = None
+    """Of a layer's overlay: whether each unit is drawn at the middle of what it sees, or the map is stretched over the
+    image, since its units have no fixed place."""
 
 
 class ImageHead(Wire):

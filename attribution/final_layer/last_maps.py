@@ -19,7 +19,8 @@ class FeatureMaps:
     """Reads the last feature maps ``(n, channels, height, width)`` that the features are made of.
 
     A feature is the mean (or the maximum) of one map, or one value of the flattened maps; which of them is found by
-    computing it. ``reason`` says why there are no maps, once images have been run.
+    computing it. Once images have been run, ``layer`` names the one that gives the maps (``input`` is the image), or
+    ``reason`` says why there are none.
 
     Args:
         final: The final layer of a network.
@@ -33,6 +34,7 @@ class FeatureMaps:
         self._candidates = _candidates(final)
         self._run = with_outputs(graph, (final.features_node, *self._candidates))
         self.reason: str | None = None
+        self.layer: str | None = None
 
     def run(self, inputs: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
         """Returns the maps, or nothing where there are none, the features and the logits."""
@@ -41,10 +43,11 @@ class FeatureMaps:
             features, *candidates, logits = self._run(inputs)
         self._final.require_features(features)
         # The one farthest from the features is the one not pooled yet.
-        for values in reversed(candidates):
-            if _are_maps(values, features):
-                return values, features, logits
         names = {node: layer for layer, node in self._final.network.nodes.items()}
+        for node, values in zip(reversed(self._candidates), reversed(candidates), strict=True):
+            if _are_maps(values, features):
+                self.layer = "input" if node.op == "placeholder" else names.get(node)
+                return values, features, logits
         last = names.get(self._candidates[-1], self._candidates[-1].name)
         self.reason = (
             f"the features of {self._final.name} come from {last} and are neither pooled nor flattened feature maps:"

@@ -34,6 +34,7 @@ class Decomposition(NamedTuple):
         convergence_delta: ``(batch, k)``, float64: contributions and bias minus the decomposed logit; rounding, unless
             something follows the final layer, as in SqueezeNet.
         maps_missing: Why there are no maps.
+        maps_layer: Name of the layer whose maps they are; ``input`` is the image.
         chunk_size: Images evaluated at once, after any halving.
     """
 
@@ -49,6 +50,7 @@ class Decomposition(NamedTuple):
     decomposed_logits: torch.Tensor
     convergence_delta: torch.Tensor
     maps_missing: str | None
+    maps_layer: str | None
     chunk_size: int
 
 
@@ -128,6 +130,7 @@ def decomposition(
         decomposed_logits=found["decomposed_logits"],
         convergence_delta=found["convergence_delta"],
         maps_missing=reader.maps.reason,
+        maps_layer=reader.maps.layer,
         chunk_size=chunks.size,
     )
 

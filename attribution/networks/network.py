@@ -1,7 +1,7 @@
 """The network to explain: a frozen copy with a graph, named layers, and what it was measured to do."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -12,6 +12,7 @@ from attribution.checks import require_choice, require_images
 from attribution.errors import NetworkError
 from attribution.networks import reports
 from attribution.networks.heads import LinearHead
+from attribution.networks.lattices import Lattice
 from attribution.networks.layers import Layer
 from attribution.networks.link import LINKS, Link, log_probabilities, probabilities
 from attribution.networks.measures import Check
@@ -135,6 +136,14 @@ class Network:
         Shapes are those for inputs of the size that the network has met last.
         """
         return tuple(self._prepared.form.layers.values())
+
+    def lattices(self) -> Mapping[str, Lattice]:
+        """Returns where the units of each layer lie in the image, by the layer's name; ``input`` is the image.
+
+        Layers without such places, as of attention, are not there. Measured once for each size of images, by a forward
+        pass and a backward pass for each stride.
+        """
+        return self._prepared.lattices()
 
     @property
     def graph(self) -> fx.GraphModule | None:

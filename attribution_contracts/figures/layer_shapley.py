@@ -14,6 +14,17 @@ class FeatureMapScore(Wire):
     """Both ends of what holds the score in 95 % of all runs, at the layer's number of draws."""
 
 
+class UnitPlaces(Wire):
+    """Where the units of a layer lie in the image as the network saw it: rows first, in pixels from its corner."""
+
+    start: tuple[float, float]
+    """The middle of what the first unit sees; the first pixel's own middle is at 0.5."""
+    stride: tuple[float, float]
+    """From one unit's middle to the next."""
+    receptive_field: tuple[float, float]
+    """Size of what a unit sees, padding included."""
+
+
 class LayerResult(Wire):
     """What one layer contributes to one class of one image, in units of the output."""
 
@@ -21,6 +32,8 @@ class LayerResult(Wire):
     kind: str
     shape: list[int] | None
     """Of its values, without the batch."""
+    units: UnitPlaces | None = None
+    """Null where units have no fixed place in the image, as behind attention; maps are then stretched over it."""
     cuts: bool
     """Whether every path through the network runs through it, so that it must account for the whole difference."""
     target: int

@@ -1,5 +1,6 @@
 """From maps to artefacts: raw arrays and pictures, stored, with the references that the result shows."""
 
+import io
 import re
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -10,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from attribution.networks.lattices import Lattice
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef
 from storage.ledger.records import StoredArtifact
 from workers.datasets.ahead import ahead
-from workers.drawing.rendering import RenderedFile, limits, render
+from workers.drawing.overlays import Scene
+from workers.drawing.planes import limits
+from workers.drawing.rendering import RenderedFile, Shown, render
 from workers.jobs.outputs import Outputs
 from workers.methods.calls import OutputKind
 
@@ -45,13 +49,17 @@ class Subject(NamedTuple):
 class Map(NamedTuple):
     """One output of one image, or of the model alone."""
 
-    picture: Image.Image | None
-    """What the network saw, for overlays; nothing where there is none."""
+    scene: Scene | None
+    """What it is drawn over; nothing where there is no image."""
     subject: Subject
     field: str
     kind: OutputKind
     values: NDArray[np.float32]
     """`(channels, height, width)`."""
+    lattice: Lattice | None = None
+    """Of a layer's map: where its units lie in the image, where that is known."""
+    title: tuple[str, ...] = ()
+    """Lines of a legend."""
 
 
 class Drawn:
@@ -100,6 +108,9 @@ class Drawn:
                 shape=file.shape,
                 colormap=file.colormap,
                 range=file.range,
+                smooth=file.smooth,
+                frame=file.frame,
+                units=file.units,
             )
         )
 
@@ -115,6 +126,15 @@ class Drawn:
         """The files of one image, the sheet of its layers first."""
         found = [reference for reference in self.references if reference.image == position]
         return sorted(found, key=lambda reference: reference.quantity != "layers")
+
+
+def map_within(reference: ArtifactRef, content: bytes) -> Image.Image:
+    """The map of a picture, without the legend around it."""
+    picture = Image.open(io.BytesIO(content))
+    if reference.frame is None:
+        return picture
+    left, top, right, bottom = (round(edge) for edge in reference.frame)
+    return picture.crop((left, top, right, bottom))
 
 
 def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Callable[[int], None]) -> None:
@@ -137,7 +157,8 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Ca
 
     def rendered(work: tuple[Map, float]) -> list[RenderedFile]:
         item, limit = work
-        return render(item.field, item.kind, item.values, item.picture, limit, options)
+        shown = Shown(item.field, item.kind, item.values, item.scene, item.lattice, item.title)
+        return render(shown, limit, options)
 
     # Compression works outside of Python's lock.
     with closing(ahead(rendered, scaled)) as done:

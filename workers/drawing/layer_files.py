@@ -1,15 +1,12 @@
 """The files of an explanation by layers: a contact sheet, a chart by depth, and all scores."""
 
-import io
 import json
 from collections.abc import Sequence
-
-from PIL import Image
 
 from attribution_contracts.figures.layer_shapley import LayerResult
 from workers.drawing.charts import depth_chart
 from workers.drawing.explained import ExplainedImage
-from workers.drawing.files import Drawn, Subject
+from workers.drawing.files import Drawn, Subject, map_within
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
 from workers.methods.calls import LayerScores
@@ -42,7 +39,7 @@ def _tiles(drawn: Drawn, subject: Subject, layers: list[LayerResult]) -> list[Ti
         if reference.target == subject.target and reference.quantity == "heatmap"
     }
     return [
-        Tile(_caption(layer), Image.open(io.BytesIO(drawn.content(heatmaps[layer.layer]))))
+        Tile(_caption(layer), map_within(heatmaps[layer.layer], drawn.content(heatmaps[layer.layer])))
         for layer in layers
         if layer.layer in heatmaps
     ]

@@ -9,7 +9,7 @@ from typing import cast
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from workers.drawing.rendering import Colormap, colors
+from workers.drawing.colormaps import Colormap, colors
 from workers.drawing.words import number, percent
 
 _STOPS = 11

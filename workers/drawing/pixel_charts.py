@@ -11,7 +11,8 @@ from attribution_contracts.render import RenderOptions
 from workers.drawing.charts import figure_of, png
 from workers.drawing.explained import ExplainedImage
 from workers.drawing.files import Drawn, Subject
-from workers.drawing.rendering import MapValues, RenderedFile, limits
+from workers.drawing.planes import MapValues, limits
+from workers.drawing.rendering import RenderedFile
 from workers.drawing.text import inside
 
 if TYPE_CHECKING:

@@ -1,36 +1,20 @@
 """Pictures and raw files of an engine's output, chosen by the kind of the output alone."""
 
 import io
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cmap
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from attribution_contracts.render import MagnitudeColormap, RenderOptions, SignedColormap
+from attribution.networks.lattices import Lattice
+from attribution_contracts.render import RenderOptions
+from workers.drawing.colormaps import Plane, palette
+from workers.drawing.legends import with_legend
+from workers.drawing.overlays import Box, Laid, Scene, laid_over
+from workers.drawing.planes import Colours, MapValues, colours_of, plane_of, scaled, smoothing
 from workers.methods.calls import OutputKind
 
-MapValues = NDArray[np.float32]
-Plane = NDArray[np.float64]
-Pixels = NDArray[np.uint8]
-
-Colormap = SignedColormap | MagnitudeColormap
-
-COLORMAPS: dict[Colormap, str] = {
-    "red_blue": "colorbrewer:RdBu_r",
-    "purple_green": "colorbrewer:PRGn",
-    "brown_teal": "colorbrewer:BrBG",
-    "viridis": "bids:viridis",
-    "inferno": "bids:inferno",
-    "grey": "matlab:gray",
-}
-"""Our names, and the maps of the cmap catalogue that they stand for: low values first, the positive sign last."""
-
-_LEVELS = 255  # odd, so that zero has a colour of its own in the middle of a diverging map
-_VIVID = 0.4  # from the middle of a diverging map: the full colour, before it darkens towards the end
 _LONGEST_SIDE = 4096
 _COMPRESSION = 1  # of PNGs: level 6 takes five times as long to save a fifth of the bytes
 
@@ -48,77 +32,53 @@ class RenderedFile(NamedTuple):
     of: str | None = None
     details: dict[str, Any] | None = None
     """What the ledger knows of it, for those who refer to it later."""
+    smooth: float | None = None
+    frame: Box | None = None
+    units: str | None = None
 
 
-class _Drawing(NamedTuple):
-    """A plane scaled for drawing."""
+class Shown(NamedTuple):
+    """One output to draw."""
 
-    strength: Plane
-    """In [0, 1], whatever the sign."""
-    levels: Pixels
-    """Of the heatmap: indices into the palette of the colour map, `(height, width)`."""
-    vivid: Pixels
-    """Of the overlay, where strength is opacity."""
-    colormap: Colormap
-    range: tuple[float, float]
-
-
-def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) -> list[float]:
-    """The value at the end of each map's colour scale; with `scale="job"` the largest of them, for all."""
-    own = [_limit(_plane(values, kind, options), options.clip_percentile) for values in maps]
-    return [max(own)] * len(own) if own and options.scale == "job" else own
+    field: str
+    kind: OutputKind
+    values: MapValues
+    """`(channels, height, width)`."""
+    scene: Scene | None = None
+    """The image; without one there is no overlay."""
+    lattice: Lattice | None = None
+    """Of a layer: where its units lie in the image, where that is known."""
+    title: tuple[str, ...] = ()
+    """Lines of a legend: of what class it is, and by which method."""
 
 
-def render(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
-) -> list[RenderedFile]:
-    """The files of one output, `values` being (channels, height, width); without an image there is no overlay."""
-    return RENDERERS[kind](field, kind, values, image, limit, options)
+def render(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
+    """The files of one output, whose colour scale ends at the limit."""
+    return RENDERERS[shown.kind](shown, limit, options)
 
 
-def colors(colormap: Colormap, count: int) -> list[str]:
-    """Colours from one end of a map to the other as `#rrggbb`, for a legend."""
-    chosen = np.linspace(0, _LEVELS - 1, count).round().astype(int)
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in _palette(colormap)[chosen].tolist()]
+def input_picture(seen: Image.Image) -> RenderedFile:
+    """The image as the network saw it, pixel for pixel."""
+    return RenderedFile("input.png", "input", "image/png", _png(seen), [seen.height, seen.width])
 
 
-def _render_map(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
-) -> list[RenderedFile]:
-    if image is not None:
-        _require_same_size(values, image)
-    drawing = _drawing(_plane(values, kind, options), limit, kind, options)
-    files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
-    if image is not None and options.overlay != "none":
-        overlay = Image.fromarray(_overlay(drawing, image, options))
-        files.append(_picture(field, "overlay", overlay, drawing, options))
-    return files
+def _render_map(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
+    if shown.scene is not None:
+        _require_same_size(shown.values, shown.scene.seen)
+    return _raw_and_pictures(shown, limit, options, None)
 
 
-def _render_layer(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
-) -> list[RenderedFile]:
-    """A map of a layer at the layer's own resolution, and drawn smoothly over the image."""
-    plane = _plane(values, kind, options)
-    drawing = _drawing(plane, limit, kind, options)
-    files = [_raw(field, values), _picture(field, "heatmap", _heatmap(drawing), drawing, options)]
-    if image is not None and options.overlay != "none":
-        scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
-        upsampled = Image.fromarray(scaled.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR)
-        over = _drawing(limit * np.asarray(upsampled, dtype=np.float64), limit, kind, options)
-        overlay = Image.fromarray(_overlay(over, image, options))
-        files.append(_picture(field, "overlay", overlay, over, options))
-    return files
+def _render_layer(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
+    """A map of a layer at the layer's own resolution, and over the image where its units lie."""
+    return _raw_and_pictures(shown, limit, options, "stretched" if shown.lattice is None else "placed")
 
 
-def _render_values(
-    field: str, kind: OutputKind, values: MapValues, image: Image.Image | None, limit: float, options: RenderOptions
-) -> list[RenderedFile]:
-    del kind, image, limit, options
-    return [_raw(field, values)]
+def _render_values(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
+    del limit, options
+    return [_raw(shown.field, shown.values)]
 
 
-Renderer = Callable[[str, OutputKind, MapValues, Image.Image | None, float, RenderOptions], list[RenderedFile]]
+Renderer = Callable[[Shown, float, RenderOptions], list[RenderedFile]]
 RENDERERS: dict[OutputKind, Renderer] = {
     "signed": _render_map,
     "magnitude": _render_map,
@@ -128,66 +88,21 @@ RENDERERS: dict[OutputKind, Renderer] = {
 """What draws each kind of output. A kind joins with the first method that yields it."""
 
 
-def _plane(values: MapValues, kind: OutputKind, options: RenderOptions) -> Plane:
-    """What is drawn: the sum over channels, cut to one sign where only one is wanted."""
-    plane: Plane = values.sum(axis=0, dtype=np.float64)
-    if not np.isfinite(plane).all():
-        raise ValueError("a map holds values that are not finite: it cannot be drawn, and should not be stored")
-    if kind == "magnitude" or options.polarity == "both":
-        return plane
-    return np.maximum(plane if options.polarity == "positive" else -plane, 0.0)
+def _raw_and_pictures(shown: Shown, limit: float, options: RenderOptions, units: str | None) -> list[RenderedFile]:
+    plane = scaled(plane_of(shown.values, shown.kind, options), limit)
+    colours = colours_of(shown.kind, limit, options)
+    files = [_raw(shown.field, shown.values), _picture(shown, "heatmap", _heatmap(plane, colours), colours, options)]
+    if shown.scene is not None and options.overlay != "none":
+        laid = laid_over(plane, shown.lattice, shown.scene, colours, options)
+        files.append(_picture(shown, "overlay", laid, colours, options)._replace(units=units))
+    return files
 
 
-def _limit(plane: Plane, percentile: float) -> float:
-    strengths = np.abs(plane)
-    # A sparse map can have zero at its percentile and still something to show.
-    return float(np.percentile(strengths, percentile)) or float(strengths.max())
-
-
-def _drawing(plane: Plane, limit: float, kind: OutputKind, options: RenderOptions) -> _Drawing:
-    scaled = np.clip(plane, -limit, limit) / (limit or 1.0)
-    strength = np.abs(scaled)
-    name: Colormap
-    if kind != "magnitude" and options.polarity == "both":
-        name, ends = options.signed_colormap, (0.0 - limit, limit)
-        # Over an image a weak value is transparent; were it pale as well, it could not be seen.
-        positions, vivid = 0.5 + scaled / 2, 0.5 + _VIVID * np.sign(scaled)
-    else:
-        is_negative = kind != "magnitude" and options.polarity == "negative"
-        name, ends = options.magnitude_colormap, (0.0, 0.0 - limit if is_negative else limit)
-        positions = vivid = strength
-    return _Drawing(strength, _levels(positions), _palette(name)[_levels(vivid)], name, ends)
-
-
-def _levels(positions: Plane) -> Pixels:
-    """The levels at positions in [0, 1] of a colour map."""
-    return np.rint((_LEVELS - 1) * positions).astype(np.uint8)
-
-
-def _heatmap(drawing: _Drawing) -> Image.Image:
+def _heatmap(plane: Plane, colours: Colours) -> Laid:
     """The map in its colours; with a palette, which takes a third of the bytes and of the time."""
-    picture = Image.fromarray(drawing.levels)
-    picture.putpalette(_palette(drawing.colormap).tobytes())
-    return picture
-
-
-@cache
-def _palette(colormap: Colormap) -> Pixels:
-    table: Plane = cmap.Colormap(COLORMAPS[colormap]).lut(_LEVELS)
-    return np.rint(table[:, :3] * 255).astype(np.uint8)
-
-
-def _overlay(drawing: _Drawing, image: Image.Image, options: RenderOptions) -> Pixels:
-    """The heatmap over the image, fading out where the map is weak; or the image, fading out there itself."""
-    shown = image.convert("L") if options.overlay == "grey" else image
-    picture = np.asarray(shown.convert("RGB"), dtype=np.float32)
-    strength = drawing.strength[..., None].astype(np.float32)
-    if options.overlay == "mask":
-        blended = picture * (1 - options.opacity * (1 - strength))
-    else:
-        alpha = options.opacity * strength
-        blended = picture * (1 - alpha) + drawing.vivid * alpha
-    return np.rint(blended).astype(np.uint8)
+    picture = Image.fromarray(colours.levels(plane))
+    picture.putpalette(palette(colours.colormap).tobytes())
+    return Laid(picture, (0.0, 0.0, picture.width, picture.height))
 
 
 def _raw(field: str, values: MapValues) -> RenderedFile:
@@ -196,28 +111,42 @@ def _raw(field: str, values: MapValues) -> RenderedFile:
     return RenderedFile(f"{field}.npy", field, "application/x-npy", buffer.getvalue(), list(values.shape))
 
 
-def _picture(
-    field: str, quantity: str, picture: Image.Image, drawing: _Drawing, options: RenderOptions
-) -> RenderedFile:
-    enlarged = _enlarged(picture, options.min_side)
-    buffer = io.BytesIO()
-    enlarged.save(buffer, format="PNG", compress_level=_COMPRESSION)
+def _picture(shown: Shown, quantity: str, laid: Laid, colours: Colours, options: RenderOptions) -> RenderedFile:
+    factor = _enlargement(laid.picture, options.min_side)
+    picture, (left, top, right, bottom) = _enlarged(laid.picture, factor), (factor * edge for edge in laid.box)
+    sigma = smoothing(shown.values, shown.kind, options)
+    if options.legend:
+        notes = [f"smoothed over {sigma:.2g} pixels"] if sigma else []
+        picture, (across, down) = with_legend(picture, shown.title, colours, notes)
+        left, top, right, bottom = left + across, top + down, right + across, bottom + down
+    frame = (left, top, right, bottom)
     return RenderedFile(
-        f"{field}-{quantity}.png",
+        f"{shown.field}-{quantity}.png",
         quantity,
         "image/png",
-        buffer.getvalue(),
-        [enlarged.height, enlarged.width],
-        drawing.colormap,
-        drawing.range,
-        field,
+        _png(picture),
+        [picture.height, picture.width],
+        colours.colormap,
+        colours.range,
+        shown.field,
+        smooth=sigma,
+        frame=None if frame == (0, 0, *picture.size) else frame,
     )
 
 
-def _enlarged(picture: Image.Image, min_side: int) -> Image.Image:
+def _png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", compress_level=_COMPRESSION)
+    return buffer.getvalue()
+
+
+def _enlargement(picture: Image.Image, min_side: int) -> int:
     short, long = sorted(picture.size)
-    factor = min(-(-min_side // short), _LONGEST_SIDE // long)
-    if factor <= 1:
+    return max(1, min(-(-min_side // short), _LONGEST_SIDE // long))
+
+
+def _enlarged(picture: Image.Image, factor: int) -> Image.Image:
+    if factor == 1:
         return picture
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 

@@ -1,6 +1,5 @@
 """The pictures of a comparison: for each image a row a model, and in it the image and the map of each explanation."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ from attribution_contracts.jobs import JobRequest
 from attribution_contracts.results import CellResult, ImageResult
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
-from workers.drawing.files import Subject
+from workers.drawing.files import Subject, map_within
 from workers.drawing.page import Answer
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
@@ -117,7 +116,7 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
         return Tile(f"{said}: no map", None)
     explained = next((target for target in image.targets if target.index == file.target), None)
     of = "" if explained is None else f" of {explained.name or explained.index}"
-    return Tile(f"{said}{of}", Image.open(io.BytesIO(context.store.get(file.sha256))))
+    return Tile(f"{said}{of}", map_within(file, context.store.get(file.sha256)))
 
 
 def _warnings(cells: Sequence[CellResult], position: int, labels: Sequence[str]) -> Iterator[str]:

@@ -25,20 +25,21 @@ from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.drawing.charts import occlusion_chart
-from workers.drawing.explained import ExplainedImage, image_name
+from workers.drawing.explained import ExplainedImage, class_name, image_name
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
+from workers.drawing.overlays import Scene
 from workers.drawing.page import Answer, page
-from workers.drawing.rendering import RenderedFile
+from workers.drawing.rendering import RenderedFile, input_picture
 from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.methods.baselines import Row
-from workers.methods.calls import Call, Explained, Figures, Method, MethodOutput
+from workers.methods.calls import Call, Explained, Figures, MethodOutput
 from workers.methods.predictions import class_scores, target_scores, targets_of
 from workers.methods.table import METHODS
-from workers.models.inputs import Fetched, Loaded, Refused, artifact, load_model, prepare, stacked
+from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
 from workers.problems import WorkProblem
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import changes_of, warnings_of
@@ -69,6 +70,7 @@ class Running:
     params: Explanation
     loaded: Loaded
     clock: Stopwatch
+    photographs: Photographs
     done: list[Done] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     chunk_size: int | None = None
@@ -98,7 +100,8 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     with clock("model"):
         loaded = load_model(context, claimed)
     assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
-    job = Running(context, claimed, tracker, request, request.explanation, loaded, clock)
+    photographs = Photographs(context, loaded.spec)
+    job = Running(context, claimed, tracker, request, request.explanation, loaded, clock, photographs)
     if job.params.takes == "none":
         return _of_the_model(job)
     size, fetch = context.settings.batch_images, Fetched(context, loaded.spec)
@@ -132,7 +135,14 @@ def _of_the_model(job: Running) -> Outcome:
         explained = method.run(call)
     job.chunk_size, job.peak_bytes = explained.chunk_size, explained.peak_bytes
     maps = [
-        Map(None, Subject(None, None, given.layer, given.part), given.field, method.outputs[given.field], plane.numpy())
+        Map(
+            None,
+            Subject(None, None, given.layer, given.part),
+            given.field,
+            method.outputs[given.field],
+            plane.numpy(),
+            title=_title(job, given, None),
+        )
         for given in explained.outputs
         for plane in given.values.detach().to("cpu", torch.float32)
     ]
@@ -210,7 +220,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
                 class_scores(logits[position], likely[position], labels),
                 target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
                 explained.figures[position]._replace(warnings=warnings[position]),
-                list(_maps(method, kept, row, position)),
+                list(_maps(job, kept, row, position)),
                 occlusion[position],
             )
         )
@@ -235,13 +245,25 @@ def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor
         return occlusion_of(followed, judged, predicted, explained.compared, options)
 
 
-def _maps(method: Method, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
+def _maps(job: Running, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
+    kinds, scene = METHODS[job.params.method].outputs, _scene(job, row)
     for given in outputs:
         values = given.values[position]
         if values.isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
-            yield Map(row.displayed, subject, given.field, method.outputs[given.field], values.numpy())
+            title = _title(job, given, target)
+            yield Map(scene, subject, given.field, kinds[given.field], values.numpy(), given.lattice, title)
+
+
+def _scene(job: Running, row: Row) -> Scene:
+    return Scene(row.displayed, row.view, partial(job.photographs, row.given))
+
+
+def _title(job: Running, given: MethodOutput, target: int | None) -> tuple[str, ...]:
+    """What a legend says: the class, then the method and what of it is shown."""
+    words = [job.params.method, given.field, given.layer or "", given.part or ""]
+    return *([class_name(job.loaded.spec.labels, target)] if target is not None else []), ", ".join(filter(None, words))
 
 
 def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
@@ -261,6 +283,7 @@ def _drawn(job: Running) -> Drawn:
     for number, done in enumerate(job.done, len(maps)):
         progress(number)
         image = _explained_image(job, done)
+        drawn.keep(Subject(done.row.position), input_picture(done.row.displayed))
         for target in dict.fromkeys(curve.target for curve in done.occlusion):
             curves = [curve for curve in done.occlusion if curve.target == target]
             title = f"{image.titled(target)}: pixels in the order of {curves[0].quantity}"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attribution import Network
 from attribution.class_sets import Classes
+from attribution.networks.lattices import Lattice
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.warnings import ResultWarning
 from workers.methods.baselines import Row
@@ -47,6 +48,8 @@ class MethodOutput(NamedTuple):
     layer: str | None = None
     part: str | None = None
     """Tells several maps of one field and class apart."""
+    lattice: Lattice | None = None
+    """Of a layer's map: where its units lie in the image, where that is known."""
 
 
 class Uncertainty(NamedTuple):

@@ -16,8 +16,9 @@ def decomposition(call: Call) -> Explained:
     influential = Influential.from_bytes(call.artifact(params.fit))
     found = attribution.decomposition(call.network, call.inputs, call.target, influential, progress=call.progress)
     maps = {"influential": found.influential, "others": found.others, "everything": found.everything}
+    lattice = call.network.lattices().get(found.maps_layer or "")
     outputs = [
-        output
+        output._replace(lattice=lattice)
         for field, values in maps.items()
         if values is not None
         for output in one_output_a_class(field, values.unsqueeze(2), call.target)

@@ -1,18 +1,19 @@
 """Layer Shapley for a job."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import attribution
+from attribution.networks.lattices import Lattice
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
 from attribution.shapley.players import Cells, Groups
 from attribution_contracts.figures.completeness import Completeness
-from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult
+from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult, UnitPlaces
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of
@@ -49,13 +50,16 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
         **_options(call, params),
     )
     require_finite("the values or gradients of a layer between background and image", *found.scores.values())
+    lattices = call.network.lattices()
     outputs = [
-        output
+        output._replace(lattice=lattices.get(name))
         for field, name, maps in _maps(found)
         for output in one_output_a_class(field, maps, call.target, layer=name)
     ]
     layers = known_layers(call.network)
-    figures = [_figures(found, layers, params, row, call.target[row].tolist()) for row in range(len(call.rows))]
+    figures = [
+        _figures(found, layers, lattices, params, row, call.target[row].tolist()) for row in range(len(call.rows))
+    ]
     return Explained(outputs, figures, found.chunk_size, peak_bytes=found.peak_bytes)
 
 
@@ -84,7 +88,12 @@ def _maps(found: attribution.LayerShapley) -> Iterator[tuple[str, str, Tensor]]:
 
 
 def _figures(
-    found: attribution.LayerShapley, layers: dict[str, Layer], params: LayerShapleyParams, row: int, targets: list[int]
+    found: attribution.LayerShapley,
+    layers: dict[str, Layer],
+    lattices: Mapping[str, Lattice],
+    params: LayerShapleyParams,
+    row: int,
+    targets: list[int],
 ) -> Figures:
     scores = [
         LayerScores(target, name, of_layer[row, column].tolist(), _uncertainty(found, name, row, column))
@@ -92,7 +101,12 @@ def _figures(
         for name, of_layer in found.scores.items()
     ]
     columns = {target: column for column, target in enumerate(targets)}
-    results = [_layer(found, layers[one.layer], one, params.top, row, columns[one.target]) for one in scores]
+    results = [
+        _layer(found, layers[one.layer], one, params.top, row, columns[one.target]).model_copy(
+            update={"units": _units(lattices.get(one.layer))}
+        )
+        for one in scores
+    ]
     n_steps = int(found.n_steps[row])
     first = found.scores[next(iter(found.scores))]
     return Figures(
@@ -179,6 +193,10 @@ def _layer(
             for index in order
         ],
     )
+
+
+def _units(lattice: Lattice | None) -> UnitPlaces | None:
+    return None if lattice is None else UnitPlaces(**lattice._asdict())
 
 
 def _worst(layers: list[LayerResult], target: int, n_steps: int) -> Completeness:

@@ -76,6 +76,27 @@ class Fetched:
         return found
 
 
+class Photographs:
+    """The images of one job as they were sent, for maps that are drawn on them: kept as far as there is room."""
+
+    def __init__(self, context: WorkerContext, spec: ModelSpec) -> None:
+        self._context, self._spec = context, spec
+        self._kept: dict[str, Image.Image] = {}
+        self._room = KEPT_BYTES
+
+    def __call__(self, ref: ImageRef) -> Image.Image:
+        """One of them."""
+        digest = _digest(ref)
+        if digest in self._kept:
+            return self._kept[digest]
+        found = _decoded(self._context, self._spec, ref).convert("RGB")
+        size = 3 * found.width * found.height
+        if size <= self._room:
+            self._kept[digest] = found
+            self._room -= size
+        return found
+
+
 class Refused(NamedTuple):
     """An image that cannot be explained, and why."""
 
@@ -200,14 +221,17 @@ def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: 
 
 
 def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepared:
+    return preprocess(_decoded(context, spec, ref), spec.preprocessing)
+
+
+def _decoded(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Image.Image:
     try:
         data = context.store.get(_digest(ref))
     except FileNotFoundError as error:
         # Where it went with another job just as this one was entered, the gateway is about to put it back.
         detail = f"image {_digest(ref)} is not in the artefact store any more: upload it again"
         raise InvalidImage(detail, retryable=True) from error
-    picture = decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
-    return preprocess(picture, spec.preprocessing)
+    return decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
 
 
 def _digest(ref: ImageRef) -> str:

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attribution.networks.lattices import Lattice
 from attribution_contracts.render import RenderOptions
-from workers.drawing.rendering import COLORMAPS, RENDERERS, RenderedFile, colors, limits, render
+from workers.drawing.colormaps import COLORMAPS, colors
+from workers.drawing.overlays import Scene
+from workers.drawing.planes import limits, plane_of
+from workers.drawing.rendering import RENDERERS, RenderedFile, Shown, render
+from workers.images.preprocessing import View
 
 SMALL = RenderOptions(min_side=1, clip_percentile=100)
 
@@ -27,10 +32,17 @@ def image_for(values: np.ndarray, color=(100, 150, 200)) -> Image.Image:
     return Image.new("RGB", values.shape[:0:-1], color)
 
 
-def files(values: np.ndarray, options: RenderOptions = SMALL, kind="signed", limit: float | None = None):
+def scene_of(image: Image.Image) -> Scene:
+    """An image that the network saw whole."""
+    return Scene(image, View.whole(image.height, image.width), lambda: image)
+
+
+def files(
+    values: np.ndarray, options: RenderOptions = SMALL, kind="signed", limit: float | None = None, scene=None, **more
+):
     end = limits([values], kind, options)[0] if limit is None else limit
-    rendered = render("attributions", kind, values, image_for(values), end, options)
-    return {file.quantity: file for file in rendered}
+    shown = Shown("attributions", kind, values, scene or scene_of(image_for(values)), **more)
+    return {file.quantity: file for file in render(shown, end, options)}
 
 
 def rgb(text: str) -> list[int]:
@@ -118,7 +130,7 @@ def test_a_job_shares_its_largest_limit_and_an_image_has_its_own():
 def test_a_sparse_map_still_has_a_scale():
     values = np.zeros((1, 100, 100), dtype=np.float32)
     values[0, 0, 0] = -5
-    assert limits([values], "signed", RenderOptions(clip_percentile=99)) == [5.0]
+    assert limits([values], "signed", RenderOptions(clip_percentile=99, smooth=0.0)) == [5.0]
 
 
 @pytest.mark.parametrize("kind", sorted(RENDERERS.keys() - {"values"}))
@@ -143,7 +155,7 @@ def test_values_that_are_not_finite_are_refused(bad):
 
 def test_a_map_of_another_size_than_its_image_is_refused():
     with pytest.raises(ValueError, match=r"\[1, 1, 3\] does not fit an image of 1 x 2"):
-        render("attributions", "signed", one_row(1, 2, 3), Image.new("RGB", (2, 1)), 1.0, SMALL)
+        files(one_row(1, 2, 3), scene=scene_of(Image.new("RGB", (2, 1))))
 
 
 @pytest.mark.parametrize(
@@ -167,28 +179,29 @@ def test_small_maps_are_enlarged_by_a_whole_factor(size, min_side, expected):
         np.testing.assert_array_equal(picture(large[quantity]), repeated)
 
 
-@pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
+@pytest.mark.parametrize("overlay", ["original", "color", "grey", "mask"])
 def test_overlays_leave_the_image_where_the_map_is_silent(overlay):
     options = SMALL.model_copy(update={"overlay": overlay, "opacity": 1.0})
     values = one_row(0, 1)
     silent, strong = picture(files(values, options)["overlay"])[0].tolist()
     shown = image_for(values).convert("L" if overlay == "grey" else "RGB").convert("RGB").getpixel((0, 0))
     if overlay == "mask":
-        assert (silent, strong) == ([0, 0, 0], list(shown))
+        assert silent in ([176] * 3, [208] * 3), "the checks of nothing"
+        assert strong == list(shown)
     else:
         assert silent == list(shown)
         assert strong == rgb(colors("red_blue", 11)[9]), "the full colour, not the dark one at the end"
 
 
 def test_weak_values_are_more_transparent_not_paler():
-    options = SMALL.model_copy(update={"overlay": "original", "opacity": 1.0})
+    options = SMALL.model_copy(update={"overlay": "color", "opacity": 1.0})
     weak, strong = picture(files(one_row(0.25, -1), options, limit=1.0)["overlay"])[0].astype(int)
     red, blue = (np.array(rgb(colors("red_blue", 11)[place])) for place in (9, 1))
     np.testing.assert_allclose(weak, 0.75 * np.array([100, 150, 200]) + 0.25 * red, atol=1)
     np.testing.assert_array_equal(strong, blue)
 
 
-@pytest.mark.parametrize("overlay", ["original", "grey", "mask"])
+@pytest.mark.parametrize("overlay", ["original", "color", "grey", "mask"])
 def test_opacity_zero_shows_the_image(overlay):
     options = SMALL.model_copy(update={"overlay": overlay, "opacity": 0.0})
     values = one_row(-1, 0, 1)
@@ -202,8 +215,8 @@ def test_overlay_none_leaves_it_out():
 
 def test_grey_images_are_drawn_over():
     values = one_row(0, 1)
-    rendered = render("attributions", "signed", values, Image.new("L", (2, 1), 80), 1.0, SMALL)
-    assert picture(rendered[-1])[0, 0].tolist() == [80, 80, 80]
+    rendered = files(values, scene=scene_of(Image.new("L", (2, 1), 80)))
+    assert picture(rendered["overlay"])[0, 0].tolist() == [80, 80, 80]
 
 
 def test_the_same_map_gives_the_same_bytes():
@@ -223,15 +236,136 @@ def test_a_layer_is_drawn_at_its_own_size_and_over_the_image():
     values = np.zeros((1, 2, 2), dtype=np.float32)
     values[0, 0, 0] = 1
     image = Image.new("RGB", (8, 8), (100, 100, 100))
-    found = {file.quantity: file for file in render("layer_map", "per_layer", values, image, 1.0, SMALL)}
+    found = files(values, kind="per_layer", scene=scene_of(image))
     assert found["heatmap"].shape == [2, 2]
     over = picture(found["overlay"])
     assert over.shape == (8, 8, 3)
     assert over[0, 0].tolist() != [100, 100, 100]
     assert over[7, 7].tolist() == [100, 100, 100]
-    assert {file.of for file in found.values()} == {None, "layer_map"}
+    assert {file.of for file in found.values()} == {None, "attributions"}
+    assert found["overlay"].units == "stretched"
 
 
 def test_values_are_stored_and_not_drawn():
-    [file] = render("layer_values", "values", one_row(1, 2), image_for(one_row(1, 2)), 1.0, SMALL)
+    [file] = render(Shown("layer_values", "values", one_row(1, 2)), 1.0, SMALL)
     assert (file.name, file.media_type, file.shape) == ("layer_values.npy", "application/x-npy", [1, 1, 2])
+
+
+@pytest.mark.parametrize("image", [0, 255])
+def test_a_layers_units_are_drawn_at_the_middle_of_what_they_see(image):
+    """Of a stride of 8 from 0.5 on, as a ResNet has it, and not where stretching would put them."""
+    values = np.zeros((1, 4, 4), dtype=np.float32)
+    values[0, 2, 1] = 1
+    lattice = Lattice((0.5, 0.5), (8.0, 8.0), (15.0, 15.0))
+    scene = scene_of(Image.new("RGB", (32, 32), (image,) * 3))
+    overlay = files(values, kind="per_layer", scene=scene, lattice=lattice)["overlay"]
+    change = np.abs(picture(overlay).astype(int) - image).sum(2)
+    assert np.unravel_index(change.argmax(), change.shape) == (16, 8)
+    assert overlay.units == "placed"
+
+
+@pytest.mark.parametrize(("size", "expected"), [((28, 28), 0.0), ((32, 32), 0.0), ((224, 224), 3.0), ((300, 224), 3.0)])
+def test_larger_maps_are_smoothed_unless_told_otherwise(size, expected):
+    values = np.random.default_rng(3).normal(size=(1, *size)).astype(np.float32)
+    automatic, plain = files(values), files(values, SMALL.model_copy(update={"smooth": 0.0}))
+    assert (automatic["heatmap"].smooth, automatic["overlay"].smooth) == (expected, expected)
+    assert plain["heatmap"].smooth == 0
+    assert automatic["attributions"] == plain["attributions"], "raw maps are as they were"
+    assert (automatic["heatmap"].content == plain["heatmap"].content) == (expected == 0)
+    assert files(values, kind="per_layer")["heatmap"].smooth == 0
+
+
+def test_smoothing_keeps_the_sum_and_the_place():
+    values = np.zeros((1, 65, 65), dtype=np.float32)
+    values[0, 20, 40] = 7
+    options = SMALL.model_copy(update={"smooth": 2.0})
+    plane = plane_of(values, "signed", options)
+    assert np.unravel_index(plane.argmax(), plane.shape) == (20, 40)
+    np.testing.assert_allclose([plane.sum(), plane.max()], [7, 7 / (2 * np.pi * 4)], rtol=1e-3)
+
+
+def luminance(pixel) -> float:
+    """Relative luminance as the Web Content Accessibility Guidelines define it."""
+    parts = np.asarray(pixel, dtype=float) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one, other) -> float:
+    darker, brighter = sorted((luminance(one), luminance(other)))
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("overlay", ["original", "color", "grey"])
+@pytest.mark.parametrize(
+    ("kind", "colormap"),
+    [("signed", name) for name in ("red_blue", "purple_green", "brown_teal")]
+    + [("magnitude", name) for name in ("viridis", "inferno", "grey")],
+)
+def test_a_map_is_as_readable_on_black_as_on_white(overlay, kind, colormap):
+    """Contrast with the image beside it, at weak and strong values of either sign."""
+    option = "signed_colormap" if kind == "signed" else "magnitude_colormap"
+    options = SMALL.model_copy(update={"overlay": overlay, option: colormap})
+    values = one_row(0, 0.3, 0.6, 1, *((-0.3, -0.6, -1) if kind == "signed" else ()))
+    black = picture(files(values, options, kind, 1.0, scene_of(image_for(values, (0, 0, 0))))["overlay"])[0]
+    white = picture(files(values, options, kind, 1.0, scene_of(image_for(values, (255, 255, 255))))["overlay"])[0]
+    for place in range(1, len(black)):
+        on_black, on_white = contrast(black[place], black[0]), contrast(white[place], white[0])
+        assert on_black > 1.3
+        assert on_black > 0.85 * on_white, (place, on_black, on_white)
+
+
+def test_a_mask_tells_a_black_image_from_nothing():
+    options = SMALL.model_copy(update={"overlay": "mask"})
+    values = np.zeros((1, 8, 8), dtype=np.float32)
+    values[0, 2:4, 2:4] = 1
+    drawn = picture(files(values, options, scene=scene_of(Image.new("RGB", (8, 8))))["overlay"])
+    assert (drawn[2:4, 2:4] == 0).all(), "black of the image"
+    assert min(contrast(drawn[0, 0], (0, 0, 0)), contrast(drawn[0, 1], (0, 0, 0))) > 4
+    assert drawn[0, 0].tolist() != drawn[0, 1].tolist(), "a pattern, and no colour of an image"
+
+
+@pytest.mark.parametrize(
+    ("photograph", "box"),
+    [((500, 333), (104, 21, 395, 312)), ((60, 40), (10, 0, 50, 40)), ((3000, 5000), (0, 1000, 3000, 4000))],
+)
+def test_a_map_lies_on_the_photograph_where_its_pixels_come_from(photograph, box):
+    """Planted at one pixel of the map; the photograph is enlarged or shrunk so that the map can be seen whole."""
+    values = np.zeros((1, 64, 64), dtype=np.float32)
+    values[0, 10, 50] = 1
+    width, height = photograph
+    whole = Image.new("RGB", photograph, (250, 250, 250))
+    scene = Scene(Image.new("RGB", (64, 64)), View((height, width), box), lambda: whole)
+    options = SMALL.model_copy(update={"overlay": "original", "smooth": 0.0})
+    file = files(values, options, scene=scene)["overlay"]
+    drawn = picture(file).astype(int)
+    factor = drawn.shape[1] / width
+    assert max(drawn.shape) <= 2048
+    assert file.frame == pytest.approx([edge * factor for edge in box], rel=0.01)
+    left, top, right, bottom = file.frame
+    change = np.abs(drawn - 250).sum(2)
+    change[drawn.max(2) - drawn.min(2) < 10] = 0  # grey outside
+    rows, columns = change.nonzero()
+    weight = change[rows, columns] / change.sum()
+    x, y = (columns + 0.5) @ weight, (rows + 0.5) @ weight
+    unit = (right - left) / 64
+    assert (x, y) == pytest.approx((left + 50.5 * unit, top + 10.5 * (bottom - top) / 64), abs=0.5)
+    outside = drawn[0, 0].tolist()
+    assert (outside == [189, 189, 189]) == (left > 1 or top > 1), "dimmed where the network saw nothing"
+
+
+def test_a_legend_says_what_a_map_is_of_and_leaves_it_as_it_was():
+    values = np.random.default_rng(4).normal(size=(1, 96, 96)).astype(np.float32)
+    title = ("a class with quite a long name, which takes more than one line", "integrated_gradients, attributions")
+    plain, told = (files(values, SMALL.model_copy(update={"legend": legend}), title=title) for legend in (False, True))
+    for quantity in ("heatmap", "overlay"):
+        assert plain[quantity].frame is None
+        left, top, right, bottom = (int(edge) for edge in told[quantity].frame)
+        page = picture(told[quantity])
+        assert list(page.shape[:2]) == told[quantity].shape
+        np.testing.assert_array_equal(page[top:bottom, left:right], picture(plain[quantity]))
+        assert page.shape[1] >= 224
+        assert (page[:top] < 100).any(), "letters above"
+        ends = [tuple(rgb(color)) for color in colors("red_blue", 2)]
+        below = {tuple(pixel) for pixel in page[bottom:].reshape(-1, 3).tolist()}
+        assert below.issuperset(ends), "the colour bar below"

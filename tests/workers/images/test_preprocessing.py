@@ -50,6 +50,9 @@ def test_equals_what_is_published_with_weights(name):
         ("nearest", transforms.InterpolationMode.NEAREST),
         ("bilinear", transforms.InterpolationMode.BILINEAR),
         ("bicubic", transforms.InterpolationMode.BICUBIC),
+        ("lanczos", transforms.InterpolationMode.LANCZOS),
+        ("box", transforms.InterpolationMode.BOX),
+        ("hamming", transforms.InterpolationMode.HAMMING),
     ],
 )
 @pytest.mark.parametrize(("height", "width"), [(256, 128), (33, 77), (224, 224)])

@@ -104,7 +104,7 @@ def test_targets_may_differ_by_image(context, classifier, images, explained):
         score.index for score in result.images[2].prediction[:2]
     ]
     assert result.images[1].custom_id == "mine"
-    assert {item.target for item in result.images[1].artifacts} == {0, 2}
+    assert {item.target for item in result.images[1].artifacts if item.quantity != "input"} == {0, 2}
     maps = [raw(context, result.images[0], column) for column in range(4)]
     assert len({values.tobytes() for values in maps}) == 4
 
@@ -337,3 +337,50 @@ def test_backgrounds_are_decoded_once_a_job(images, explained, monkeypatch):
     _, again = explained(asked, explanation={"baselines": baselines})
     assert decoded.count(background[0]) > 3
     assert again.images == once.images
+
+
+ORIENTATION, TURNED = 0x0112, 6
+
+
+@pytest.mark.parametrize("orientation", [1, TURNED])
+def test_a_map_is_drawn_on_the_photograph_as_it_was_sent(context, explained, orientation):
+    """Upright, whole, with its frame at the box that the result tells."""
+    pixels = np.full((40, 60, 3), 128, np.uint8)
+    pixels[:20, :30] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    digest = context.store.put(png(pixels, exif=exif.tobytes()))
+    _, result = explained([digest], render={"overlay": "original", "opacity": 0.0})
+    [image] = result.images
+    height, width = (60, 40) if orientation == TURNED else (40, 60)
+    assert image.original == [height, width]
+    files = {item.quantity: item for item in image.artifacts}
+    assert files["overlay"].frame is None, "all of it was seen"
+    drawn = np.asarray(Image.open(io.BytesIO(context.store.get(files["overlay"].sha256))))
+    assert drawn.shape[0] * width == drawn.shape[1] * height
+    bright = drawn[..., 0] == 255
+    assert bright[: len(bright) // 2].mean() == pytest.approx(0.5, abs=0.05)
+    assert bright[0, -1 if orientation == TURNED else 0], "turned with the photograph"
+
+
+def test_what_the_network_saw_is_a_file(context, classifier, images, explained):
+    [digest] = images(1)
+    _, result = explained([digest])
+    [file] = [item for item in result.images[0].artifacts if item.quantity == "input"]
+    seen = np.asarray(Image.open(io.BytesIO(context.store.get(file.sha256))))
+    expected = Image.open(io.BytesIO(context.store.get(digest)))
+    np.testing.assert_array_equal(seen, np.asarray(expected))
+    assert (file.name, file.shape) == ("image-0-input.png", [SIDE, SIDE])
+
+
+def test_a_legend_names_class_and_method(context, images, explained):
+    """With the class's name: another name gives another picture around the same map."""
+    digests = images(1)
+    plain, told = (explained(digests, render={"legend": legend})[1].images[0] for legend in (False, True))
+    files = [
+        {item.quantity: item for item in image.artifacts if item.media_type == "image/png"} for image in (plain, told)
+    ]
+    left, top, right, bottom = (int(edge) for edge in files[1]["overlay"].frame)
+    one, other = (np.asarray(Image.open(io.BytesIO(context.store.get(found["overlay"].sha256)))) for found in files)
+    np.testing.assert_array_equal(other[top:bottom, left:right], one)
+    assert files[0]["input"].sha256 == files[1]["input"].sha256

@@ -89,6 +89,11 @@ def test_maps_are_drawn_at_the_layers_own_size_and_over_the_image(context, image
     assert shapes[deep, "layer_map"] == [1, SIDE // 2, SIDE // 2]
     assert shapes[deep, "heatmap"] == [SIDE // 2, SIDE // 2]
     assert shapes[deep, "overlay"] == [SIDE, SIDE]
+    units = {layer.layer: layer.units for layer in image.layers}
+    assert (units["conv1"].start, units["conv1"].stride) == ((0.5, 0.5), (1.0, 1.0))
+    assert (units[deep].start, units[deep].stride) == ((0.5, 0.5), (2.0, 2.0))
+    placed = {item.layer: item.units for item in image.artifacts if item.quantity == "overlay"}
+    assert placed[deep] == "placed"
     assert ("linear", "heatmap") not in shapes
     for quantity in ("layers", "depth"):
         Image.open(io.BytesIO(content(context, image, quantity))).verify()

@@ -62,7 +62,7 @@ def test_pictures_say_what_they_show(images, compared):
     _, result = compared(images(1))
     [image] = result.images
     pictures = [(item.of, item.quantity) for item in image.artifacts if item.media_type == "image/png"]
-    assert pictures == [(name, how) for name in QUANTITIES for how in ("heatmap", "overlay")]
+    assert pictures == [*((name, how) for name in QUANTITIES for how in ("heatmap", "overlay")), (None, "input")]
     colormaps = {item.of: item.colormap for item in image.artifacts if item.quantity == "heatmap"}
     assert colormaps["std"] == "viridis"
     assert colormaps["importance"] == colormaps["covariation"] == "red_blue"
