@@ -18,7 +18,7 @@ def test_captions_are_whole_and_above_their_pictures(monkeypatch):
     file, width, height, texts, pictures = sheet_drawn(monkeypatch, "s", rows, side=100, title=f"{LAYER} of a cat")
     page = np.asarray(Image.open(io.BytesIO(file.content)))
     assert page.shape[:2] == (height, width) == tuple(file.shape)
-    assert ["".join(text.lines) for text in texts] == [f"{LAYER} ofa cat", LAYER, "b", "c"]
+    assert [" ".join(text.lines).replace(" ", "") for text in texts] == [f"{LAYER}ofacat", LAYER, "b", "c"]
     for text in texts:
         assert all(text.left + font(text.size).getlength(line) <= width for line in text.lines)
     for text in texts[1:]:
