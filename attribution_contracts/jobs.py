@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from attribution_contracts.base import LabelKey, LabelValue, ModelRef, Wire
+from attribution_contracts.base import ClassIndex, ClassName, LabelKey, LabelValue, ModelRef, Wire
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.images import ImageRef
 from attribution_contracts.methods import Explanation
@@ -30,6 +30,8 @@ class InputImage(ImageRef):
     """A baseline for this image alone, instead of `explanation.baselines`."""
     custom_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """The client's own name for the image, returned with its result."""
+    label: ClassIndex | ClassName | None = None
+    """The class that the image truly has, by index or name: shown beside the prediction, and used for nothing else."""
 
 
 class JobRequest(Wire):

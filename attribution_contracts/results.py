@@ -81,6 +81,8 @@ class ImageHead(Wire):
     pixels, that at row i and column j begins at top + i (bottom - top) / H and left + j (right - left) / W of it."""
     prediction: list[ClassScore] = []
     """The five most probable classes."""
+    label: ClassScore | None = None
+    """The class that the image was said to have."""
     targets: list[TargetScore] = []
     warnings: list[ResultWarning] = []
     """Why to trust what follows less than it looks; empty where nothing speaks against it."""
@@ -174,6 +176,8 @@ class Result(Wire):
     quality: Quality | None = None
     artifacts: list[ArtifactRef] = []
     """Files that belong to the job as a whole."""
+    page: ArtifactRef | None = None
+    """Every explanation on one page for a browser, where there are some; a file beside the others."""
     details: dict[str, Any] = {}
     """What a kind other than `explain` has to say."""
     provenance: Provenance

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from attribution_client import Client
     from attribution_contracts.results import CellResult, ImageResult, Result
 
-_COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error", "steps", "problem")
+PAGE = "sheet.html"
+"""The page of a job, in the folder of its files."""
+_COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class", "error", "steps", "problem")
 
 
 @click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
@@ -30,6 +32,12 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "class", "error
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
 )
 @click.option("--top-k", type=click.IntRange(1), help="Explain the k most probable classes instead.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    help="The class, by index or name, that the images truly have; one for all of them, or one each in their order.",
+)
 @param_option
 @click.option(
     "--also",
@@ -52,15 +60,20 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
     from attribution_client import Client
 
+    names = _short_names(images)
+    parts = [f"image-{index}" for index in range(len(images))]
+    inputs: list[dict[str, int | str]] = [
+        {"part": part, "custom_id": name[-200:], **label}
+        for part, name, label in zip(parts, names, _true_labels(given["labels"], len(images)), strict=True)
+    ]
     with Client(url) as client:
         with told_in_options(partial(_option, images)):
-            job = client.submit(_request(given), images=list(images))
+            job = client.submit(_request(given) | {"inputs": inputs}, images=dict(zip(parts, images, strict=True)))
         tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
-        _save_page(client, result, sheet)
-    names = _short_names(images)
+        save_page(client, result, out, sheet)
     show_table(_COLUMNS, _table(result, names))
     for text in _warnings(result, names):
         click.secho(f"warning: {text}", fg="yellow", err=True)
@@ -74,6 +87,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
 def _option(images: tuple[Path, ...], steps: Sequence[str]) -> str | None:
     """The option that said a field of the request."""
     match list(steps):
+        case ["inputs", _, "label"]:
+            return "--label"
         case ["inputs", index, *_] if index.isdigit() and int(index) < len(images):
             return str(images[int(index)])
         case ["explanation", *rest] | ["explanations", "0", *rest]:
@@ -99,14 +114,28 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
 _OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
 
 
-def _save_page(client: "Client", result: "Result", path: Path | None) -> None:
-    if path is None:
+def _true_labels(labels: tuple[str, ...], count: int) -> list[dict[str, int | str]]:
+    """What each of the inputs says of its class."""
+    if len(labels) not in {0, 1, count}:
+        raise click.UsageError(f"--label: {len(labels)} classes for {count} images; expected one for all, or one each")
+    found = [{"label": _class(word)} for word in labels]
+    return found * count if len(found) == 1 else found or [{}] * count
+
+
+def _class(word: str) -> int | str:
+    return int(word) if word.isdigit() else word
+
+
+def save_page(client: "Client", result: "Result", out: Path, elsewhere: Path | None = None) -> None:
+    """Writes the page of a job into the folder of its files, and where else it is wanted."""
+    if result.page is None:
+        if elsewhere is not None:
+            raise click.ClickException(f"job {result.job} has no page: its worker is older than this; update it")
         return
-    found = next((file for file in result.artifacts if file.media_type == "text/html"), None)
-    if found is None:
-        raise click.ClickException(f"job {result.job} has no page: its worker is older than this command; update it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(client.artifact(found))
+    content = client.artifact(result.page)
+    for path in filter(None, (out / PAGE, elsewhere)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +143,7 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
     if given["top_k"]:
         explanation["target"] = {"top_k": given["top_k"]}
     elif given["targets"]:
-        explanation["target"] = {"classes": [int(word) if word.isdigit() else word for word in given["targets"]]}
+        explanation["target"] = {"classes": [_class(word) for word in given["targets"]]}
     return explanation
 
 
@@ -163,7 +192,7 @@ def _table(result: "Result", names: list[str]) -> Iterator[list["str | Text"]]:
             yield [label if result.cells else "", *row]
     for cell in result.cells:
         if cell.error is not None:
-            yield [_label(cell), *[""] * 6, Text(cell.error.detail, "red")]
+            yield [_label(cell), *[""] * 7, Text(cell.error.detail, "red")]
 
 
 def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:
@@ -171,11 +200,20 @@ def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:
     from rich.text import Text
 
     if image.error is not None:
-        return [[name, *[""] * 5, Text(image.error.detail, "red")]]
+        return [[name, *[""] * 6, Text(image.error.detail, "red")]]
     best = image.prediction[0]
-    seen = [name, best.name or str(best.index), f"{best.probability:.3f}"]
+    seen: list[str | Text] = [name, best.name or str(best.index), f"{best.probability:.3f}", *_true_class(image)]
     listed = next((rows for field, rows in _LISTED.items() if getattr(image, field)), _targets)
     return [[*seen, *row] for row in listed(image)]
+
+
+def _true_class(image: "ImageResult") -> list["str | Text"]:
+    from rich.text import Text
+
+    if image.label is None:
+        return [""]
+    is_right = image.label.index == image.prediction[0].index
+    return [Text(image.label.name or str(image.label.index), "" if is_right else "red")]
 
 
 def _targets(image: "ImageResult") -> list[list["str | Text"]]:

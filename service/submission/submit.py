@@ -21,7 +21,15 @@ from service.submission.backgrounds import wrong_sets
 from service.submission.fits import named_fits, wrong_fits
 from service.submission.images import Staged, check_images, received, references
 from service.submission.layers import wrong_layers
-from service.submission.targets import count_maps, targets_of, with_indices, wrong_pixels, wrong_targets
+from service.submission.targets import (
+    class_index,
+    count_maps,
+    labels_of,
+    targets_of,
+    with_indices,
+    wrong_pixels,
+    wrong_targets,
+)
 from service.submission.tasks import data_job
 from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
@@ -247,4 +255,6 @@ def _pinned(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) ->
         owner, _, name = pointer.rpartition("/")
         indexed = with_indices(target, model)
         at(resolved, owner)[name] = indexed if isinstance(indexed, str) else indexed.model_dump(mode="json")
+    for pointer, label in labels_of(request):
+        at(resolved, pointer.removesuffix("/label"))["label"] = class_index(label, model)
     return resolved

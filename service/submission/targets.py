@@ -23,10 +23,20 @@ def targets_of(request: JobRequest) -> Iterator[tuple[str, Target | Compared]]:
             yield to_pointer(("inputs", index, "target")), image.target
 
 
+def labels_of(request: JobRequest) -> Iterator[tuple[str, int | str]]:
+    """The true class of every image that has one, with its pointer."""
+    for index, image in enumerate(request.inputs):
+        if image.label is not None:
+            yield to_pointer(("inputs", index, "label")), image.label
+
+
 def wrong_targets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """What is wrong with the classes."""
     for pointer, target in targets_of(request):
         yield from _wrong(pointer, target, model)
+    for pointer, label in labels_of(request):
+        if not 0 <= class_index(label, model) < model.report.classes:
+            yield FieldError(pointer=pointer, detail=_unknown(label, model))
     explanations = request.asked_explanations().values()
     if all(explanation.class_field() != "target" for explanation in explanations):
         yield from _needless(request, {explanation.method: explanation.class_field() for explanation in explanations})
@@ -42,7 +52,15 @@ def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compa
     """The target with every name replaced by the index of its class."""
     if not isinstance(target, TargetClasses):
         return target
-    return TargetClasses(classes=[_index(given, model) for given in target.classes])
+    return TargetClasses(classes=[class_index(given, model) for given in target.classes])
+
+
+def class_index(given: int | str, model: ReadyModel) -> int:
+    """The index of a class by index or name; -1 where no class, or more than one, has the name."""
+    if isinstance(given, int):
+        return given
+    named = model.labels.get(given, [])
+    return named[0] if len(named) == 1 else -1
 
 
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
@@ -108,20 +126,13 @@ def _wrong(pointer: str, target: Target | Compared, model: ReadyModel) -> Iterat
     seen = dict[int, int | str]()
     for position, given in enumerate(target.classes):
         where = f"{pointer}/classes/{position}"
-        index = _index(given, model)
+        index = class_index(given, model)
         if not 0 <= index < classes:
             yield FieldError(pointer=where, detail=_unknown(given, model))
         elif index in seen:
             yield FieldError(pointer=where, detail=f"{given!r} is the same class as {seen[index]!r}: name it once")
         else:
             seen[index] = given
-
-
-def _index(given: int | str, model: ReadyModel) -> int:
-    if isinstance(given, int):
-        return given
-    named = model.labels.get(given, [])
-    return named[0] if len(named) == 1 else -1
 
 
 def _unknown(given: int | str, model: ReadyModel) -> str:

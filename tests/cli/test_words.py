@@ -24,6 +24,7 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--param", "n_step=5"), "did you mean 'n_steps'"),
         (("--method", "integrated_gradient"), "did you mean 'integrated_gradients'"),
         (("--target", "sevn"), "--target: the model has no class named 'sevn'; did you mean 'seven'"),
+        (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),
         (("--also", '{"n_steps": -1}'), "--also 1 n_steps: "),
         ((str(tmp_path / "b.png"),), f"{tmp_path / 'b.png'}: "),
     ):
@@ -31,6 +32,8 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         assert found.exit_code == 1, found.output
         assert said in found.output
         assert "/explanation" not in found.output
+    two = run("explain", str(image), "--model", "digits", "--label", "one", "--label", "two")
+    assert (two.exit_code, "2 classes for 1 images" in two.output) == (2, True)
     unknown = run("explain", str(image), "--model", "digitz", "--out", str(out))
     assert "--model: no model 'digitz' is registered; did you mean 'digits'" in unknown.output
     assert not out.exists(), "a refused job leaves no folder"

@@ -77,13 +77,17 @@ class Drawn:
     def keep(self, subject: Subject, *files: RenderedFile) -> None:
         """Adds files to the result."""
         for file in files:
-            self._look()
-            digest = sha256(file.content).hexdigest()
-            stored = StoredArtifact(digest, file.media_type, len(file.content), file.details)
-            self._waiting.append((stored, file.content))
-            self._refer(subject, file, digest)
+            self.references.append(self.beside(subject, file))
+
+    def beside(self, subject: Subject, file: RenderedFile) -> ArtifactRef:
+        """Adds a file that is not one of the references."""
+        self._look()
+        digest = sha256(file.content).hexdigest()
+        stored = StoredArtifact(digest, file.media_type, len(file.content), file.details)
+        self._waiting.append((stored, file.content))
         if len(self._waiting) >= _TOGETHER or sum(len(content) for _, content in self._waiting) >= _TOGETHER_BYTES:
             self.stored()
+        return self._reference(subject, file, digest)
 
     def stored(self) -> list[StoredArtifact]:
         """All files that were added, now that each of them is stored."""
@@ -92,26 +96,24 @@ class Drawn:
         self._waiting.clear()
         return self._stored
 
-    def _refer(self, subject: Subject, file: RenderedFile, digest: str) -> None:
-        self.references.append(
-            ArtifactRef(
-                name=self._names.own(subject.file_name(file.name)),
-                image=subject.image,
-                target=subject.target,
-                layer=subject.layer,
-                quantity=file.quantity,
-                of=file.of,
-                media_type=file.media_type,
-                href=f"/v1/artifacts/{digest}",
-                sha256=digest,
-                size=len(file.content),
-                shape=file.shape,
-                colormap=file.colormap,
-                range=file.range,
-                smooth=file.smooth,
-                frame=file.frame,
-                units=file.units,
-            )
+    def _reference(self, subject: Subject, file: RenderedFile, digest: str) -> ArtifactRef:
+        return ArtifactRef(
+            name=self._names.own(subject.file_name(file.name)),
+            image=subject.image,
+            target=subject.target,
+            layer=subject.layer,
+            quantity=file.quantity,
+            of=file.of,
+            media_type=file.media_type,
+            href=f"/v1/artifacts/{digest}",
+            sha256=digest,
+            size=len(file.content),
+            shape=file.shape,
+            colormap=file.colormap,
+            range=file.range,
+            smooth=file.smooth,
+            frame=file.frame,
+            units=file.units,
         )
 
     def content(self, reference: ArtifactRef) -> bytes:

@@ -89,6 +89,8 @@ class _Block:
     error: str | None = None
     seen: Shown | None = None
     prediction: list[ClassScore] = field(default_factory=list)
+    label: ClassScore | None = None
+    """The class that the image was said to have."""
     groups: list[_Group] = field(default_factory=list)
 
 
@@ -135,7 +137,7 @@ def _block(answer: Answer, position: int, name: str, album: Album, content: Call
     if picture is not None:
         placed = album.place_image(picture)
         seen = Shown(name, "", f"{name} as the network saw it", *placed)
-    return _Block(answer.title, None, seen, image.prediction, list(_groups(image, album, content)))
+    return _Block(answer.title, None, seen, image.prediction, image.label, list(_groups(image, album, content)))
 
 
 def _groups(image: ImageResult, album: Album, content: Callable[[ArtifactRef], bytes]) -> Iterator[_Group]:

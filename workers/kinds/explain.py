@@ -37,7 +37,7 @@ from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.methods.baselines import Row
 from workers.methods.calls import Call, Explained, Figures, MethodOutput
-from workers.methods.predictions import class_scores, target_scores, targets_of
+from workers.methods.predictions import class_score, class_scores, target_scores, targets_of
 from workers.methods.table import METHODS
 from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
 from workers.problems import WorkProblem
@@ -53,6 +53,7 @@ class Done(NamedTuple):
 
     row: Row
     prediction: list[ClassScore]
+    label: ClassScore | None
     targets: list[TargetScore]
     figures: Figures
     maps: list[Map]
@@ -118,8 +119,8 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         drawn = _drawn(job)
     result = _result(job, drawn)
     with clock("draw"):
-        drawn.keep(Subject(None), _page(job, result, drawn))
-    whole = {"artifacts": drawn.of_image(None), "provenance": _provenance(job)}
+        shown = drawn.beside(Subject(None), _page(job, result, drawn))
+    whole = {"page": shown, "provenance": _provenance(job)}
     may_improve = any(item.error.retryable for item in job.refused)
     return Succeeded(
         result.model_copy(update=whole).model_dump(mode="json"), drawn.stored(), is_cacheable=not may_improve
@@ -218,12 +219,18 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
             Done(
                 row,
                 class_scores(logits[position], likely[position], labels),
+                _label(row, logits[position], likely[position], labels),
                 target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
                 explained.figures[position]._replace(warnings=warnings[position]),
                 list(_maps(job, kept, row, position)),
                 occlusion[position],
             )
         )
+
+
+def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> ClassScore | None:
+    label = row.given.label  # a name was turned into an index when the job was accepted
+    return class_score(label, logits, likely, labels) if isinstance(label, int) else None
 
 
 def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, target: Tensor) -> Call:
@@ -355,6 +362,7 @@ def _image(done: Done, drawn: Drawn) -> ImageResult:
         original=list(done.row.view.original),
         box=list(done.row.view.box),
         prediction=done.prediction,
+        label=done.label,
         targets=done.targets,
         warnings=list(done.figures.warnings),
         **done.figures.wire,

@@ -13,15 +13,17 @@ TOP = 5
 def class_scores(logits: Tensor, probabilities: Tensor, labels: list[str]) -> list[ClassScore]:
     """The most probable classes of one image from its logits and their probabilities, both `(classes,)`."""
     top = probabilities.topk(min(TOP, len(logits)))
-    return [
-        ClassScore(
-            index=index,
-            name=name_of(index, labels),
-            logit=float(logits[index]),
-            probability=float(probabilities[index]),
-        )
-        for index in top.indices.tolist()
-    ]
+    return [class_score(index, logits, probabilities, labels) for index in top.indices.tolist()]
+
+
+def class_score(index: int, logits: Tensor, probabilities: Tensor, labels: list[str]) -> ClassScore:
+    """One class of one image."""
+    return ClassScore(
+        index=index,
+        name=name_of(index, labels),
+        logit=float(logits[index]),
+        probability=float(probabilities[index]),
+    )
 
 
 def targets_of(target: Target, logits: Tensor) -> list[int]:

@@ -51,6 +51,20 @@ def test_an_accepted_job_wakes_a_worker(house: House, broker: str) -> None:
     queue.close()
 
 
+@pytest.mark.parametrize("label", [3, "three"])
+def test_the_true_class_is_held_by_index(house: House, label: int | str) -> None:
+    house.add_model()
+    assert house.submit(model="digits", inputs=[sent(IMAGE) | {"label": label}], explanation=IG).status_code == 202
+    assert house.claim().resolved["inputs"][0]["label"] == 3
+
+
+@pytest.mark.parametrize(("label", "said"), [(10, "classes 0 to 9, given 10"), ("thre", "did you mean 'three'")])
+def test_a_class_that_the_model_does_not_have_is_no_true_class(house: House, label: int | str, said: str) -> None:
+    house.add_model()
+    answer = house.submit(model="digits", inputs=[sent(IMAGE) | {"label": label}], explanation=IG)
+    assert said in refused(answer, 422, "invalid_target")["/inputs/0/label"]
+
+
 def test_an_image_in_the_body_is_stored_and_named_by_digest(house: House) -> None:
     house.add_model()
     answer = house.submit(model="digits", inputs=[sent(IMAGE)], explanation=IG)

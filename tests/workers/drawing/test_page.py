@@ -151,6 +151,15 @@ def test_image_map_overlay_and_prediction_are_there_and_described():
     assert found.headings == [1, 2, 3, 4, 2]
 
 
+@pytest.mark.parametrize(
+    ("index", "said"), [(1, "True class: the same."), (0, "True class: dog, given 12.5 %: the prediction is wrong.")]
+)
+def test_the_true_class_is_told_beside_the_prediction(index, said):
+    [label] = [score for score in image_result().prediction if score.index == index]
+    assert said in read([answer(image_result(label=label))]).text
+    assert "True class" not in read([answer(image_result())]).text
+
+
 def test_where_it_comes_from():
     text = read([answer(image_result())]).text
     for said in ("integrated_gradients, version 3", "12345", "a" * 64, "attribution 0.1.0", '"n_steps": 50'):

@@ -113,9 +113,8 @@ def test_models_side_by_side(context, classifier, other, images, explained, comp
         f"image-0-{name}-side-by-side.png"
         for name in ("maps", "std", "importance", "individual", "covariation", "silhouette")
     ]
-    assert [(item.name, item.media_type) for item in result.artifacts if item.image is None] == [
-        ("sheet.html", "text/html")
-    ]
+    assert (result.page.name, result.page.media_type) == ("sheet.html", "text/html")
+    assert result.page not in result.artifacts
     together, sheet = picture(context, result.artifacts[0]), picture(context, result.artifacts[1])
     assert together.width == sheet.width
     assert together.height > 2.9 * (sheet.height - 60)
@@ -136,7 +135,7 @@ def test_attributions_side_by_side(context, classifier, images, compare):
 
 def test_methods_that_share_no_quantity_are_shown_by_their_first(classifier, images, compare):
     _, result = compare([classifier.identity], [IMPORTANCE, GRADIENTS], images(1))
-    assert [item.name for item in result.artifacts] == ["image-0-maps-side-by-side.png", "sheet.html"]
+    assert [item.name for item in result.artifacts] == ["image-0-maps-side-by-side.png"]
 
 
 def test_a_cell_that_fails_costs_no_other(context, classifier, images, compare, monkeypatch):
@@ -159,8 +158,8 @@ def test_an_image_that_fails_is_blank_and_the_others_are_there(context, classifi
     assert job.status == JobStatus.SUCCEEDED
     assert (result.counts.succeeded, result.counts.failed) == (2, 2)
     assert [[image.error is None for image in cell.images] for cell in result.cells] == [[True, False]] * 2
-    assert {item.image for item in result.artifacts} == {0, 1, None}
-    page = context.store.get(result.artifacts[-1].sha256).decode()
+    assert {item.image for item in result.artifacts} == {0, 1}
+    page = context.store.get(result.page.sha256).decode()
     assert page.count("<article") == 4
     assert page.count('<p class="error">The image cannot be used') == 2
 

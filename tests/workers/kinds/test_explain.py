@@ -55,10 +55,20 @@ def test_the_same_request_gives_the_same_bytes(images, explained):
     assert [item.sha256 for _, item in first.files()] == [item.sha256 for _, item in second.files()]
 
 
+def test_the_true_class_is_told_with_what_the_network_says_of_it(images, explained):
+    digests = images(2)
+    _, result = explained([{"image": digests[0], "label": 2}, digests[1]])
+    told, untold = result.images
+    assert untold.label is None
+    assert told.label == next((score for score in told.prediction if score.index == 2), told.label)
+    assert (told.label.index, 0 <= told.label.probability <= 1) == (2, True)
+
+
 def test_a_job_has_one_page_for_all_its_images(context, images, explained):
     digests = images(2)
     _, result = explained([{"image": digests[0], "custom_id": "cat.png"}, digests[1]])
-    [file] = result.artifacts
+    file = result.page
+    assert result.artifacts == []
     assert (file.name, file.quantity, file.media_type, file.image) == ("sheet.html", "sheet_html", "text/html", None)
     page = context.store.get(file.sha256).decode()
     assert "<h2>cat.png</h2>" in page
