@@ -63,7 +63,7 @@ def test_an_outage_of_the_store_costs_time_and_no_job(
         keeps_the_worker = tree.submit(action="sleep", seconds=2.0)
         waiting = [
             client.submit(model="net", explanation={"method": "integrated_gradients"}, images=[png(image)]).id
-            for image in noise(size(5, 50))
+            for image in noise(size(5, 25))
         ]
         store.go()
         tree.wait_for(keeps_the_worker, "succeeded")
