@@ -79,7 +79,7 @@ _TOLD: dict[str, Engine] = {
         parameters={"n_steps": 32, "layers": ["input", "conv", "pooling", "linear"]},
         has_baseline=True,
         ends=("against the class", "for the class"),
-        shown=(Shown("all layers", None, "layers"), Shown("by depth", None, "depth")),
+        shown=(Shown("the layers", None, "layers"), Shown("by depth", None, "depth")),
     ),
     "multiclass_importance": Engine(
         title="Multi-class importance",

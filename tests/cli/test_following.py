@@ -41,11 +41,14 @@ class Terminal:
         )  # fmt: skip
 
     def until_it_waits(self) -> str:
-        """The id of the job that it has told of."""
+        """The id of the job whose progress it tells."""
         assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith("job_"), line + self.process.stderr.read()
-        return line.partition(":")[0]
+        told = ""
+        for line in self.process.stderr:
+            if line.startswith("job_"):
+                return line.partition(":")[0]
+            told += line
+        raise AssertionError(f"it ended without a word of a job: {told}")
 
     def interrupted(self) -> tuple[int, str]:
         """What it ends with after Ctrl-C."""
