@@ -47,6 +47,13 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     help='Parameters of one more explanation, shown side by side: \'{"attribution": "deeplift"}\'; repeatable.',
 )
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
+@click.option(
+    "--render",
+    "drawing",
+    multiple=True,
+    metavar="KEY=JSON",
+    help="How maps are drawn: legend=true, overlay=original, smooth=0, clip_percentile=99, ...; repeatable.",
+)
 @seed_option
 @out_option("explanation", "the heatmaps")
 @click.option(
@@ -95,6 +102,8 @@ def _option(images: tuple[Path, ...], steps: Sequence[str]) -> str | None:
             return _option_of_explanation(rest)
         case ["explanations", index, *rest]:
             return f"--also {index}" + "".join(f" {step}" for step in rest)
+        case ["render", field, *_]:
+            return f"--render {field}"
         case [first, *_]:
             return _OPTIONS.get(first)
     return None
@@ -154,6 +163,8 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
     first, models = _explanation(given), list(given["models"])
     request: dict[str, Any] = {"seed": given["seed"]}
     request |= {"models": models} if len(models) > 1 else {"model": models[0]}
+    if given["drawing"]:
+        request["render"] = parameters(given["drawing"], "--render")
     if given["occlusion"]:
         request["quality"] = {"occlusion": {}}
     try:

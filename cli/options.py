@@ -110,13 +110,13 @@ param_option = click.option(
 )
 
 
-def parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """What `--param KEY=JSON` says; a value that is no JSON is text."""
+def parameters(pairs: tuple[str, ...], option: str = "--param") -> dict[str, Any]:
+    """What an option such as `--param KEY=JSON` says; a value that is no JSON is text."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise click.UsageError(f"--param {pair!r}: expected KEY=JSON")
+            raise click.UsageError(f"{option} {pair!r}: expected KEY=JSON")
         try:
             found[key] = json.loads(value)
         except ValueError:
