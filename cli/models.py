@@ -71,7 +71,7 @@ def models() -> None:
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
 @click.option(
     "--interpolation",
-    type=click.Choice(["nearest", "bilinear", "bicubic"]),
+    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
     help="How images are scaled: as in training. [default: bilinear]",
 )
 @click.option(

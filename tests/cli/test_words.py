@@ -1,9 +1,13 @@
 """What is wrong is said in the words that were given: options, files, and what may have been meant."""
 
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
 
+from attribution_contracts.models import Preprocessing
+from cli.models import add
 from tests.cli.conftest import Run
 from tests.service.house import House, picture
 
@@ -90,3 +94,9 @@ def test_without_a_file_there_is_nothing_to_register(run: Run) -> None:
     found = run("models", "sync")
     assert found.exit_code == 0
     assert "nothing to register" in found.output
+
+
+def test_every_way_of_scaling_can_be_said() -> None:
+    [option] = [found for found in add.params if found.name == "interpolation"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == get_args(Preprocessing.model_fields["interpolation"].annotation)
