@@ -25,16 +25,22 @@ Sent = Callable[[int, int], None]
 """Called with the bytes sent so far and the bytes of the file."""
 
 
+_SOURCES = {"data", "image", "part"}
+"""What an input names its image by."""
+
+
 def job_body(request: Document | None, fields: Mapping[str, Any], images: Images) -> Body:
     """What httpx needs to send a job."""
     given = request.model_dump(exclude_none=True) if isinstance(request, BaseModel) else request or {}
     document = {**given, **fields}
     if not images:
         return json_body(document)
+    if isinstance(images, str | bytes | os.PathLike):
+        raise TypeError(f"images is one file, {images!r:.60}: give a list of files, or files by part name")
     if isinstance(images, Mapping):
         return multipart(document, {part: _content(image) for part, image in images.items()})
     parts = {f"image-{index}": image for index, image in enumerate(images)}
-    document["inputs"] = [*document.get("inputs", []), *map(_input, parts, parts.values())]
+    document["inputs"] = _inputs(document.get("inputs", []), parts)
     return multipart(document, {part: _content(image) for part, image in parts.items()})
 
 
@@ -72,6 +78,22 @@ class CountedFile(io.BufferedReader):
 def _json(document: Document) -> bytes:
     """The document, models within it included; a NaN goes along, for the service names the field that holds it."""
     return to_json(document, exclude_none=True, inf_nan_mode="constants")
+
+
+def _inputs(given: Sequence[Any], parts: Mapping[str, Source]) -> list[Any]:
+    """The inputs with the files: in their order those of inputs that name no image, the rest as further inputs."""
+    files = [_input(part, image) for part, image in parts.items()]
+    whole = [_fields(one) for one in given]
+    empty = [one for one in whole if isinstance(one, dict) and not one.keys() & _SOURCES]
+    for one, file in zip(empty, files, strict=False):
+        one.update(file | one)
+    return [*whole, *files[len(empty) :]]
+
+
+def _fields(given: object) -> object:
+    if isinstance(given, BaseModel):
+        return given.model_dump(exclude_none=True)
+    return dict(given) if isinstance(given, Mapping) else given
 
 
 def _input(part: str, image: Source) -> dict[str, str]:

@@ -77,7 +77,8 @@ class Client:
 
         Args:
             request: What to explain, and how.
-            images: Files (bytes or paths) that become further inputs; or by part name, where the request names parts.
+            images: Files (bytes or paths), in their order those of the inputs that name no image, such as
+                `{"label": "cat"}`, and further inputs; or by part name, where the request names parts.
             idempotency_key: Names the job across processes; a random one without.
             is_fresh: Compute again what the service knows already.
             **fields: Fields of the request, for example `model="digits"`.

@@ -10,6 +10,7 @@ from rapidfuzz import fuzz, process
 from attribution_contracts.patterns import OUR_ARCHITECTURES, WORDS
 
 _PATTERN = "String should match pattern '"
+_NO_DIGEST = " of an image uploaded before; a file's bytes go into `data`, or into a part of the body that `part` names"
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -32,10 +33,11 @@ def told(error: Mapping[str, Any], given: object = None, model: type[BaseModel] 
     kind, message = error["type"], str(error["msg"]).removeprefix("Value error, ")
     given = error.get("input", given)
     if kind == "string_pattern_mismatch":
-        return _in_words_of_pattern(message, given)
+        field = error["loc"][-1] if error["loc"] else None
+        return _in_words_of_pattern(message, given) + (_NO_DIGEST if field == "image" else "")
     if kind == "union_tag_invalid":
-        tag, _, *known = _QUOTED.findall(message)
-        return f"{message}; {closest(tag, known)}"
+        tag, field, *known = _QUOTED.findall(message)
+        return f"{tag!r} is no {field}; {closest(tag, known)}"
     if kind in {"literal_error", "enum"} and isinstance(given, str):
         return f"{message}; {closest(given, _QUOTED.findall(message))}"
     if kind == "extra_forbidden" and model is not None and error["loc"]:
@@ -67,9 +69,10 @@ def _forms(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def _names(model: type[BaseModel]) -> set[object]:
-    """What tells the model from others in a union."""
+    """What tells the model from others in a union: its name, and what a field of it always says."""
     literals = (field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal)
-    return {model.__name__, *(word for literal in literals for word in get_args(literal))}
+    tags = (words[0] for words in map(get_args, literals) if len(words) == 1)
+    return {model.__name__, *tags}
 
 
 def _in_words_of_pattern(message: str, given: object) -> str:

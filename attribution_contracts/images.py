@@ -5,10 +5,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from attribution_contracts.base import Sha256, Wire, require_one_of
+from attribution_contracts.patterns import BASE64
 
-Base64 = Annotated[
-    str, StringConstraints(min_length=4, pattern=r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$")
-]
+Base64 = Annotated[str, StringConstraints(min_length=4, pattern=BASE64)]
 
 
 class ImageRef(Wire):

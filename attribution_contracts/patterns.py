@@ -8,6 +8,8 @@ ARCHITECTURE = (
     r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
 )
 
+BASE64 = r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$"
+
 OUR_ARCHITECTURES = (
     "mnist_cnn",
     "cifar_resnet20",
@@ -21,6 +23,7 @@ WORDS = {
     NAME: "1 to 64 lower-case letters, digits, dots, dashes and underscores, with a letter or digit at both ends",
     MODEL_REF: "`name` or `name@version` of lower-case letters, digits, dots, dashes and underscores",
     SHA256: "a SHA-256 digest: 64 lower-case hexadecimal digits",
+    BASE64: "the bytes of a JPEG, PNG or WebP file in base64, or a data: URI of them; addresses are not fetched",
     LABEL_KEY: "1 to 63 letters, digits, dots, dashes, underscores and slashes, with a letter or digit first",
     ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
 }

@@ -35,7 +35,7 @@ Target = Annotated[
     form_of(
         ("predicted", "all"),
         {"classes": TargetClasses, "top_k": TargetTopK},
-        'expected "predicted", "all", an object with classes or an object with top_k',
+        'expected "predicted", "all", {"classes": [index or name, ...]} or {"top_k": number}',
     ),
 ]
 ExplainedOutput = Literal["logit", "probability", "log_probability"]

@@ -58,7 +58,8 @@ CURLS: dict[tuple[str, str], str] = {
     ("get", "/v1/datasets"): f"curl {ADDRESS}/v1/datasets",
     ("get", "/v1/datasets/{name}/versions/{version}"): f"curl {ADDRESS}/v1/datasets/flowers/versions/1",
     ("get", "/v1/datasets/{name}"): f"curl {ADDRESS}/v1/datasets/flowers",
-    ("delete", "/v1/datasets/{name}/versions/{version}"): (f"curl -X DELETE {ADDRESS}/v1/datasets/flowers/versions/1"),
+    ("delete", "/v1/datasets/{name}/versions/{version}"): f"curl -X DELETE {ADDRESS}/v1/datasets/flowers/versions/1",
+    ("delete", "/v1/models/{name}/versions/{version}"): f"curl -X DELETE {ADDRESS}/v1/models/digits/versions/1",
     ("post", "/v1/pieces"): (
         f"curl {ADDRESS}/v1/pieces -H 'Content-Type: application/octet-stream' --data-binary @flowers.zip"
     ),

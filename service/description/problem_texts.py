@@ -110,8 +110,10 @@ EXPLANATIONS: dict[ErrorCode, str] = {
 WARNING_TEXTS: dict[WarningCode, str] = {
     WarningCode.COMPLETENESS_LARGE: (
         "The values of the map miss more than 5 % of what they should add up to: the difference of the output between "
-        "baseline and image, or the classes' variation. The quadrature has too few points for this network, or the "
-        "estimator is not complete. Ask for a `tolerance`, or for more steps."
+        "baseline and image, or the classes' variation where the attributions of multi-class importance are made to "
+        "add up (by integrated gradients or DeepLIFT; input x gradient is not, and is not warned of). The quadrature "
+        "has too few points for this network, or the estimator is not complete. Ask for a `tolerance`, or for more "
+        "steps."
     ),
     WarningCode.TOLERANCE_MISSED: (
         "A `tolerance`, asked for or by default, was not reached with the points that `max_steps` (or the evaluations "

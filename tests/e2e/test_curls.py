@@ -17,7 +17,11 @@ from tests.e2e.served import served as serving
 from tests.workers.sources import flowers, zipped
 
 PATIENCE_S = 120
-ENDS = (("delete", "/v1/jobs/{job_id}"), ("delete", "/v1/datasets/{name}/versions/{version}"))
+ENDS = (
+    ("delete", "/v1/jobs/{job_id}"),
+    ("delete", "/v1/datasets/{name}/versions/{version}"),
+    ("delete", "/v1/models/{name}/versions/{version}"),
+)
 
 
 @pytest.fixture

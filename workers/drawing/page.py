@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from attribution_contracts.hints import in_words
 from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, Provenance, TargetScore
 from attribution_contracts.version import VERSION
 from attribution_contracts.warnings import ResultWarning
@@ -15,6 +16,8 @@ from workers.drawing.rendering import RenderedFile
 from workers.drawing.words import number, of_class, of_image
 
 QUANTITY = "sheet_html"
+_NAMED = 4
+"""Classes that are compared and named."""
 _CAPTIONS = {"heatmap": "{}", "overlay": "{} over the image"}
 """Pictures of maps by quantity, in words."""
 
@@ -154,10 +157,19 @@ def _groups(image: ImageResult, album: Album, content: Callable[[ArtifactRef], b
 
 def _title(image: ImageResult, index: int | None, target: TargetScore | None) -> str:
     if index is None:
-        return "All maps" if image.targets else "All classes together"
+        return "All maps" if image.targets else _compared(image)
     if target is None:
         return f"Class {next((score.name for score in image.prediction if score.index == index), None) or index}"
     return f"Class {target.name or index}, output {number(target.output)}"
+
+
+def _compared(image: ImageResult) -> str:
+    """Which classes are compared: by name where it is known and there are few."""
+    names = {score.index: score.name for score in [*image.prediction, *filter(None, [image.label])]}
+    classes = [] if image.class_variation is None else image.class_variation.classes
+    if not 0 < len(classes) <= _NAMED:
+        return "All classes together"
+    return f"Classes {in_words([names.get(index) or index for index in classes])} together"
 
 
 def _pictures(

@@ -7,14 +7,14 @@ from typing import Any
 from PIL import Image
 
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.results import CellResult, ImageResult
+from attribution_contracts.results import ArtifactRef, CellResult, ImageResult
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
 from workers.drawing.files import Subject, map_within
 from workers.drawing.page import Answer
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
-from workers.drawing.words import percent
+from workers.drawing.words import number, percent
 from workers.jobs.tracking import watched
 from workers.models.inputs import displayed
 
@@ -116,7 +116,19 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
         return Tile(f"{said}: no map", None)
     explained = next((target for target in image.targets if target.index == file.target), None)
     of = "" if explained is None else f" of {explained.name or explained.index}"
-    return Tile(f"{said}{of}", map_within(file, context.store.get(file.sha256)))
+    where = "" if file.layer is None else f" at {file.layer}"
+    return Tile(f"{said}{of}{where}{_ends(file)}", map_within(file, context.store.get(file.sha256)))
+
+
+def _ends(file: ArtifactRef) -> str:
+    """The colours of a map, in words: there is no room for a bar in each tile."""
+    if file.colormap is None or file.range is None:
+        return ""
+    low, high = file.range
+    if not low < 0 < high:
+        return f"\n{file.colormap} from 0 to {low or high:.2g}"
+    above, below = file.colormap.split("_")  # signed maps are called by the colours of both signs
+    return f"\n{above} to {number(high)}, {below} to {number(low)}"
 
 
 def _warnings(cells: Sequence[CellResult], position: int, labels: Sequence[str]) -> Iterator[str]:

@@ -7,6 +7,9 @@ from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.results import ImageResult
 
+_WORTH_TELLING = 0.05
+"""Of what attributions should add up to, that they may be off by without a word."""
+
 
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share as text."""
@@ -73,10 +76,13 @@ def _varies(found: ClassVariation) -> Iterator[str]:
         f"The outputs of {len(found.classes):,} classes vary by {found.class_variation:.3g}; "
         f"the importance adds up to {found.attributed_variation:.3g}."
     )
+    complete = found.attributed_variation - found.completeness_delta
+    if abs(found.completeness_delta) > _WORTH_TELLING * abs(complete):
+        yield f"Complete attributions would add up to {complete:.3g}: these give biases to no pixel, or are not exact."
     if found.relative_error is None:
         return
     if found.relative_error == 0:
-        yield f"The maps are exact, from {found.n_rows:,} backward passes."
+        yield f"The maps are exact, from {found.n_rows:,} backward pass{'' if found.n_rows == 1 else 'es'}."
         return
     most = found.relative_error_at_most
     bound = "" if most is None else f", in 95 % of all runs by {percent(most)} at most"
