@@ -78,7 +78,8 @@ def judged(outputs: torch.Tensor, probabilities: torch.Tensor, labels: torch.Ten
     highest = probabilities.double().gather(1, winner.unsqueeze(1))[:, 0]
     place = (highest * BINS).ceil().long().clamp(1, BINS) - 1  # a bin has its upper end
     is_right = winner == labels
-    pairs = torch.sparse_coo_tensor(torch.stack([labels, winner]), torch.ones_like(labels), outputs.shape[1:] * 2)
+    both, ones = torch.stack([labels, winner]), torch.ones_like(labels)
+    pairs = torch.sparse_coo_tensor(both, ones, outputs.shape[1:] * 2, check_invariants=True)
     return Judged(
         confusion=pairs.coalesce(),
         images=torch.bincount(place, minlength=BINS),

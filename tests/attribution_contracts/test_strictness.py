@@ -117,7 +117,7 @@ def test_two_ways_to_say_how_accurate(also: dict) -> None:
         ({"target": {"classes": [""]}}, "at least 1 character"),
         ({"target": {"top_k": 0}}, "greater than or equal to 1"),
         ({"target": {"top_k": 1, "classes": [1]}}, "Extra inputs"),
-        ({"target": "guess"}, 'expected "predicted", "all", an object with'),
+        ({"target": "guess"}, 'expected "predicted", "all", {"classes": [index or name'),
         ({"baselines": []}, "baselines: List should have at least 1"),
         ({"baselines": [{"kind": "pink"}]}, "Input tag 'pink'"),
         ({"baselines": [{"kind": "blur", "sigma": 0}]}, "sigma: Input should be greater than"),

@@ -25,7 +25,10 @@ from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore, evidence_score
 from cli.demo.table import percent, table
 from tests.attribution_client.tiny_service import job_in, result_with
-from workers.drawing.rendering import limits, render
+from workers.drawing.overlays import Scene
+from workers.drawing.planes import limits
+from workers.drawing.rendering import Shown, render
+from workers.images.preprocessing import View
 
 VOID = {"img", "meta", "br", "link"}
 
@@ -82,7 +85,9 @@ def _explained(exhibit: Exhibit, picture: Picture, index: int, folder: Path) -> 
     options = RenderOptions.model_validate(RENDER)
     displayed = Image.open(io.BytesIO(picture.content)).convert("RGB")
     files, references = {}, []
-    for file in render("attributions", "signed", values, displayed, limits([values], "signed", options)[0], options):
+    scene = Scene(displayed, View.whole(64, 64), lambda: displayed)
+    [end] = limits([values], "signed", options)
+    for file in render(Shown("attributions", "signed", values, scene), end, options):
         files[file.of, file.quantity] = folder / exhibit.name / f"{index}-{file.name}"
         files[file.of, file.quantity].write_bytes(file.content)
         references.append(_reference(file, index))

@@ -53,7 +53,7 @@ def test_parts_add_up():
 
 def test_one_that_is_as_right_as_it_is_sure_has_no_error():
     # Of ten images at 0.7, seven are right.
-    found = counted(torch.tensor([[0.7, 0.3]]).double().expand(10, 2), torch.tensor([0] * 7 + [1] * 3))
+    found = counted(torch.tensor([[0.7, 0.3]], dtype=torch.float64).expand(10, 2), torch.tensor([0] * 7 + [1] * 3))
     assert found.calibration_error == pytest.approx(0, abs=1e-12)
 
 

@@ -115,7 +115,7 @@ def test_no_ledger(settings: Settings, engine: Engine, store: ArtifactStore, bro
 
 def test_a_ledger_of_another_revision(settings: Settings, engine: Engine, store: ArtifactStore, broker: str) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'older'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     with running(settings, engine, store, broker) as house:
         ready = house.http.get("/readyz")
         assert ready.status_code == 503

@@ -10,7 +10,7 @@ from attribution_contracts.datasets import DatasetReport, DatasetSpec
 from attribution_contracts.models import MethodApplies
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.states import JobKind
-from attribution_contracts.tasks import DataJob, DataTask
+from attribution_contracts.tasks import DataJob, DataTask, EvaluateTask
 from service.submission import tasks as data_jobs
 from storage.artifacts.owned import own
 from storage.ledger import claims
@@ -185,7 +185,8 @@ class TestAgain:
         submitted(ready, task=task)
         ready.succeed(ready.claim())
         assert submitted(ready, task=task).json()["cached"] is True
-        monkeypatch.setattr(DataTask, "version", DataTask.version + 1)
+        for kind in (DataTask, EvaluateTask):
+            monkeypatch.setattr(kind, "version", kind.version + 1)
         assert submitted(ready, task=task).json()["cached"] is False
         ready.succeed(ready.claim())
         assert submitted(ready, task=task).json()["cached"] is True
