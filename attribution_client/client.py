@@ -277,10 +277,12 @@ Version = TypeVar("Version", ModelVersion, DatasetVersion)
 def _checked(look: Callable[[], Version], name: str, timeout: float | None) -> Version:
     """The version once a worker has decided on it."""
     deadline = None if timeout is None else time.monotonic() + timeout
+    pause = POLL_S / 8
     while (version := look()).state is ModelState.CHECKING:
         if deadline is not None and time.monotonic() > deadline:
             raise TimeoutError(f"{name} is still being checked after {timeout:g} s: is a worker running?")
-        time.sleep(POLL_S / 4)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 2 * POLL_S)
     return version
 
 

@@ -167,6 +167,8 @@ class Confused(Wire):
     predicted: int
     """The class that won."""
     images: int
+    names: tuple[str, str] | None = None
+    """Of both, where the model's classes have names."""
 
 
 class CalibrationBin(Wire):

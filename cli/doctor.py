@@ -1,12 +1,16 @@
 """`attribution doctor`: is everything that the service needs there?"""
 
+import os
 import resource
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import Engine
 
+from attribution_contracts.hints import closest
 from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.states import JobKind, JobStatus
@@ -14,7 +18,7 @@ from cli.health import started_at
 from service.http.connection import Connection
 from service.server import raised_limit, room
 from storage.artifacts.store import ArtifactStore
-from storage.broker.private import find_server
+from storage.broker.private import find_server, socket_path
 from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.ledger.jobs import find, submit
@@ -97,7 +101,16 @@ def _finding(what: str, check: Callable[[Settings, float], str], settings: Setti
 
 def _configuration(settings: Settings, _timeout_s: float) -> str:
     config = load_config(settings.config_file)
+    if unknown := _unknown_variables():
+        raise Doubt("; ".join(unknown))
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
+
+
+def _unknown_variables() -> list[str]:
+    """What is said of variables that look like settings and are none."""
+    known = [f"ATTRIBUTION_{name.upper()}" for name in Settings.model_fields] + ["ATTRIBUTION_URL"]
+    given = (name for name in os.environ if name.startswith("ATTRIBUTION_") and name not in known)
+    return [f"{name} is no setting and does nothing; {closest(name, known)}" for name in sorted(given)]
 
 
 def _open_files(_settings: Settings, _timeout_s: float) -> str:
@@ -124,10 +137,24 @@ def _store(settings: Settings, _timeout_s: float) -> str:
 
 
 def _broker(settings: Settings, _timeout_s: float) -> str:
-    if settings.broker_url is None:
+    queue = _queue(settings)
+    if queue is None:
         return f"none configured; `attribution serve` would start {find_server()}"
-    queue = Queue(celery_app(settings.broker_url.get_secret_value(), settings))
-    return f"answers, {queue.depth()} wake-ups waiting"
+    kind = "the private one of `attribution serve` " if settings.broker_url is None else ""
+    return f"{kind}answers, {queue.depth()} wake-ups waiting"
+
+
+def _queue(settings: Settings) -> Queue | None:
+    """The queue, of the private broker where one runs and no other is configured."""
+    if settings.broker_url is not None:
+        return Queue(celery_app(settings.broker_url.get_secret_value(), settings))
+    private = socket_path(settings.resolved_data_dir)
+    return Queue(celery_app(f"redis+socket://{private}", settings)) if _listens(private) else None
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def _worker(settings: Settings, timeout_s: float) -> str:
@@ -136,17 +163,17 @@ def _worker(settings: Settings, timeout_s: float) -> str:
     new = NewJob(kind=JobKind.SELF_TEST, method="self_test", request=request, resolved=request, deadline_s=timeout_s)
     started = time.monotonic()
     job = submit(engine, new).job
-    if settings.broker_url is not None:
-        Queue(celery_app(settings.broker_url.get_secret_value(), settings)).wake(job.id)
+    if (queue := _queue(settings)) is not None:
+        queue.wake(job.id)
     while not job.status.is_terminal and time.monotonic() - started < timeout_s:
         time.sleep(0.05)
         job = find(engine, DEFAULT_TENANT, job.id) or job
     if job.status != "succeeded":
-        raise _what_keeps(engine, job, timeout_s)
+        raise _what_keeps(engine, job, timeout_s, settings)
     return f"a self-test came back after {time.monotonic() - started:.2f} s"
 
 
-def _what_keeps(engine: Engine, job: Job, timeout_s: float) -> Doubt | Trouble:
+def _what_keeps(engine: Engine, job: Job, timeout_s: float, settings: Settings) -> Doubt | Trouble:
     """Why a self-test has no end yet."""
     waited = f"a self-test is {job.status} after {timeout_s:.0f} s"
     if job.status is JobStatus.FAILED:
@@ -155,7 +182,7 @@ def _what_keeps(engine: Engine, job: Job, timeout_s: float) -> Doubt | Trouble:
         return Doubt(f"starting: a worker has taken the self-test {timeout_s:.0f} s ago at most; ask again in a minute")
     if is_worker_seen(engine):
         return Doubt(f"busy: {waited}, behind other jobs; ask with a longer `--timeout`, or start more workers")
-    if any(time.time() - started < YOUNG_S for started in started_at("worker")):
+    if any(time.time() - started < YOUNG_S for started in started_at("worker", settings)):
         return Doubt(f"starting: {waited}, and a worker was started here just now; ask again in a minute")
     return Trouble(
         f"{waited}, and no worker was seen: start one with `attribution worker`, or all of the service with "

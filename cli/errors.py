@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 @contextmanager
@@ -14,12 +18,20 @@ def tell_errors() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors())
-        _exit(f"{error.title} is not valid: {wrong}")
+        _exit(f"{error.title} is not valid: {'; '.join(_told(item, error.title) for item in error.errors())}")
     except Exception as error:
         if type(error).__name__ not in _FORESEEN:
             raise
-        _exit(str(error))
+        _exit(f"{error}{_ADVICE.get(type(error).__name__, '')}")
+
+
+def _told(item: "ErrorDetails", title: str) -> str:
+    where = ".".join(map(str, item["loc"])) or "value"
+    if title != "Settings":
+        return f"{where}: {item['msg']}"
+    # What may be a secret is not said again.
+    given = f" (given: {item['input']!r})" if "url" not in where and not isinstance(item["input"], dict) else ""
+    return f"ATTRIBUTION_{where.upper()}: {item['msg']}{given}"
 
 
 _FORESEEN = {
@@ -36,6 +48,12 @@ _FORESEEN = {
     "UnexpectedAnswer",
 }
 """By name, so that no command imports what it does not use."""
+
+
+_ADVICE = {
+    "LedgerUnavailableError": ": see whether ATTRIBUTION_DATABASE_URL names a database that is up, and that this user "
+    "may write",
+}
 
 
 def _exit(message: str) -> None:

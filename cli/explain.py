@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from attribution_client import Client
+    from attribution_contracts.jobs import Job
     from attribution_contracts.results import CellResult, ImageResult, Result
 
 PAGE = "sheet.html"
@@ -36,7 +37,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "--label",
     "labels",
     multiple=True,
-    help="The class, by index or name, that the images truly have; one for all of them, or one each in their order.",
+    help="The class, by index or name, that the images truly have; one for all of them, or repeated, one each.",
 )
 @param_option
 @click.option(
@@ -75,7 +76,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     ]
     with Client(url) as client:
         with told_in_options(partial(_option, images)):
-            job = client.submit(_request(given) | {"inputs": inputs}, images=dict(zip(parts, images, strict=True)))
+            job = _submitted(client, _request(given) | {"inputs": inputs}, dict(zip(parts, images, strict=True)))
         tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
@@ -86,7 +87,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         click.secho(f"warning: {text}", fg="yellow", err=True)
     if result.quality is not None and result.quality.occlusion_missing is not None:
         click.secho(f"no occlusion curves: {result.quality.occlusion_missing}", fg="yellow", err=True)
-    click.echo(f"{result.counts.succeeded} of {result.counts.images} images explained; files in {out}")
+    what = "explanations made" if result.cells else "images explained"
+    click.echo(f"{result.counts.succeeded} of {result.counts.images} {what}; files in {out}")
     if result.counts.failed:
         raise SystemExit(1)
 
@@ -121,6 +123,22 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
 
 
 _OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
+
+
+def _submitted(client: "Client", request: dict[str, Any], images: dict[str, Path]) -> "Job":
+    """The job; one whose model is still being checked is sent once that has ended."""
+    from attribution_client import ProblemError
+    from attribution_contracts.problems import ErrorCode
+
+    try:
+        return client.submit(request, images=images)
+    except ProblemError as error:
+        if error.problem.code is not ErrorCode.MODEL_NOT_READY or not error.problem.retryable:
+            raise
+        click.echo(f"{error.problem.detail}; waiting for it", err=True)
+    for model in request.get("models", [request.get("model")]):
+        client.wait_for_model(model)
+    return client.submit(request, images=images)
 
 
 def _true_labels(labels: tuple[str, ...], count: int) -> list[dict[str, int | str]]:

@@ -1,6 +1,7 @@
 """`attribution health`: does one part of the service work on this machine? For health checks of containers."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -38,23 +39,21 @@ def _gateway(settings: "Settings") -> str | None:
     try:
         reply = httpx.get(f"http://127.0.0.1:{settings.port}/readyz", timeout=TIMEOUT_S)
     except httpx.TransportError as error:
-        return f"the gateway does not answer on port {settings.port}: {error}"
+        return f"the gateway does not answer on port {settings.port} (ATTRIBUTION_PORT says which): {error}"
     return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
 
 
-def started_at(part: str) -> list[float]:
-    """When the processes `attribution <part>` of this machine were started."""
-    import psutil
-
-    return [process.create_time() for process in psutil.process_iter() if _is_command(process, part)]
+def started_at(part: str, settings: "Settings") -> list[float]:
+    """When the processes `attribution <part>` of this service on this machine were started."""
+    return [process.create_time() for process in _processes(part, settings)]
 
 
 def _process(part: str, settings: "Settings") -> str | None:
-    import psutil
-
-    troubles = [_trouble(process, part, settings) for process in psutil.process_iter() if _is_command(process, part)]
+    if part == "reconcile" and _processes("serve", settings):  # which reconciles itself
+        return None
+    troubles = [_trouble(process, part, settings) for process in _processes(part, settings)]
     if not troubles:
-        return f"no process `attribution {part}` runs here"
+        return f"no process `attribution {part}` of this service runs here"
     wrong = [trouble for trouble in troubles if trouble is not None]
     return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
 
@@ -71,6 +70,31 @@ def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str 
             "was started with the same setting as this command"
         )
     return None
+
+
+def _processes(part: str, settings: "Settings") -> "list[psutil.Process]":
+    import psutil
+
+    return [process for process in psutil.process_iter() if _is_command(process, part) and _is_ours(process, settings)]
+
+
+def _is_ours(process: "psutil.Process", settings: "Settings") -> bool:
+    """Whether a process was started for the same service, as far as its environment says so."""
+    import psutil
+
+    try:
+        environment, folder = process.environ(), Path(process.cwd())
+    except psutil.Error:
+        return True
+    # A setting in a file is not seen in the environment.
+    in_files = "ATTRIBUTION_SECRETS_DIR" in environment or settings.secrets_dir is not None
+    for setting, given in (("BROKER_URL", settings.broker_url), ("DATABASE_URL", settings.database_url)):
+        theirs, ours = environment.get(f"ATTRIBUTION_{setting}"), given and given.get_secret_value()
+        if theirs != ours and not (in_files and None in (theirs, ours)):
+            return False
+    if settings.database_url is not None:
+        return True
+    return (folder / environment.get("ATTRIBUTION_DATA_DIR", ".attribution")).resolve() == settings.resolved_data_dir
 
 
 def server_port(url: str) -> int | None:

@@ -43,6 +43,8 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
         client.download(result, out)
     # No table: it would cut the digests that are to be copied.
     for field, value in result.details["report"].items():
+        if name == "evaluate" and fit is None and field in _OF_A_FIT:
+            continue
         if field in _TOLD and value is not None:
             click.echo(f"{field + ':':<{WIDTH}}{_TOLD[field](value)}")
         elif not isinstance(value, dict) and not (isinstance(value, list) and len(value) > SHOWN):
@@ -63,14 +65,19 @@ def _calibration(found: dict[str, Any]) -> str:
     return f"off by {found['error']:.1%} on average (expected calibration error); see calibration.png"
 
 
-def _confused(pairs: list[dict[str, int]]) -> str:
+def _confused(pairs: list[dict[str, Any]]) -> str:
     if not pairs:
         return "no image"
-    shown = [f"{one['images']} of class {one['label']} as {one['predicted']}" for one in pairs[:_PAIRS]]
+    shown = [
+        "{} of {} as {}".format(one["images"], *(one.get("names") or (f"class {one['label']}", one["predicted"])))
+        for one in pairs[:_PAIRS]
+    ]
     more = f", and {len(pairs) - _PAIRS} more pairs" if len(pairs) > _PAIRS else ""
     return f"{', '.join(shown)}{more}; see confusion.png"
 
 
+_OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
+"""Figures that compare a decomposition with the network, and say nothing of one alone."""
 _TOLD: dict[str, Callable[[Any], str]] = {"calibration": _calibration, "confused": _confused}
 """What is said of figures that are too large to print."""
 

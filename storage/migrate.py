@@ -1,5 +1,6 @@
 """The ledger's schema: Alembic brings it up to date, everything else waits until it is."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
 from storage.database import reading, translated
+
+log = logging.getLogger(__name__)
 
 _ADVISORY_LOCK = 0x61747472
 
@@ -94,15 +97,18 @@ def _unlike(found: str | None) -> str | None:
 
 
 def wait_for_schema(engine: Engine, *, timeout_s: float = 60.0) -> None:
-    """Returns once the schema is the one this version needs.
+    """Returns once the schema is the one this version needs; the log says at once that it is not.
 
     Raises:
         SchemaOutdatedError: It is still another one after the time-out.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline, told = time.monotonic() + timeout_s, ""
     while (trouble := schema_trouble(engine)) is not None:
         if time.monotonic() > deadline:
             raise SchemaOutdatedError(trouble)
+        if trouble != told:
+            log.warning("%s; waiting for it, %.0f s at most", trouble, timeout_s)
+            told = trouble
         time.sleep(0.2)
 
 

@@ -1,6 +1,6 @@
 """What the parameters of every method have."""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from attribution_contracts.base import Wire
 
@@ -35,6 +35,10 @@ class MethodParams(Wire):
     def class_field(cls) -> str | None:
         """The field that chooses classes: a target to explain, or the classes compared; nothing without any."""
         return next((name for name in ("target", "classes") if name in cls.model_fields), None)
+
+    def filled(self) -> dict[str, Any]:
+        """All parameters as JSON, those that were left out as what is taken for them."""
+        return self.model_dump(mode="json")
 
     def passes(self, scale: Scale) -> int:
         """Forward and backward passes of one image through the network, at most."""

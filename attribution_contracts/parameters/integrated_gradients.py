@@ -1,6 +1,6 @@
 """Parameters of integrated gradients."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -65,6 +65,13 @@ class IntegratedGradientsParams(MethodParams):
         steps = (self.n_steps or 50) if self.accuracy is None else to_tolerance
         samples = 1 if self.smoothgrad is None else self.smoothgrad.n_samples
         return samples * scale.baselines * (steps + 2) * (1 + scale.targets)
+
+    def filled(self) -> dict[str, Any]:
+        """All parameters, with the tolerance or the rule that is taken."""
+        if self.accuracy is not None:
+            return super().filled() | {"tolerance": self.accuracy}
+        rule = {"n_steps": self.n_steps or 50, "quadrature": self.quadrature or "gauss_legendre"}
+        return super().filled() | rule
 
     @property
     def accuracy(self) -> float | None:

@@ -1,7 +1,7 @@
 """Parameters of layer Shapley."""
 
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, Tag, model_validator
 
@@ -132,6 +132,13 @@ class LayerShapleyParams(MethodParams):
     """Layers whose values are also returned whole, with all their feature maps."""
     top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""
+
+    def filled(self) -> dict[str, Any]:
+        """All parameters, with the points of a path that are taken."""
+        if self.estimator != "path":
+            return super().filled()
+        points = {"n_steps": self.n_steps or 32} if self.tolerance is None else {"max_steps": self.max_steps or 257}
+        return super().filled() | points
 
     def passes(self, scale: Scale) -> int:
         """By the estimator: points of paths, samples, or evaluations of what follows a layer."""

@@ -13,8 +13,10 @@ from sqlalchemy import text
 
 from attribution_contracts.states import Priority
 from cli import doctor as doctor_module
+from cli import health as health_module
 from storage.database import writing
 from storage.ledger import jobs
+from storage.settings import Settings
 from tests.storage.helpers import new, submit, take
 
 
@@ -84,27 +86,44 @@ def test_a_ledger_that_is_none_takes_one_line(tmp_path):
     assert "ATTRIBUTION_DATABASE_URL" in of("ledger", lines)
 
 
-def test_where_no_worker_is_it_says_how_to_start_one(engine, monkeypatch):
-    monkeypatch.setattr(doctor_module, "started_at", lambda _part: [])
-    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0)
+def test_where_no_worker_is_it_says_how_to_start_one(engine, settings, monkeypatch):
+    monkeypatch.setattr(doctor_module, "started_at", lambda _part, _settings: [])
+    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0, settings)
     assert isinstance(kept, doctor_module.Trouble)
     assert "`attribution worker`" in str(kept)
 
 
-def test_a_cold_worker_is_starting(engine, monkeypatch):
-    monkeypatch.setattr(doctor_module, "started_at", lambda _part: [time.time() - 5])
-    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0)
+def test_a_cold_worker_is_starting(engine, settings, monkeypatch):
+    monkeypatch.setattr(doctor_module, "started_at", lambda _part, _settings: [time.time() - 5])
+    kept = doctor_module._what_keeps(engine, submitted(engine), 1.0, settings)
     assert isinstance(kept, doctor_module.Doubt)
     assert str(kept).startswith("starting: ")
 
 
-def test_workers_that_have_other_jobs_are_busy(engine):
+def test_workers_that_have_other_jobs_are_busy(engine, settings):
     waiting = submitted(engine)
     submit(engine, priority=Priority.HIGH)
     assert take(engine).job_id != waiting.id
-    kept = doctor_module._what_keeps(engine, waiting, 1.0)
+    kept = doctor_module._what_keeps(engine, waiting, 1.0, settings)
     assert isinstance(kept, doctor_module.Doubt)
     assert str(kept).startswith("busy: ")
+
+
+def test_a_variable_that_is_no_setting_is_told(tmp_path):
+    _, lines = doctor(tmp_path, "--timeout", "0.1", ATTRIBUTION_LEASES="5")
+    assert of("configuration", lines).startswith("warn configuration: ATTRIBUTION_LEASES is no setting")
+    assert "'ATTRIBUTION_LEASE_S'" in of("configuration", lines)
+
+
+@pytest.mark.parametrize(("folder", "count"), [("mine", 1), ("another", 0)])
+def test_processes_of_another_service_are_not_counted(tmp_path, folder, count):
+    environment = {**os.environ, "ATTRIBUTION_DATA_DIR": str(tmp_path / folder)}
+    # Named like a worker, and long enough alive to be looked at.
+    words = [sys.executable, "-c", "import sys; sys.stdin.read()", "attribution", "worker"]
+    with subprocess.Popen(words, env=environment, stdin=subprocess.PIPE) as process:
+        started = health_module.started_at("worker", Settings(data_dir=tmp_path / "mine"))
+        process.communicate()
+    assert len(started) == count
 
 
 def submitted(engine):

@@ -35,7 +35,7 @@ WRONG = {
     "another store": ("serve", {"ARTIFACT_URL": "foo://bucket/x"}, "foo://"),
     "a worker alone": ("worker", {}, "ATTRIBUTION_BROKER_URL"),
     "a reconciler alone": ("reconcile", {}, "ATTRIBUTION_BROKER_URL"),
-    "a port that is none": ("serve", {"PORT": "99999"}, "port"),
+    "a port that is none": ("serve", {"PORT": "99999"}, "ATTRIBUTION_PORT: "),
 }
 
 

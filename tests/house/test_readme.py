@@ -133,5 +133,5 @@ def test_its_commands_run_in_their_order(folder: Path, service: str) -> None:
         assert heatmap.format == "PNG"
     result = json.loads((folder / "result.json").read_text())
     assert (result["counts"]["images"], result["counts"]["succeeded"]) == (1, 1)
-    assert json.loads((folder / "report.json").read_text())["classes"] == 10
+    assert json.loads((folder / "model-version.json").read_text())["state"] == "ready"
     assert len(list((folder / "explanation").rglob("*.npy"))) >= 1

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 
 import torch
+from scipy.stats import binomtest
 
 from attribution.data_sets.judged import BINS, Judged
 from workers.drawing.charts import figure_of, png
 from workers.drawing.explained import class_name
 from workers.drawing.rendering import RenderedFile
 
-_NAMED, _COUNTED, _SHOWN = 40, 20, 200
-"""Classes whose names fit at the sides, whose numbers fit into the cells, and that are shown at most."""
+_SHOWN, _COUNTED = 40, 20
+"""Classes that are shown at most, so that their names fit, and whose numbers fit into the cells."""
 
 
 def confusion_chart(found: Judged, labels: Sequence[str]) -> RenderedFile:
@@ -22,10 +23,11 @@ def confusion_chart(found: Judged, labels: Sequence[str]) -> RenderedFile:
     figure = figure_of(side + 1.8, side)
     panel = figure.subplots()
     image = panel.imshow(shares, vmin=0, vmax=100, cmap="Blues", interpolation="nearest")
-    if len(shown) <= _NAMED:
-        names = [class_name(labels, index) for index in shown.tolist()]
-        panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-        panel.set_yticks(range(len(names)), names, fontsize=8)
+    names = [class_name(labels, index) for index in shown.tolist()]
+    panel.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    panel.set_yticks(range(len(names)), names, fontsize=8)
+    if len(shown) < (present := _present(found)):
+        panel.set_title(f"the {len(shown)} classes with the most mistakes, of {present}", fontsize=10)
     if len(shown) <= _COUNTED:
         for row, column in torch.nonzero(counts).tolist():
             color = "white" if shares[row][column] > 55 else "#111111"
@@ -35,6 +37,11 @@ def confusion_chart(found: Judged, labels: Sequence[str]) -> RenderedFile:
     panel.set_ylabel("class in the data set")
     figure.colorbar(image, label="% of the images of a class")
     return png("confusion", figure)
+
+
+def _present(found: Judged) -> int:
+    """How many classes have images, or are given to some."""
+    return len(torch.unique(found.confusion.indices()))
 
 
 def _most_confused(found: Judged) -> torch.Tensor:
@@ -56,8 +63,17 @@ def calibration_chart(found: Judged) -> RenderedFile:
     filled = found.images > 0
     sure = (found.confidence / found.images.clamp(min=1))[filled].tolist()
     right = (found.right / found.images.clamp(min=1))[filled].tolist()
+    bounds = [
+        binomtest(int(hits), int(count)).proportion_ci(method="wilson")
+        for hits, count in zip(found.right[filled], found.images[filled], strict=True)
+    ]
+    ends = [
+        [max(0.0, share - bound.low) for share, bound in zip(right, bounds, strict=True)],
+        [max(0.0, bound.high - share) for share, bound in zip(right, bounds, strict=True)],
+    ]
     upper.plot([0, 1], [0, 1], color="#777777", linestyle="--", linewidth=1.0, label="as right as sure")
-    upper.plot(sure, right, marker="o", color="#2166ac", label="this classifier")
+    told = "this classifier, with 95 % intervals"
+    upper.errorbar(sure, right, yerr=ends, fmt="o", color="#2166ac", ecolor="#92b4d5", label=told)
     upper.set_ylabel("share that is right")
     upper.set_ylim(-0.03, 1.03)
     upper.set_title(f"expected calibration error {found.calibration_error:.1%}", fontsize=10)

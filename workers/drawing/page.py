@@ -16,6 +16,12 @@ from workers.drawing.rendering import RenderedFile
 from workers.drawing.words import number, of_class, of_image
 
 QUANTITY = "sheet_html"
+ONE_SCALE = (
+    "Maps of one kind share their colours over all images, so that they compare; a pale one is weak. Drawn with "
+    "scale=image each has colours of its own."
+)
+"""Of maps that share their colours over several images."""
+_SIDE_BY_SIDE = "all explanations side by side"
 _NAMED = 4
 """Classes that are compared and named."""
 _CAPTIONS = {"heatmap": "{}", "overlay": "{} over the image"}
@@ -101,6 +107,8 @@ class _Section(NamedTuple):
     """One image, and its explanations."""
 
     name: str
+    beside: list[Shown]
+    """Sheets of all explanations together."""
     blocks: list[_Block]
 
 
@@ -110,17 +118,37 @@ def page(
     answers: Sequence[Answer],
     content: Callable[[ArtifactRef], bytes],
     look: Callable[[int], None] = lambda _: None,
+    *,
+    sheets: Sequence[ArtifactRef] = (),
+    note: str = "",
 ) -> RenderedFile:
-    """The page of some explanations of the images of those names; `look` sees each position and raises to stop.
+    """The page of some explanations of the images of those names.
 
     It holds nothing that differs between two runs of one request.
+
+    Args:
+        title: Its heading.
+        names: Of the images.
+        answers: The explanations.
+        content: The bytes of a file.
+        look: Sees each position, and raises to stop.
+        sheets: Pictures of all explanations of an image side by side.
+        note: A sentence on all of it.
     """
     album, sections = Album(), []
     for position, name in enumerate(names):
         look(position)
-        sections.append(_Section(name, [_block(answer, position, name, album, content) for answer in answers]))
+        beside = [_shown(file, _SIDE_BY_SIDE, album, content) for file in sheets if file.image == position]
+        blocks = list[_Block]()
+        for answer in answers:
+            block = _block(answer, position, name, album, content)
+            if blocks and block.seen is not None and block.seen.is_again:  # of the same image, just above
+                block.seen = None
+            blocks.append(block)
+        sections.append(_Section(name, beside, blocks))
     rendered = template("workers.drawing", "page.html").render(
         title=title,
+        note=note,
         images=sections,
         answers=answers,
         left_out=album.left_out,
@@ -175,10 +203,11 @@ def _compared(image: ImageResult) -> str:
 def _pictures(
     files: Sequence[ArtifactRef], album: Album, content: Callable[[ArtifactRef], bytes]
 ) -> tuple[list[Shown], list[Shown]]:
-    """The maps that no chart shows together, and the charts."""
+    """The maps that no chart shows together, with the last layer of one that does over the image; and the charts."""
     charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
     shown_there = {CHARTS[file.quantity].shows for file in charts}
     maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
+    maps += [file for file in files if file.quantity == "overlay" and file.of in shown_there and file.layer][-1:]
     return (
         [_shown(file, _CAPTIONS[file.quantity].format(_words(file.of)), album, content) for file in maps],
         [_shown(file, CHARTS[file.quantity].caption, album, content) for file in charts],

@@ -45,9 +45,9 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
             drawn.keep(subject, file)
         names = [image_name(position, given) for position, given in enumerate(asked[0].inputs)]
         answers = answers_of(context, claimed.tenant, asked, cells)
-        shown = drawn.beside(
-            Subject(None), page("What the classifiers looked at", names, answers, drawn.content, progress)
-        )
+        title, sheets = "What the classifiers looked at", list(drawn.references)
+        whole = page(title, names, answers, drawn.content, progress, sheets=sheets)
+        shown = drawn.beside(Subject(None), whole)
     result = _result(context, claimed, asked, cells, drawn, clock).model_copy(update={"page": shown})
     theirs = [
         StoredArtifact(file.sha256, file.media_type, file.size)

@@ -29,7 +29,7 @@ from workers.drawing.explained import ExplainedImage, class_name, image_name
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
 from workers.drawing.overlays import Scene
-from workers.drawing.page import Answer, page
+from workers.drawing.page import ONE_SCALE, Answer, page
 from workers.drawing.rendering import RenderedFile, input_picture
 from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
@@ -338,7 +338,7 @@ def _provenance(job: Running) -> Provenance:
         job.claimed,
         method=job.params.method,
         version=job.params.version,
-        parameters=job.params.model_dump(mode="json"),
+        parameters=job.params.filled(),
         backgrounds=_backgrounds(job),
         checks_sha256=job.loaded.checks_sha256,
         seconds=job.clock.seconds,
@@ -351,7 +351,15 @@ def _page(job: Running, result: Result, drawn: Drawn) -> RenderedFile:
     seen = {done.row.position: done.row.displayed for done in job.done}
     answer = Answer(f"{model}, {told.method}", {image.index: image for image in result.images}, seen.get, told)
     names = [image_name(position, given) for position, given in enumerate(job.request.inputs)]
-    return page(f"What {model} looked at", names, [answer], drawn.content, lambda _: job.tracker.look())
+    shares = job.request.render.scale == "job" and len(names) > 1
+    return page(
+        f"What {model} looked at",
+        names,
+        [answer],
+        drawn.content,
+        lambda _: job.tracker.look(),
+        note=ONE_SCALE if shares else "",
+    )
 
 
 def _image(done: Done, drawn: Drawn) -> ImageResult:

@@ -10,9 +10,13 @@ from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from storage.broker.queue import Queue, celery_app
+from storage.database import LedgerUnavailableError, open_database
+from storage.migrate import wait_for_schema
 from storage.operator_config import ConfigError
 from storage.settings import Settings
 from workers.context import WorkerContext, open_context
+
+log = logging.getLogger(__name__)
 
 HARD_LIMIT_MARGIN_S = 30.0
 """A job that ignores its soft time limit is killed so much later, or at twice the limit where that is sooner."""
@@ -40,6 +44,7 @@ def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
     _require_device(settings.device)
+    _await_schema(settings)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
     for chatty in ("celery.utils.log", "celery.app.trace", "celery.worker.strategy"):
@@ -49,6 +54,16 @@ def run_worker(settings: Settings) -> None:
     )
     worker.start()
     raise SystemExit(worker.exitcode)
+
+
+def _await_schema(settings: Settings) -> None:
+    engine = open_database(settings.resolved_database_url, pool_size=1)
+    try:
+        wait_for_schema(engine)
+    except LedgerUnavailableError as error:  # the process for jobs looks again, and goes on until it is there
+        log.warning("%s", error)
+    finally:
+        engine.dispose()
 
 
 def _require_device(device: str) -> None:
@@ -73,6 +88,7 @@ def current_context() -> WorkerContext:
 @setup_logging.connect
 def _configure_logging(loglevel: int | str = "INFO", **_: object) -> None:
     logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @worker_process_init.connect

@@ -77,7 +77,7 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         interval=list(total.interval),
         images=int(total.images.sum()),
         calibration=None if judgement is None else _calibration(judgement),
-        confused=None if judgement is None else _confused(judgement),
+        confused=None if judgement is None else _confused(judgement, work.loaded.spec.labels),
         classes=_class_counts(total),
     )
     labels = work.loaded.spec.labels
@@ -124,15 +124,20 @@ def _judged(part: Ended) -> Judged | None:
         return None
     pairs = torch.tensor(told["pairs"], dtype=torch.int64).view(-1, 2).T
     counts = torch.tensor(told["counts"], dtype=torch.int64)
-    confusion = torch.sparse_coo_tensor(pairs, counts, (told["classes"],) * 2).coalesce()
+    confusion = torch.sparse_coo_tensor(pairs, counts, (told["classes"],) * 2, check_invariants=True).coalesce()
     images, right = (torch.tensor(told[name], dtype=torch.int64) for name in ("images", "right"))
     return Judged(confusion, images, right, torch.tensor(told["confidence"], dtype=torch.float64))
 
 
-def _confused(found: Judged) -> list[Confused]:
+def _confused(found: Judged, labels: Sequence[str]) -> list[Confused]:
     counted = zip(found.confusion.indices().T.tolist(), found.confusion.values().tolist(), strict=True)
     pairs = [
-        Confused(label=label, predicted=predicted, images=images)
+        Confused(
+            label=label,
+            predicted=predicted,
+            images=images,
+            names=(labels[label], labels[predicted]) if labels else None,
+        )
         for (label, predicted), images in counted
         if label != predicted
     ]

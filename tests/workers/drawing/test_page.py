@@ -207,6 +207,9 @@ def test_a_picture_is_in_it_once():
     sources = [image["src"] for image in found.images]
     assert len(sources) == len(set(sources)) == 5
     assert found.text.count("the same picture as above") == 1
+    twice = read([answer(image_result(), seen=same), answer(image_result(), seen=same)], ["a.png"])
+    assert [image["alt"] for image in twice.images].count("a.png as the network saw it") == 1
+    assert "the same picture as above" not in twice.text.partition("Class")[0]
 
 
 def test_what_finds_no_room_is_left_out_by_name_and_told(monkeypatch):
