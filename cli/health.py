@@ -53,7 +53,7 @@ def _process(part: str, settings: "Settings") -> str | None:
         return None
     troubles = [_trouble(process, part, settings) for process in _processes(part, settings)]
     if not troubles:
-        return f"no process `attribution {part}` of this service runs here"
+        return f"no process `attribution {part}` of this service runs here{_of_others(part)}"
     wrong = [trouble for trouble in troubles if trouble is not None]
     return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
 
@@ -70,6 +70,16 @@ def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str 
             "was started with the same setting as this command"
         )
     return None
+
+
+def _of_others(part: str) -> str:
+    import psutil
+
+    if not any(_is_command(process, part) for process in psutil.process_iter()):
+        return ""
+    return (
+        "; what runs was started with another ATTRIBUTION_DATABASE_URL, ATTRIBUTION_BROKER_URL or ATTRIBUTION_DATA_DIR"
+    )
 
 
 def _processes(part: str, settings: "Settings") -> "list[psutil.Process]":

@@ -114,4 +114,4 @@ def test_a_reconciler_is_well_while_it_holds_the_ledger(environment: dict[str, s
     with running([*COMMAND, "reconcile"], environment):
         wait_for("reconcile", environment, 0)
         elsewhere = {**environment, "ATTRIBUTION_DATABASE_URL": f"postgresql://u@127.0.0.1:{free_port()}/name"}
-        assert "no connection to the ledger of ATTRIBUTION_DATABASE_URL" in wait_for("reconcile", elsewhere, 1)
+        assert "what runs was started with another ATTRIBUTION_DATABASE_URL" in wait_for("reconcile", elsewhere, 1)
