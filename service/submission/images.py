@@ -16,6 +16,9 @@ from service.http.problems import MAX_ERRORS, wrong_fields
 from service.http.shelf import Content, Shelf
 from storage.ledger.records import StoredArtifact
 
+_ESCAPES = str.maketrans({'"': "%22", "\n": "%0A", "\r": "%0D"})
+"""How a browser writes names of parts (WHATWG, multipart/form-data)."""
+
 
 @dataclass
 class Staged:
@@ -100,9 +103,9 @@ def received(request: JobRequest, body: Body) -> Staged:
         elif image.data is not None:
             texts.add(image.data)
             _receive_base64(staged, pointer, image.data, body)
-        elif image.part is not None and image.part in files:
-            parts.add(image.part)
-            staged.keep(pointer, files[image.part])
+        elif image.part is not None and (name := _sent_as(image.part, files)) is not None:
+            parts.add(name)
+            staged.keep(pointer, files[name])
         else:
             given = f"its parts are {listed(files)}" if files else "it has no file parts"
             detail = f"the body has no part named {image.part!r}; {given}"
@@ -115,6 +118,11 @@ def received(request: JobRequest, body: Body) -> Staged:
         detail = f"a string `data` of {name.partition('-')[0]} characters is no image's: only images are so long"
         staged.blame(ErrorCode.INVALID_REQUEST, "", detail)
     return staged
+
+
+def _sent_as(part: str, files: Mapping[str, Content]) -> str | None:
+    """The name of a part in the body; browsers send quotes and line ends of it as `%22`, `%0A` and `%0D`."""
+    return next((name for name in (part, part.translate(_ESCAPES)) if name in files), None)
 
 
 def check_images(staged: Staged, request: JobRequest, owned: Mapping[str, StoredArtifact], *, max_pixels: int) -> None:

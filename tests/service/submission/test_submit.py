@@ -65,6 +65,17 @@ def test_a_class_that_the_model_does_not_have_is_no_true_class(house: House, lab
     assert said in refused(answer, 422, "invalid_target")["/inputs/0/label"]
 
 
+@pytest.mark.parametrize("sent_as", ['a\\"b', "a%22b"])
+def test_a_part_whose_name_was_escaped_is_found(house: House, sent_as: str) -> None:
+    house.add_model()
+    request = json.dumps({"model": "digits", "inputs": [{"part": 'a"b'}], "explanation": IG})
+    head = 'Content-Disposition: form-data; name="{}"; filename="x"\r\n\r\n'
+    parts = [head.format("request").encode() + request.encode(), head.format(sent_as).encode() + IMAGE]
+    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
+    answer = house.http.post("/v1/jobs", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert answer.status_code == 202, answer.text
+
+
 def test_an_image_in_the_body_is_stored_and_named_by_digest(house: House) -> None:
     house.add_model()
     answer = house.submit(model="digits", inputs=[sent(IMAGE)], explanation=IG)
