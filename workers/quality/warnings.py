@@ -123,10 +123,18 @@ def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Ch
         elif _misses(one.relative, LARGE_GAP):
             yield _warning(
                 WarningCode.COMPLETENESS_LARGE,
-                f"the map misses {one.relative:.2%} of the output's change that it should add up to",
+                f"the map{_where(one, figures)} misses {one.relative:.2%} of the output's change that it should add "
+                "up to",
                 _more_points(params),
                 one.target,
             )
+
+
+def _where(gap: Completeness, figures: Figures) -> str:
+    """Of several layers the one that the gap is of."""
+    layers = figures.wire.get("layers", [])
+    found = (one.layer for one in layers if (one.target, one.relative) == (gap.target, gap.relative))
+    return "".join(f" of layer {layer}" for layer in list(found)[:1])
 
 
 def _is_relative(params: Explanation) -> bool:

@@ -64,6 +64,11 @@ class TestCompleteness:
             assert "% of the output's change that it should add up to" in warning.detail
             assert "ask for a tolerance, or raise n_steps" in warning.advice
 
+    def test_of_several_layers_it_says_which(self):
+        steep = network(Bent(lambda mean: torch.sigmoid(200 * (mean - 0.3))))
+        for [warning] in warned(steep, pictures(), SEEN, "layer_shapley", layers="all", n_steps=3):
+            assert warning.detail.startswith("the map of layer mean misses ")
+
     def test_a_tolerance_that_was_missed(self):
         steep = network(Bent(lambda mean: torch.sigmoid(200 * (mean - 0.3))))
         options = {"tolerance": 1e-6, "max_steps": 5}
