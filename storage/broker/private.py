@@ -59,10 +59,9 @@ def locked(data_dir: Path) -> Iterator[None]:
     """Holds the data folder, so that two trees never share one ledger's private broker.
 
     Raises:
-        BrokerUnavailableError: Another process holds it.
+        BrokerUnavailableError: Another process holds it, or it cannot be made or written.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "serve.lock").open("a+") as handle:
+    with _lock_file(data_dir) as handle:
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while not _lock(handle):
             if time.monotonic() > deadline:
@@ -71,6 +70,17 @@ def locked(data_dir: Path) -> Iterator[None]:
                 )
             time.sleep(0.1)
         yield
+
+
+def _lock_file(data_dir: Path) -> IO[str]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return (data_dir / "serve.lock").open("a+")
+    except OSError as error:
+        raise BrokerUnavailableError(
+            f"the data folder {data_dir} cannot be made or written ({error.strerror}): choose another with --data-dir "
+            "or ATTRIBUTION_DATA_DIR, or see who owns it"
+        ) from error
 
 
 def _lock(handle: IO[str]) -> bool:

@@ -53,6 +53,10 @@ def test_a_folder_that_is_a_file(tmp_path: Path, below: str) -> None:
     assert "is a file, expected a folder" in told("serve", tmp_path, DATA_DIR=str(tmp_path / "file" / below))
 
 
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    assert "the data folder /proc/x cannot be made or written" in told("serve", tmp_path, DATA_DIR="/proc/x")
+
+
 def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
     pytest.importorskip("s3fs")
     settings = {
