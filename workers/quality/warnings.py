@@ -195,7 +195,8 @@ def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
                 WarningCode.NO_BETTER_THAN_RANDOM,
                 f"{curve.direction} in the order of {curve.quantity} leaves an area of {curve.prediction_area:.3f} "
                 f"under the curve of the prediction, a random order {chance.prediction_area:.3f}",
-                "do not read places off this map: try another method or baseline, and see the curves",
+                "do not read places off this map: see the curves, and try a blurred baseline, or layer_shapley, whose "
+                "last layers show places",
                 curve.target,
             )
 
