@@ -1,6 +1,7 @@
 """Requests that are sent again where that is safe."""
 
 import itertools
+import logging
 import random
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -15,11 +16,15 @@ from attribution_client.errors import ServiceUnreachable, UnexpectedAnswer, erro
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
+log = logging.getLogger(__name__)
+
 _BUSY = frozenset({429, 503})
 _NOT_FOUND = frozenset({404})
 _AWAY = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+_TELLS_AT = 3
+"""Attempts after which the log says that nobody answers: after about a second."""
 
 
 class Session:
@@ -71,6 +76,8 @@ class Session:
             if isinstance(answer, httpx.Response) and (not answer.is_error or answer.status_code in also):
                 return answer
             pause = _pause(answer, attempt)
+            if attempt == _TELLS_AT and not isinstance(answer, httpx.Response):
+                log.warning("no answer from %s yet (%s): trying again", self._http.base_url, answer)
             if not _may_repeat(answer, is_repeatable=is_repeatable) or time.monotonic() + pause > gives_up_at:
                 break
             time.sleep(pause)

@@ -1,6 +1,5 @@
 """`attribution doctor`: is everything that the service needs there?"""
 
-import os
 import resource
 import socket
 import time
@@ -10,11 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from attribution_contracts.hints import closest
 from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.states import JobKind, JobStatus
 from cli.health import started_at
+from cli.options import unknown_variables
 from service.http.connection import Connection
 from service.server import raised_limit, room
 from storage.artifacts.store import ArtifactStore
@@ -101,16 +100,9 @@ def _finding(what: str, check: Callable[[Settings, float], str], settings: Setti
 
 def _configuration(settings: Settings, _timeout_s: float) -> str:
     config = load_config(settings.config_file)
-    if unknown := _unknown_variables():
+    if unknown := unknown_variables():
         raise Doubt("; ".join(unknown))
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
-
-
-def _unknown_variables() -> list[str]:
-    """What is said of variables that look like settings and are none."""
-    known = [f"ATTRIBUTION_{name.upper()}" for name in Settings.model_fields] + ["ATTRIBUTION_URL"]
-    given = (name for name in os.environ if name.startswith("ATTRIBUTION_") and name not in known)
-    return [f"{name} is no setting and does nothing; {closest(name, known)}" for name in sorted(given)]
 
 
 def _open_files(_settings: Settings, _timeout_s: float) -> str:
@@ -139,7 +131,10 @@ def _store(settings: Settings, _timeout_s: float) -> str:
 def _broker(settings: Settings, _timeout_s: float) -> str:
     queue = _queue(settings)
     if queue is None:
-        return f"none configured; `attribution serve` would start {find_server()}"
+        raise Doubt(
+            f"ATTRIBUTION_BROKER_URL is not set and no private broker runs here: `attribution serve` would start "
+            f"{find_server()}"
+        )
     kind = "the private one of `attribution serve` " if settings.broker_url is None else ""
     return f"{kind}answers, {queue.depth()} wake-ups waiting"
 

@@ -51,6 +51,7 @@ _FORESEEN = {
 
 
 _ADVICE = {
+    "ServiceUnreachable": " (--url or ATTRIBUTION_URL says where it is)",
     "LedgerUnavailableError": ": see whether ATTRIBUTION_DATABASE_URL names a database that is up, and that this user "
     "may write",
 }

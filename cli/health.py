@@ -54,6 +54,8 @@ def _process(part: str, settings: "Settings") -> str | None:
     troubles = [_trouble(process, part, settings) for process in _processes(part, settings)]
     if not troubles:
         return f"no process `attribution {part}` of this service runs here{_of_others(part)}"
+    if (waits_for := _schema(settings)) is not None:
+        return f"the process waits: {waits_for}"
     wrong = [trouble for trouble in troubles if trouble is not None]
     return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
 
@@ -70,6 +72,20 @@ def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str 
             "was started with the same setting as this command"
         )
     return None
+
+
+def _schema(settings: "Settings") -> str | None:
+    """What is wrong with the ledger's schema; nothing where the ledger does not say."""
+    from storage.database import LedgerUnavailableError, open_database
+    from storage.migrate import schema_trouble
+
+    engine = open_database(settings.resolved_database_url, pool_size=1)
+    try:
+        return schema_trouble(engine)
+    except LedgerUnavailableError:
+        return None
+    finally:
+        engine.dispose()
 
 
 def _of_others(part: str) -> str:

@@ -135,6 +135,9 @@ def list_(url: str) -> None:
         )
         for version in found
     ]
+    if not rows:
+        click.echo("no models yet: `attribution models add --help` says how to register one", err=True)
+        return
     show_table(("model", "state", "architecture", "input", "classes", "registered"), rows)
 
 

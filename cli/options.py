@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 
 import click
 
+from attribution_contracts.hints import closest
 from cli.label_files import read_labels
 from storage.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,7 +33,16 @@ def load_settings(**given: Any) -> Settings:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for told in unknown_variables():
+        log.warning("%s", told)
     return settings
+
+
+def unknown_variables() -> list[str]:
+    """What is said of variables of the environment that look like settings and are none."""
+    known = [f"ATTRIBUTION_{name.upper()}" for name in Settings.model_fields] + ["ATTRIBUTION_URL"]
+    given = (name for name in os.environ if name.startswith("ATTRIBUTION_") and name not in known)
+    return [f"{name} is no setting and does nothing; {closest(name, known)}" for name in sorted(given)]
 
 
 def labels_of(text: str) -> list[str]:

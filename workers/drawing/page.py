@@ -18,7 +18,7 @@ from workers.drawing.words import number, of_class, of_image
 QUANTITY = "sheet_html"
 ONE_SCALE = (
     "Maps of one kind share their colours over all images, so that they compare; a pale one is weak. Drawn with "
-    "scale=image each has colours of its own."
+    "`render` `scale` `image` (on the command line --render scale=image) each has colours of its own."
 )
 """Of maps that share their colours over several images."""
 _SIDE_BY_SIDE = "all explanations side by side"
