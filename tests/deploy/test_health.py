@@ -115,3 +115,13 @@ def test_a_reconciler_is_well_while_it_holds_the_ledger(environment: dict[str, s
         wait_for("reconcile", environment, 0)
         elsewhere = {**environment, "ATTRIBUTION_DATABASE_URL": f"postgresql://u@127.0.0.1:{free_port()}/name"}
         assert "what runs was started with another ATTRIBUTION_DATABASE_URL" in wait_for("reconcile", elsewhere, 1)
+
+
+def test_a_reconciler_without_a_schema_waits(environment: dict[str, str], tmp_path: Path) -> None:
+    empty = environment | {"ATTRIBUTION_DATA_DIR": str(tmp_path / "empty")}
+    with running([*COMMAND, "reconcile"], empty):
+        deadline = time.monotonic() + 60
+        while "the process waits: " not in (found := ask("reconcile", empty))[1]:
+            assert time.monotonic() < deadline, found
+    assert found[0] == 1
+    assert "run `attribution migrate`" in found[1]
