@@ -19,9 +19,9 @@ from tests.service.house import SELF_TEST, House, refused
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_is_alive_and_ready(unharmed: House) -> None:
-    assert unharmed.http.get("/healthz").json() == {"status": "ok"}
-    ready = unharmed.http.get("/readyz")
+def test_it_is_alive_and_ready(house: House) -> None:
+    assert house.http.get("/healthz").json() == {"status": "ok"}
+    ready = house.http.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["status"] == "ready"
     assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker", "workers"))
