@@ -67,7 +67,7 @@ class TestCompleteness:
     def test_of_several_layers_it_says_which(self):
         steep = network(Bent(lambda mean: torch.sigmoid(200 * (mean - 0.3))))
         for [warning] in warned(steep, pictures(), SEEN, "layer_shapley", layers="all", n_steps=3):
-            assert warning.detail.startswith("the map of layer mean misses ")
+            assert warning.detail.startswith(("the map of layer input misses ", "the map of layer mean misses "))
 
     def test_a_tolerance_that_was_missed(self):
         steep = network(Bent(lambda mean: torch.sigmoid(200 * (mean - 0.3))))
