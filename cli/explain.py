@@ -69,14 +69,11 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     from attribution_client import Client
 
     names = _short_names(images)
-    parts = [f"image-{index}" for index in range(len(images))]
-    inputs: list[dict[str, int | str]] = [
-        {"part": part, "custom_id": name[-200:], **label}
-        for part, name, label in zip(parts, names, _true_labels(given["labels"], len(images)), strict=True)
-    ]
+    labels = _true_labels(given["labels"], len(images))
+    inputs = [{"custom_id": name[-200:], **label} for name, label in zip(names, labels, strict=True)]
     with Client(url) as client:
         with told_in_options(partial(_option, images)):
-            job = _submitted(client, _request(given) | {"inputs": inputs}, dict(zip(parts, images, strict=True)))
+            job = _submitted(client, _request(given) | {"inputs": inputs}, images)
         tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
@@ -125,7 +122,7 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
 _OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
 
 
-def _submitted(client: "Client", request: dict[str, Any], images: dict[str, Path]) -> "Job":
+def _submitted(client: "Client", request: dict[str, Any], images: tuple[Path, ...]) -> "Job":
     """The job; one whose model is still being checked is sent once that has ended."""
     from attribution_client import ProblemError
     from attribution_contracts.problems import ErrorCode
