@@ -26,7 +26,7 @@ class Readiness(Wire):
     store: Check
     broker: Check
     workers: Check
-    """Whether somebody takes the jobs that wait; not well once one has waited for a minute and no worker was seen."""
+    """Whether a worker is there, seen within the last minute, and takes the jobs that wait."""
 
 
 class VersionInfo(Wire):

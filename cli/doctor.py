@@ -21,7 +21,7 @@ from storage.broker.private import find_server, socket_path
 from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.ledger.jobs import find, submit
-from storage.ledger.liveness import is_worker_seen
+from storage.ledger.liveness import is_worker_busy
 from storage.ledger.records import NewJob
 from storage.migrate import newest_revision, schema_trouble
 from storage.operator_config import load_config
@@ -175,7 +175,7 @@ def _what_keeps(engine: Engine, job: Job, timeout_s: float, settings: Settings) 
         return Trouble(f"{waited}: {job.error.detail if job.error else 'no reason'}; see the worker's log")
     if job.status is JobStatus.RUNNING:
         return Doubt(f"starting: a worker has taken the self-test {timeout_s:.0f} s ago at most; ask again in a minute")
-    if is_worker_seen(engine):
+    if is_worker_busy(engine):
         return Doubt(f"busy: {waited}, behind other jobs; ask with a longer `--timeout`, or start more workers")
     if any(time.time() - started < YOUNG_S for started in started_at("worker", settings)):
         return Doubt(f"starting: {waited}, and a worker was started here just now; ask again in a minute")

@@ -179,3 +179,11 @@ turns = Table(
     Column("next_at", Double, nullable=False),
 )
 """What one of many processes does every so often: from when on it is anybody's again."""
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+)
+"""The workers that are there, whether or not they have a job."""

@@ -15,7 +15,7 @@ from service.http.problems import RETRY_AFTER_S
 from service.http.replies import json_reply
 from storage.artifacts.store import StoreFullError, StoreUnavailableError
 from storage.database import LedgerUnavailableError
-from storage.ledger.liveness import QUIET_S, unattended_s
+from storage.ledger.liveness import QUIET_S, count_workers, unattended_s
 from storage.migrate import newest_revision, schema_trouble
 
 log = logging.getLogger(__name__)
@@ -100,10 +100,17 @@ def _broker(gateway: Gateway) -> Check:
 def _workers(gateway: Gateway) -> Check:
     if schema_trouble(gateway.engine) is not None:
         return Check(ok=False, detail="not looked at: the ledger comes first")
-    if (waited := unattended_s(gateway.engine)) is None:
-        return Check(ok=True, detail="no job waits in vain")
+    there = count_workers(gateway.engine)
+    are_there = f"{there} {'worker is' if there == 1 else 'workers are'} there"
+    waited = unattended_s(gateway.engine)
+    if there and waited is None:
+        return Check(ok=True, detail=are_there)
+    waits = "" if waited is None else f", and a job has waited for {waited:.0f} s"
+    if not there:
+        remedy = "start `attribution worker` with this ledger, store and broker, or look at its log"
+        return Check(ok=False, detail=f"no worker was seen for {QUIET_S:.0f} s{waits}: {remedy}")
     return Check(
         ok=False,
-        detail=f"no worker was seen for {QUIET_S:.0f} s, and a job has waited for {waited:.0f} s: start "
-        "`attribution worker` with this ledger, store and broker, or look at its log",
+        detail=f"{are_there}{waits} while none was taken: see whether ATTRIBUTION_BROKER_URL "
+        "is the same for all, and the worker's log",
     )

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import click
@@ -42,8 +43,11 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_everything_is_up(tree: Served):
-    ready = tree.http.get("/readyz")
-    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    deadline = time.monotonic() + PATIENCE_S
+    while (ready := tree.http.get("/readyz")).json()["status"] != "ready":  # until the worker has shown itself
+        assert ready.status_code == 200
+        assert time.monotonic() < deadline, ready.text
+        time.sleep(0.1)
     assert tree.http.get("/healthz").json() == {"status": "ok"}
 
 

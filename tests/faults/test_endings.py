@@ -1,9 +1,13 @@
 """Other ways to end: cancelled, late, drained, and merged after losses."""
 
 import signal
+from collections.abc import Collection
 
+from sqlalchemy import select
+
+from storage.database import reading
 from storage.ledger.jobs import cancel
-from storage.tables import DEFAULT_TENANT
+from storage.tables import DEFAULT_TENANT, workers
 from tests.faults.house import House, send
 
 
@@ -69,3 +73,18 @@ def test_sigterm_lets_the_running_job_finish(house: House):
     assert worker.process.wait(60) == 0
     row = house.row(job_id)
     assert (row["status"], row["attempt"]) == ("succeeded", 1)
+
+
+def test_a_worker_without_a_job_is_there_until_it_ends(house: House):
+    job_id = house.submit("sleep", seconds=1.0)
+    worker, _ = house.runner(job_id)
+    name = house.finish([job_id])[0]["worker"]
+    house.until(lambda: name in there(house), "the worker has shown itself")
+    worker.process.terminate()
+    assert worker.process.wait(60) == 0
+    assert name not in there(house)
+
+
+def there(house: House) -> Collection[str]:
+    with reading(house.engine) as connection:
+        return connection.execute(select(workers.c.name)).scalars().all()

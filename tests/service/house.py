@@ -26,6 +26,7 @@ from storage.broker.queue import Queue, celery_app
 from storage.database import reading
 from storage.ledger import claims
 from storage.ledger.claims import Succeeded
+from storage.ledger.liveness import show
 from storage.ledger.records import Claim, NewJob, StoredArtifact
 from storage.registry import models
 from storage.settings import Settings
@@ -58,6 +59,10 @@ class House:
 
     def submit(self, **request: Any) -> httpx.Response:
         return self.http.post("/v1/jobs", json=request)
+
+    def show_worker(self) -> None:
+        """Makes a worker be there, as one that has just started."""
+        show(self.engine, "host:1")
 
     def claim(self) -> Claim:
         """The job that a worker would get next."""

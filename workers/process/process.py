@@ -15,6 +15,7 @@ from storage.migrate import wait_for_schema
 from storage.operator_config import ConfigError
 from storage.settings import Settings
 from workers.context import WorkerContext, open_context
+from workers.process.presence import Presence
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,16 @@ def _configure_logging(loglevel: int | str = "INFO", **_: object) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
+@cache
+def _presence() -> Presence:
+    context = current_context()
+    return Presence(context.engine, context.name)
+
+
 @worker_process_init.connect
 def _start(**_: object) -> None:
     settings = current_context().settings
+    _presence().start()
     os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)  # read by torch when it is imported
     if settings.preload:
         import workers.kinds.explain  # noqa: F401 - torch takes seconds to import: better now than in the first job
@@ -101,4 +109,5 @@ def _start(**_: object) -> None:
 
 @worker_process_shutdown.connect
 def _stop(**_: object) -> None:
+    _presence().stop()
     current_context().close()

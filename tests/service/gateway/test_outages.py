@@ -38,6 +38,7 @@ def test_without_a_broker_jobs_are_accepted_at_once(
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert not ready.json()["broker"]["ok"]
         server.start()
+        house.show_worker()
         assert house.http.get("/readyz").json()["status"] == "ready"
         assert house.submit(**SELF_TEST).status_code == 202
         assert house.counts()["jobs"] == 22

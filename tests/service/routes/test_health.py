@@ -5,21 +5,22 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from sqlalchemy import update
+from sqlalchemy import Column, update
 
 from attribution_contracts.methods import METHODS
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.version import VERSION
 from service.http.problems import OF_JOBS, STATUS
+from storage import tables
 from storage.database import writing
 from storage.migrate import newest_revision
-from storage.tables import jobs
 from tests.service.house import SELF_TEST, House, refused
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_it_is_alive_and_ready(house: House) -> None:
+    house.show_worker()
     assert house.http.get("/healthz").json() == {"status": "ok"}
     ready = house.http.get("/readyz")
     assert ready.status_code == 200
@@ -27,16 +28,39 @@ def test_it_is_alive_and_ready(house: House) -> None:
     assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker", "workers"))
 
 
-def test_a_job_that_no_worker_takes_for_a_minute_makes_it_degraded_with_the_reason(house: House) -> None:
-    assert house.http.get("/readyz").json()["workers"] == {"ok": True, "detail": "no job waits in vain"}
-    assert house.submit(**SELF_TEST).status_code == 202
+def age(house: House, column: Column[float], by_s: float) -> None:
     with writing(house.engine) as connection:
-        connection.execute(update(jobs).values(queued_at=jobs.c.queued_at - 75))
+        connection.execute(update(column.table).values({column: column - by_s}))
+
+
+def workers(house: House) -> tuple[int, str, bool, str]:
     ready = house.http.get("/readyz")
-    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
-    assert "no worker was seen for 60 s, and a job has waited for 75 s" in ready.json()["workers"]["detail"]
+    look = ready.json()["workers"]
+    return ready.status_code, ready.json()["status"], look["ok"], look["detail"]
+
+
+def test_without_a_worker_for_a_minute_it_is_degraded_with_the_reason(house: House) -> None:
+    nobody = "no worker was seen for 60 s: start `attribution worker` with this ledger, store and broker"
+    assert workers(house)[:3] == (200, "degraded", False)
+    assert workers(house)[3].startswith(nobody)
+    house.show_worker()
+    assert workers(house) == (200, "ready", True, "1 worker is there")
+    age(house, tables.workers.c.seen_at, 75)
+    assert workers(house)[3].startswith(nobody)
+    assert house.submit(**SELF_TEST).status_code == 202
+    age(house, tables.jobs.c.queued_at, 75)
+    assert "no worker was seen for 60 s, and a job has waited for 75 s: start" in workers(house)[3]
+
+
+def test_workers_that_take_no_job_make_it_degraded_with_the_reason(house: House) -> None:
+    house.show_worker()
+    assert house.submit(**SELF_TEST).status_code == 202
+    age(house, tables.jobs.c.queued_at, 75)
+    _, status, _, detail = workers(house)
+    assert status == "degraded"
+    assert "1 worker is there, and a job has waited for 75 s while none was taken: see whether" in detail
     house.succeed(house.claim())
-    assert house.http.get("/readyz").json()["status"] == "ready"
+    assert workers(house)[1] == "ready"
 
 
 def test_it_says_its_version(unharmed: House) -> None:
