@@ -85,6 +85,8 @@ def _inputs(given: Sequence[Any], parts: Mapping[str, Source]) -> list[Any]:
     files = [_input(part, image) for part, image in parts.items()]
     whole = [_fields(one) for one in given]
     empty = [one for one in whole if isinstance(one, dict) and not one.keys() & _SOURCES]
+    if 0 < len(files) < len(empty):
+        raise ValueError(f"{len(empty)} inputs name no image, given {len(files)} files: give one for each")
     for one, file in zip(empty, files, strict=False):
         one.update(file | one)
     return [*whole, *files[len(empty) :]]

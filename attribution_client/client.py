@@ -82,6 +82,9 @@ class Client:
             idempotency_key: Names the job across processes; a random one without.
             is_fresh: Compute again what the service knows already.
             **fields: Fields of the request, for example `model="digits"`.
+
+        Raises:
+            ValueError: There are fewer files than inputs that name no image.
         """
         headers = {"idempotency-key": idempotency_key or uuid.uuid4().hex}
         if is_fresh:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from attribution_contracts.base import ClassIndex, ClassName, LabelKey, LabelValue, ModelRef, Wire
 from attribution_contracts.identity import ModelIdentity
@@ -19,6 +19,15 @@ from attribution_contracts.tasks import DatasetRef, Task
 
 MAX_CELLS = 16
 """Results that one job may show side by side."""
+
+
+def _require_named(labels: object) -> object:
+    if isinstance(labels, list):
+        raise ValueError(  # noqa: TRY004 - what pydantic turns into an error of the field
+            'the labels of a job are an object of names and values, like {"team": "a"}; the true class of an image is '
+            "the `label` of its input"
+        )
+    return labels
 
 
 class InputImage(ImageRef):
@@ -57,7 +66,7 @@ class JobRequest(Wire):
     """How the heatmaps are drawn."""
     priority: Priority = Priority.NORMAL
     """Urgent jobs are taken first."""
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32), BeforeValidator(_require_named)] = {}
     """The client's own labels, to find jobs by."""
     deadline_s: Annotated[float, Field(gt=0, le=30 * 86400, strict=True)] | None = None
     """A job that has not started this many seconds after it was accepted ends as `expired`."""

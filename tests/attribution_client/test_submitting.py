@@ -69,6 +69,12 @@ def test_a_missing_file_is_told_before_anything_is_sent(service, client, tmp_pat
     assert not service.requests
 
 
+def test_fewer_files_than_inputs_without_an_image(client):
+    inputs = [{"label": "one"}, {"label": "two"}, {"image": "0" * 64}]
+    with pytest.raises(ValueError, match="2 inputs name no image, given 1 files"):
+        client.submit(model="digits", explanation=EXPLANATION, inputs=inputs, images=[b"one"])
+
+
 def test_a_busy_service_is_asked_again_with_the_same_key(service, client):
     service.answers.append(refusal(ErrorCode.LEDGER_UNAVAILABLE, 503, "locked", retry_after="0.01"))
     service.answers.append(Response("slow down", 429, {"retry-after": "0.01"}))

@@ -75,6 +75,7 @@ def test_what_is_right_is_taken() -> None:
         (job(deadline_s=float("inf")), "deadline_s: Input should be"),
         (job(deadline_s=0), "deadline_s: Input should be greater than 0"),
         (job(priority="urgent"), "priority: Input should be 'low', 'normal' or 'high'"),
+        (job(labels=["cat"]), "the true class of an image is the `label` of its input"),
         (job(labels={"-": "a"}), "labels/-/[key]: String should match"),
         (job(labels={"a": "x" * 201}), "labels/a: String should have at most 200"),
         (job(labels={"a": "nul\x00"}), "labels/a: String should match"),
