@@ -32,35 +32,6 @@ def require_images(inputs: torch.Tensor, name: str, dtype: torch.dtype | None, d
         raise InvalidInput(f"{name} contains NaN or infinity; clean the image before explaining it")
 
 
-def target_table(target: torch.Tensor, batch: int, device: torch.device) -> torch.Tensor:
-    """Returns the target as ``(batch, k)`` on the device.
-
-    Raises:
-        InvalidTarget: Not an int64 tensor ``(batch,)`` or ``(batch, k)`` of non-negative classes.
-    """
-    if not isinstance(target, torch.Tensor) or target.dtype != torch.int64:
-        given = getattr(target, "dtype", type(target).__name__)
-        raise InvalidTarget(f"target is {given}, expected a torch.int64 tensor of class indices")
-    if target.dim() not in (1, 2) or target.shape[0] != batch or target.numel() == 0:
-        raise InvalidTarget(
-            f"target has shape {tuple(target.shape)} for a batch of {batch}, expected ({batch},) or ({batch}, k):"
-            " one row of classes for each image"
-        )
-    if int(target.min()) < 0:
-        raise InvalidTarget(f"target contains {int(target.min())}, expected class indices from 0")
-    return (target if target.dim() == 2 else target.unsqueeze(1)).to(device)
-
-
-def require_classes(table: torch.Tensor, n_classes: int) -> None:
-    """Accepts targets below the number of classes.
-
-    Raises:
-        InvalidTarget: A class is not there.
-    """
-    if int(table.max()) >= n_classes:
-        raise InvalidTarget(f"target contains {int(table.max())}, the network has the classes 0 to {n_classes - 1}")
-
-
 def require_labels(labels: torch.Tensor, batch: int, n_classes: int) -> None:
     """Accepts one class an image.
 

@@ -12,6 +12,7 @@ from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
 from attribution.paths.straight import Paths
 from attribution.propagation.rescale import rescaled_values
+from attribution.targets import Targets
 
 
 def rescale_totals(
@@ -46,7 +47,7 @@ def _run(
     network: Network,
     points: torch.Tensor,
     references: torch.Tensor,
-    target: torch.Tensor,
+    target: Targets,
     layers: Mapping[str, Layer],
     receive: Receive,
 ) -> dict[str, torch.Size]:
@@ -55,7 +56,7 @@ def _run(
     Returns:
         The shape of each layer's values.
     """
-    hooks = GradientHooks(receive, target.shape[1])
+    hooks = GradientHooks(receive, target.k)
     with torch.enable_grad():
         points = laid_out(points).requires_grad_()
         logits, values, before = rescaled_values(network, points, laid_out(references), layers)
@@ -68,5 +69,5 @@ def _run(
             hooks.put(name, values[name])
         shapes = {name: change.shape for name, change in changes.items()}
         del values, before
-        hooks.backward(logits.gather(1, target), points, changes)
+        hooks.backward(target.of(logits), points, changes)
     return shapes

@@ -43,7 +43,7 @@ def own_path_totals(
     for name, layer in layers.items():
         passes = _OwnPasses(network, paths, name, layer, rule, totals)
         chunks.run(paths.n_paths * len(rule.nodes), passes.work)
-        changes[name] = passes.change.view(-1, paths.n_baselines, paths.target.shape[1]).mean(1)
+        changes[name] = passes.change.view(-1, paths.n_baselines, paths.target.k).mean(1)
     return changes
 
 
@@ -68,7 +68,7 @@ class _OwnPasses:
         device = paths.inputs.device
         self._rule = QuadratureRule(rule.nodes.to(device), rule.weights.to(device))
         self._ends: _Ends | None = None
-        self.change = torch.zeros(paths.n_paths, paths.target.shape[1], dtype=torch.float64, device=device)
+        self.change = torch.zeros(paths.n_paths, paths.target.k, dtype=torch.float64, device=device)
 
     def work(self, start: int, stop: int) -> None:
         """Evaluates the items from ``start`` to ``stop``; changes the sums only once everything else has worked."""
@@ -97,7 +97,7 @@ class _OwnPasses:
         with torch.enable_grad():
             points = torch.lerp(ends.starts[at], own[at], t.to(own).view(-1, *[1] * (own.dim() - 1)))
             points = points.detach().requires_grad_()
-            outputs = self._tail.run(points, ends.own, ends.rows[at]).gather(1, self._paths.targets(ends.paths[at]))
+            outputs = self._paths.targets(ends.paths[at]).of(self._tail.run(points, ends.own, ends.rows[at]))
             # Rows do not meet in evaluation mode, so the gradient of the sum holds each row's own.
             sums = outputs.sum(0).unbind()
         for number, one in enumerate(sums, 1):
@@ -123,7 +123,7 @@ class _OwnPasses:
         with torch.no_grad():
             values = self._tail.run(own.activation, own, torch.arange(len(images), device=paths.device))[rows]
             values = values - self._tail.run(starts, own, rows)
-        return _Ends(paths, own, rows, starts, values.gather(1, self._paths.targets(paths)).double())
+        return _Ends(paths, own, rows, starts, self._paths.targets(paths).of(values).double())
 
     def _require_rows(self, values: torch.Tensor, n_images: int) -> None:
         if not has_rows(values, n_images, self._layer.shape):

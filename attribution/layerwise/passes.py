@@ -10,6 +10,7 @@ from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 from attribution.networks.selection import graph_of_layers, layer_node
 from attribution.passes.gradients import laid_out
+from attribution.targets import Targets
 
 #: Called with a layer's name, the number of the class among the k, and the layer's values and gradients ``(n, ...)``.
 Receive = Callable[[str, int, torch.Tensor, torch.Tensor], None]
@@ -67,9 +68,9 @@ def has_rows(value: object, n_points: int, shape: tuple[int, ...] | None) -> boo
 
 
 def layer_gradients(
-    network: Network, points: torch.Tensor, target: torch.Tensor, layers: Mapping[str, Layer], receive: Receive
+    network: Network, points: torch.Tensor, target: Targets, layers: Mapping[str, Layer], receive: Receive
 ) -> tuple[torch.Tensor, dict[str, torch.Size]]:
-    """Runs points ``(n, *features)`` forward once and backward for each of the k classes ``(n, k)``.
+    """Runs points ``(n, *features)`` forward once and backward for each of the k targets.
 
     ``receive`` is called during the backward passes, as soon as a layer's gradient is there, which is dropped right
     after: the gradients of all layers are never held together.
@@ -82,7 +83,7 @@ def layer_gradients(
         One forward and k backward passes of n points, which end at the first of the layers if all others follow it;
         the memory of a backward pass.
     """
-    hooks = GradientHooks(receive, target.shape[1])
+    hooks = GradientHooks(receive, target.k)
     starts = [laid_out(points.detach())]
 
     def on_value(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -95,7 +96,7 @@ def layer_gradients(
 
     run = LayerPass(network, layers, on_value)
     with torch.enable_grad():
-        values = network.explained(run.run(starts[0].requires_grad_())).gather(1, target)
+        values = target.of(network.explained(run.run(starts[0].requires_grad_())))
         shapes = {name: value.shape for name, value in run.values.items()}
         hooks.backward(values, starts[0], run.values)
     return values.detach(), shapes

@@ -68,7 +68,7 @@ def path_totals(
     passes = _PathPasses(network, paths, layers, n_steps, totals)
     chunks.run(paths.n_paths * n_steps, passes.work)
     change = passes.values[:, 1] - passes.values[:, 0]
-    return change.view(-1, paths.n_baselines, paths.target.shape[1]).mean(1)
+    return change.view(-1, paths.n_baselines, paths.target.k).mean(1)
 
 
 class _PathPasses:
@@ -81,7 +81,7 @@ class _PathPasses:
         device = paths.inputs.device
         self._nodes = torch.linspace(0, 1, n_steps, dtype=torch.float64, device=device)
         self._open: dict[str, End] = {}
-        self.values = torch.zeros(paths.n_paths, 2, paths.target.shape[1], dtype=torch.float64, device=device)
+        self.values = torch.zeros(paths.n_paths, 2, paths.target.k, dtype=torch.float64, device=device)
 
     def work(self, start: int, stop: int) -> None:
         """Evaluates the items from ``start`` to ``stop``; changes the sums only once everything else has worked."""

@@ -86,7 +86,7 @@ class LayerTask(NamedTuple):
 
     def totals(self) -> LayerTotals:
         """Returns empty sums."""
-        return LayerTotals(len(self.paths.inputs), self.paths.target.shape[1], self.raw)
+        return LayerTotals(len(self.paths.inputs), self.paths.target.k, self.raw)
 
     def estimate(
         self,

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.checks import require_classes, target_table
 from attribution.decomposition.classifiers import decomposed_head
 from attribution.decomposition.influential import Influential, membership
 from attribution.final_layer.last_maps import FeatureMaps, mean_maps
@@ -12,6 +11,7 @@ from attribution.final_layer.layer import FinalLayer
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
+from attribution.targets import Targets, require_classes, targets_of
 
 
 class Decomposition(NamedTuple):
@@ -60,6 +60,7 @@ def decomposition(
     target: torch.Tensor,
     influential: Influential,
     *,
+    against: torch.Tensor | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> Decomposition:
@@ -74,6 +75,9 @@ def decomposition(
         network: The classifier that the features were found for.
         inputs: Normalised images, float ``(batch, channels, height, width)``.
         target: Classes, int64 ``(batch,)``, or ``(batch, k)``.
+        against: What each class is held against, a class, int64 like ``target``, or weights over the classes, float
+            ``(batch, classes)`` or ``(batch, k, classes)``; contributions, logits and decomposed logits are then
+            differences, still of the features and maps of the class itself.
         influential: The classes' features, from ``influential_features``.
         chunk_size: Images at once; fitted to memory unless told, halved when it runs out.
         progress: Called between chunks with images done and in all; may raise to cancel.
@@ -108,12 +112,14 @@ def decomposition(
     ([[[2.0, 4.0]]], [[3.0]], [13.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
-    classes = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, against, len(inputs), inputs.device)
     final = FinalLayer(network)
-    require_classes(classes, final.n_classes)
+    require_classes(targets, final.n_classes)
     reader, parts = _Reader(final, influential), list[dict[str, torch.Tensor]]()
     chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, len(inputs), progress)
-    chunks.run(len(inputs), lambda start, stop: parts.append(reader.read(inputs[start:stop], classes[start:stop])))
+    chunks.run(
+        len(inputs), lambda start, stop: parts.append(reader.read(inputs[start:stop], targets.rows(slice(start, stop))))
+    )
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     if target.dim() == 1:
         found = {name: values[:, 0] for name, values in found.items()}
@@ -149,28 +155,38 @@ class _Reader:
         self._places = order.argsort(dim=1) + 1
         self._frequencies = histogram / influential.images.to(device).clamp(min=1).unsqueeze(1).double()
 
-    def read(self, inputs: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+    def read(self, inputs: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         """Returns the fields of the result by name, ``(n, k, ...)``."""
         maps, features, logits = self.maps.run(laid_out(inputs))
-        decomposed = self._final.logits(features, self._head).gather(1, classes).double()
-        found = self._ranked(self._final.pooled(features).double(), classes)
+        decomposed = self._decomposed(features, targets).double()
+        found = self._ranked(self._final.pooled(features).double(), targets)
         sums = found["contributions"].nansum(2)
-        if self._final.bias is not None:
-            sums = sums + self._final.bias.double()[classes]
-        found |= {"logits": logits.gather(1, classes).double(), "decomposed_logits": decomposed}
-        return found | {"convergence_delta": sums - decomposed} | ({} if maps is None else self._means(maps, classes))
+        if (bias := self._final.bias) is not None:
+            sums = sums + targets.of_each(bias.double().__getitem__)
+        found |= {"logits": targets.of(logits).double(), "decomposed_logits": decomposed}
+        return found | {"convergence_delta": sums - decomposed} | ({} if maps is None else self._means(maps, targets))
 
-    def _means(self, maps: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
-        own = self._members[classes]
+    def _decomposed(self, features: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """Returns what is explained ``(n, k)``, by the features of each class alone."""
+        if targets.against is None:
+            return targets.of(self._final.logits(features, self._head))
+        # Other classes are seen through the features of the class that is held against them.
+        kept = self._members[targets.classes].view(len(features), targets.k, -1, *[1] * (features.dim() - 2))
+        found = [targets.of(self._final.logits(features * own)) for own in kept.unbind(1)]
+        return torch.stack([numbers[:, place] for place, numbers in enumerate(found)], dim=1)
+
+    def _means(self, maps: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        own = self._members[targets.classes]
         chosen = {"influential": own, "others": ~own, "everything": torch.ones_like(own)}
         return {name: mean_maps(maps, rows) for name, rows in chosen.items()}
 
-    def _ranked(self, values: torch.Tensor, classes: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _ranked(self, values: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         """Returns the influential features' numbers, the largest contribution first."""
+        classes = targets.classes
         indices = self._indices[classes]
         known, safe = indices >= 0, indices.clamp(min=0)
-        weight = self._final.weight.double()[classes.unsqueeze(2), safe]
-        own = values.unsqueeze(1).expand(-1, classes.shape[1], -1).gather(2, safe)
+        weight = targets.of_each(lambda given: self._final.weight[given.unsqueeze(2), safe].double())
+        own = values.unsqueeze(1).expand(-1, targets.k, -1).gather(2, safe)
         contributions = torch.where(known, weight * own, -torch.inf)
         order = contributions.argsort(dim=2, descending=True, stable=True)
         table = {

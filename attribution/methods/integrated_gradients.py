@@ -7,11 +7,9 @@ import torch
 
 from attribution.checks import (
     require_choice,
-    require_classes,
     require_count,
     require_finite,
     require_number,
-    target_table,
 )
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
@@ -25,6 +23,7 @@ from attribution.paths.quadrature import QUADRATURES, Quadrature, QuadratureRule
 from attribution.paths.splitting import FIRST_INTERVALS, StopRule
 from attribution.paths.straight import Paths, PathSums, stacked_baselines
 from attribution.paths.to_tolerance import tolerant_sums
+from attribution.targets import require_classes, targets_of
 
 
 class IntegratedGradients(NamedTuple):
@@ -64,6 +63,7 @@ def integrated_gradients(
     inputs: torch.Tensor,
     target: torch.Tensor,
     *,
+    against: torch.Tensor | None = None,
     baseline: torch.Tensor | Sequence[torch.Tensor] | None = None,
     background: torch.Tensor | None = None,
     n_steps: int | None = None,
@@ -92,6 +92,8 @@ def integrated_gradients(
         network: What to explain; its ``output`` says in which unit.
         inputs: Normalised images, float ``(batch, channels, height, width)``.
         target: Classes, int64 ``(batch,)``, or ``(batch, k)`` to explain k classes from the same forward passes.
+        against: What each class is held against, so that a difference of outputs is explained: a class, int64 like
+            ``target``, or weights over the classes, float ``(batch, classes)`` or ``(batch, k, classes)``.
         baseline: ``(1 | batch, channels, height, width)``, one an image, or a sequence of such, averaged.
         background: ``(n, channels, height, width)``, all averaged for every image; instead of ``baseline``.
         n_steps: Nodes of the rule, 1 to 100,000; 50 unless told.
@@ -138,7 +140,7 @@ def integrated_gradients(
     ([[[[0.0, 4.0]]]], [0.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
-    classes = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, background)
     _require_noise(n_samples, noise, generator)
     if tolerance is None:
@@ -149,11 +151,11 @@ def integrated_gradients(
         plan = _stop_rule(tolerance, atol, gap_tolerance, max_steps)
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        require_classes(classes, network.require_gradients(inputs))
+        require_classes(targets, network.require_gradients(inputs))
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, n_samples * _points(plan, len(inputs), baselines), progress)
         samples = (
-            _path_sums(network, Paths(sample, baselines, classes), plan, chunks)
+            _path_sums(network, Paths(sample, baselines, targets), plan, chunks)
             for sample in _noisy(inputs, n_samples, noise, generator)
         )
         result = _averaged(samples, inputs.dtype, chunks)

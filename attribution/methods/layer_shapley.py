@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.checks import require_classes, target_table
 from attribution.confidence import student_interval
 from attribution.errors import InvalidInput, InvalidOption, NetworkError
 from attribution.layerwise.estimators import ESTIMATES
@@ -19,6 +18,7 @@ from attribution.paths.straight import Paths, stacked_baselines
 from attribution.shapley.feature_maps import Sampler
 from attribution.shapley.game import Excluded
 from attribution.shapley.players import Players
+from attribution.targets import require_classes, targets_of
 
 
 class LayerShapley(NamedTuple):
@@ -73,6 +73,7 @@ def layer_shapley(
     inputs: torch.Tensor,
     target: torch.Tensor,
     *,
+    against: torch.Tensor | None = None,
     background: torch.Tensor,
     layers: str | Sequence[str] = "all",
     estimator: Estimator = "path",
@@ -105,6 +106,8 @@ def layer_shapley(
         network: What to explain; its ``output`` says in which unit.
         inputs: Normalised images, float ``(batch, channels, height, width)``.
         target: Classes, int64 ``(batch,)``, or ``(batch, k)`` to explain k classes from the same forward passes.
+        against: What each class is held against, so that a difference of outputs is explained: a class, int64 like
+            ``target``, or weights over the classes, float ``(batch, classes)`` or ``(batch, k, classes)``.
         background: ``(n, channels, height, width)``, all averaged for every image.
         layers: ``"all"``; ``"stages"``, which are stem, ends of stages and last convolution; or one or several names,
             kinds (``"conv"``) or patterns (``"features.*"``).
@@ -167,7 +170,7 @@ def layer_shapley(
     {'input': [[13.0]], '0': [[3.0, 10.0]], '1': [[0.0, 13.0]], '2': [[0.0, 13.0]]}
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
-    classes = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, against, len(inputs), inputs.device)
     if not isinstance(background, torch.Tensor):
         raise InvalidInput(f"background is a {type(background).__name__}, expected a tensor of images")
     baselines = stacked_baselines(network, inputs, None, background)
@@ -177,11 +180,11 @@ def layer_shapley(
     with torch.inference_mode(False), torch.no_grad():
         needs_gradients = estimator != "feature_maps"
         count = network.require_gradients if needs_gradients else network.class_count
-        require_classes(classes, count(inputs))
+        require_classes(targets, count(inputs))
         chosen = selected_layers(network, layers)
         whole = _require_raw(network, raw, estimator, chosen.keys())
         restart_peak(inputs.device)
-        paths = Paths(inputs, baselines, classes)
+        paths = Paths(inputs, baselines, targets)
         found = ESTIMATES[estimator](LayerTask(network, paths, chosen, whole, options, chunk_size, progress))
     _require_found(found, layers, chosen)
     left_out = _not_finite(found, layers)

@@ -1,4 +1,4 @@
-"""Values and gradients of several classes at a batch of points."""
+"""Values and gradients of several explained numbers at a batch of points."""
 
 from typing import NamedTuple
 
@@ -6,25 +6,26 @@ import torch
 
 from attribution.memory import fitted_chunk
 from attribution.networks.network import Network
+from attribution.targets import Targets
 
 
 class Gradients(NamedTuple):
-    """``values`` ``(n, k)`` of the explained classes and ``gradients`` ``(n, k, *features)`` at n points."""
+    """``values`` ``(n, k)``, the explained numbers, and ``gradients`` ``(n, k, *features)`` at n points."""
 
     values: torch.Tensor
     gradients: torch.Tensor
 
 
-def target_gradients(network: Network, points: torch.Tensor, target: torch.Tensor) -> Gradients:
-    """Returns the outputs of the target classes and their gradients with respect to the points.
+def target_gradients(network: Network, points: torch.Tensor, target: Targets) -> Gradients:
+    """Returns the explained numbers and their gradients with respect to the points.
 
     Cost:
         One forward and k backward passes of n points; parameters take no part.
     """
     with torch.enable_grad():
         points = laid_out(points.detach()).requires_grad_()
-        values = network(points).gather(1, target)
-        k = target.shape[1]
+        values = target.of(network(points))
+        k = target.k
         # Rows do not meet in evaluation mode, so the gradient of the sum holds each row's own.
         rows = [
             torch.autograd.grad(values[:, j].sum(), points, retain_graph=j < k - 1)[0].contiguous() for j in range(k)

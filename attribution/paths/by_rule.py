@@ -18,7 +18,7 @@ def fixed_sums(network: Network, paths: Paths, rule: QuadratureRule, chunks: Chu
         One forward and k backward passes a node and path; one forward pass an image and baseline for the ends, where
         the rule does not evaluate both.
     """
-    k = paths.target.shape[1]
+    k = paths.target.k
     passes = _FixedPasses(network, paths, rule)
     chunks.run(paths.n_paths * len(rule.nodes), passes.work)
     if has_both_ends(rule):
@@ -50,7 +50,7 @@ class _FixedPasses:
         self._network, self._paths = network, paths
         self._rule = QuadratureRule(rule.nodes.to(inputs.device), rule.weights.to(inputs.device))
         self._wide = torch.promote_types(inputs.dtype, torch.float32)
-        k = paths.target.shape[1]
+        k = paths.target.k
         self.total = torch.zeros(len(inputs), k, *inputs.shape[1:], dtype=self._wide, device=inputs.device)
         self.values = torch.zeros(paths.n_paths, len(rule.nodes), k, dtype=self._wide, device=inputs.device)
 

@@ -9,6 +9,7 @@ from attribution.errors import InvalidInput
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out
+from attribution.targets import Targets
 
 
 class PathSums(NamedTuple):
@@ -28,12 +29,12 @@ class Paths(NamedTuple):
     """Path ``p`` belongs to image ``p // n_baselines`` and starts at baseline ``p % n_baselines``.
 
     ``inputs`` ``(batch, *features)``; ``baselines`` ``(n_baselines, 1 | batch, *features)``; ``target``
-    ``(batch, k)``.
+    what is explained of each image.
     """
 
     inputs: torch.Tensor
     baselines: torch.Tensor
-    target: torch.Tensor
+    target: Targets
 
     @property
     def n_baselines(self) -> int:
@@ -60,9 +61,9 @@ class Paths(NamedTuple):
         """Returns ``x - x'`` of paths by number, ``(n, *features)``."""
         return self.inputs[paths // self.n_baselines] - self.starts(paths)
 
-    def targets(self, paths: torch.Tensor) -> torch.Tensor:
-        """Returns the classes ``(n, k)`` of paths by number."""
-        return self.target[paths // self.n_baselines]
+    def targets(self, paths: torch.Tensor) -> Targets:
+        """Returns what is explained of paths by number."""
+        return self.target.rows(paths // self.n_baselines)
 
 
 def stacked_baselines(
@@ -111,7 +112,7 @@ def end_values(network: Network, paths: Paths, chunks: Chunks) -> tuple[torch.Te
     chunks.run(batch + len(starts), work)
     table = torch.cat(outputs)
     of_starts = table[batch:].view(*paths.baselines.shape[:2], -1).mean(0).expand(batch, -1)
-    return table[:batch].gather(1, paths.target), of_starts.gather(1, paths.target)
+    return paths.target.of(table[:batch]), paths.target.of(of_starts)
 
 
 def _require_features(images: torch.Tensor, inputs: torch.Tensor, name: str) -> None:

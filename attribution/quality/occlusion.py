@@ -5,12 +5,10 @@ from typing import NamedTuple
 import torch
 
 from attribution.checks import (
-    require_classes,
     require_count,
     require_finite,
     require_images,
     require_number,
-    target_table,
 )
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidInput, InvalidTarget
@@ -20,6 +18,7 @@ from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out, target_gradients
 from attribution.paths.straight import stacked_baselines
+from attribution.targets import require_classes, targets_of
 
 
 class OcclusionCurves(NamedTuple):
@@ -120,21 +119,21 @@ def occlusion_curves(
     maps = _require_maps(maps, inputs)
     if not isinstance(target, torch.Tensor) or target.dim() != 1:
         raise InvalidTarget("target: expected one class an image, int64 (batch,)")
-    table = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, None, len(inputs), inputs.device)
     start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
     start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
     require_count(n_steps, "n_steps")
     require_number(share, "share", 1e-6, 1.0)
     with torch.inference_mode(False), torch.no_grad():
         n_classes = network.class_count(inputs)
-        require_classes(table, n_classes)
+        require_classes(targets, n_classes)
         require_class_sets(classes, n_classes)
         steps = _steps(maps, n_steps, share, positive_only=positive_only)
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, len(inputs) * (n_steps + 2), progress)
         ends = (start, inputs) if insert else (inputs, start)
         sets = _sets(network, inputs, classes, chunks)
-        prediction, entropy, deviation = _curves(network, ends, steps, sets, table, chunks)
+        prediction, entropy, deviation = _curves(network, ends, steps, sets, targets.classes, chunks)
         require_finite("predictions", prediction)
         shares = torch.linspace(0, share, n_steps + 1, dtype=torch.float64, device=inputs.device)
         return OcclusionCurves(
@@ -155,18 +154,20 @@ def random_maps(inputs: torch.Tensor, generator: Generators) -> torch.Tensor:
     return row_noise(torch.rand, inputs[:, :1], generator)
 
 
-def input_x_gradient_maps(network: Network, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Returns input times gradient of each image's class ``(batch, channels, height, width)``, to compare others with.
+def input_x_gradient_maps(
+    network: Network, inputs: torch.Tensor, target: torch.Tensor, against: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Returns input times gradient of what is explained, ``(batch, channels, height, width)``, to compare others with.
 
     Cost:
         One forward and one backward pass an image.
     """
     inputs = network.require_images(inputs)
-    table = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, against, len(inputs), inputs.device)
     parts: list[torch.Tensor] = []
 
     def work(start: int, stop: int) -> None:
-        found = target_gradients(network, inputs[start:stop], table[start:stop])
+        found = target_gradients(network, inputs[start:stop], targets.rows(slice(start, stop)))
         parts.append(inputs[start:stop] * found.gradients[:, 0])
 
     with torch.inference_mode(False):

@@ -38,7 +38,7 @@ def enumerated_values(game: Game) -> Estimate:
             f'sampler is "exact" for {n} players, whose {2**n:.2g} coalitions are too many; expected at most'
             f" {MOST_PLAYERS} players: use Groups or Cells, or another sampler"
         )
-    values = torch.zeros(game.batch, game.target.shape[1], n, dtype=torch.float64, device=game.target.device)
+    values = torch.zeros(game.batch, game.target.k, n, dtype=torch.float64, device=game.device)
     for numbers in torch.split(torch.arange(2**n), _BLOCK):
         coalitions = (numbers.unsqueeze(1) >> torch.arange(n)) % 2 == 1
         weights = shapley_weights(coalitions).to(values.device)

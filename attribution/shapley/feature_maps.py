@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from attribution.checks import require_choice, require_classes, require_count, require_number, target_table
+from attribution.checks import require_choice, require_count, require_number
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
 from attribution.networks.network import Network
@@ -18,6 +18,7 @@ from attribution.shapley.game import Ends, Estimate, Excluded, Game
 from attribution.shapley.permutations import permutation_values
 from attribution.shapley.players import Players, owners
 from attribution.shapley.regression import regression_values
+from attribution.targets import Targets, require_classes, targets_of
 
 Sampler = Literal["exact", "linear", "permutations", "regression"]
 
@@ -58,7 +59,7 @@ class FeatureMapShapley(NamedTuple):
 def feature_map_shapley(
     network: Network,
     inputs: torch.Tensor,
-    target: torch.Tensor,
+    target: torch.Tensor | Targets,
     layer: str,
     *,
     background: torch.Tensor,
@@ -82,7 +83,7 @@ def feature_map_shapley(
     Args:
         network: What to explain; it needs a graph.
         inputs: Normalised images, float ``(batch, channels, height, width)``.
-        target: Classes, int64 ``(batch, k)``; they share the forward passes.
+        target: Classes, int64 ``(batch, k)``, or differences of classes; they share the forward passes.
         layer: Name of the layer.
         background: Images ``(n, channels, height, width)`` that say what an absent player looks like.
         players: ``"feature_maps"`` (the layer's channels), ``Groups`` of them, or ``Cells`` of space.
@@ -131,20 +132,20 @@ def feature_map_shapley(
     ([0.2311, -0.2311], 'exact')
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = network.require_images(inputs)
-    target = target_table(target, len(inputs), inputs.device)
+    targets = targets_of(target, None, len(inputs), inputs.device)
     background = stacked_baselines(network, inputs, None, background)[:, 0]
     _require_options(sampler, excluded, n_samples, tolerance)
     generators = image_generators(generator, len(inputs))
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        require_classes(target, network.class_count(inputs))
+        require_classes(targets, network.class_count(inputs))
         tail = Tail(network, layer)
         chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, 0, progress)
         cached = chunks.fitted(lambda size: tail.cached(inputs, size))
         absent = chunks.fitted(lambda size: tail.cached(background, size)).activation
         absent = absent.mean(0, keepdim=True) if excluded == "mean" else absent
         owned = owners(players, tuple(cached.activation.shape[1:]), inputs.device)
-        game = Game(tail, cached, absent, owned, target, chunks)
+        game = Game(tail, cached, absent, owned, targets, chunks)
         chosen, budget = _plan(game, sampler, n_samples, is_linear=tail.is_linear)
         chunks.total = game.batch * (budget + 2 * game.worth_cost)
         ends = game.ends()

@@ -7,6 +7,7 @@ import torch
 from attribution.passes.chunks import Chunks
 from attribution.passes.tails import Cached, Tail
 from attribution.shapley.players import Owners
+from attribution.targets import Targets
 
 Excluded = Literal["mean", "average"]
 
@@ -46,16 +47,21 @@ class Game:
     """
 
     def __init__(
-        self, tail: Tail, cached: Cached, absent: torch.Tensor, owners: Owners, target: torch.Tensor, chunks: Chunks
+        self, tail: Tail, cached: Cached, absent: torch.Tensor, owners: Owners, target: Targets, chunks: Chunks
     ) -> None:
-        """Takes activations ``(n_absent, ...)`` and targets ``(batch, k)``."""
+        """Takes activations ``(n_absent, ...)`` and what is explained of each image."""
         self.target, self.chunks = target, chunks
         self._tail, self._cached, self._absent, self._owners = tail, cached, absent, owners
 
     @property
     def batch(self) -> int:
         """Images."""
-        return len(self.target)
+        return self.target.batch
+
+    @property
+    def device(self) -> torch.device:
+        """Of the images."""
+        return self.target.classes.device
 
     @property
     def n_players(self) -> int:
@@ -70,13 +76,13 @@ class Game:
     @property
     def slopes_cost(self) -> int:
         """The same for slopes, where a backward pass, one a target, counts for two forward ones."""
-        return len(self._absent) * (1 + 2 * self.target.shape[1])
+        return len(self._absent) * (1 + 2 * self.target.k)
 
     def worth(self, coalitions: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
         """Returns ``v(S)``, float64 ``(n, k)``, for boolean coalitions ``(n, players)`` of images ``(n,)``."""
-        n_absent, device = len(self._absent), self.target.device
+        n_absent, device = len(self._absent), self.device
         coalitions, images = coalitions.to(device), images.to(device)
-        table = torch.zeros(len(images) * n_absent, self.target.shape[1], dtype=torch.float64, device=device)
+        table = torch.zeros(len(images) * n_absent, self.target.k, dtype=torch.float64, device=device)
 
         def work(start: int, stop: int) -> None:
             items = torch.arange(start, stop, device=device)
@@ -85,7 +91,7 @@ class Game:
             points = torch.where(present, self._cached.activation[rows], absent)
             with torch.no_grad():
                 outputs = self._tail.run(points, self._cached, rows)
-            table[start:stop] = outputs.gather(1, self.target[rows]).double()
+            table[start:stop] = self.target.rows(rows).of(outputs).double()
 
         self.chunks.run(len(table), work)
         return table.view(len(images), n_absent, -1).mean(1)
@@ -95,9 +101,9 @@ class Game:
 
         A share leads from the absent activation, 0, straight to the image's own, 1.
         """
-        n_absent, device = len(self._absent), self.target.device
+        n_absent, device = len(self._absent), self.device
         shares, images = shares.to(device), images.to(device)
-        k = self.target.shape[1]
+        k = self.target.k
         table = torch.zeros(len(images) * n_absent, k, self.n_players, dtype=torch.float64, device=device)
 
         def work(start: int, stop: int) -> None:
@@ -107,7 +113,7 @@ class Game:
             points = absent + self._owners.present(shares[items // n_absent].to(way)) * way
             with torch.enable_grad():
                 points = points.requires_grad_()
-                sums = self._tail.run(points, self._cached, rows).gather(1, self.target[rows]).sum(0).unbind()
+                sums = self.target.rows(rows).of(self._tail.run(points, self._cached, rows)).sum(0).unbind()
             for j, value in enumerate(sums):
                 gradient = _gradient(value, points, again=j < k - 1)
                 table[start:stop, j] = self._owners.summed((gradient * way).double())

@@ -69,7 +69,7 @@ def _pair_means(
     game: Game, ends: Ends, images: list[int], generators: Sequence[torch.Generator], n_pairs: int
 ) -> torch.Tensor:
     """Returns the players' mean contributions in pairs of orders, ``(images, n_pairs, k, players)``."""
-    ranks = antithetic_ranks(generators, n_pairs, game.n_players).flatten(0, 2).to(game.target.device)
+    ranks = antithetic_ranks(generators, n_pairs, game.n_players).flatten(0, 2).to(game.device)
     owner = torch.tensor(images, device=ranks.device).repeat_interleave(2 * n_pairs)
     coalitions = prefixes(ranks)
     worth = game.worth(coalitions.flatten(0, 1), owner.repeat_interleave(coalitions.shape[1]))

@@ -46,7 +46,7 @@ def regression_values(
     fewest = _FEWEST * game.worth_cost
     if n_samples < fewest:
         raise InvalidOption(f"n_samples is {n_samples}, a regression takes {fewest} evaluations of the tail at least")
-    k, device = game.target.shape[1], game.target.device
+    k, device = game.target.k, game.device
     draws = [_Draws(k, game.n_players, device) for _ in generators]
     spent = torch.full((game.batch,), 2 * game.worth_cost)
     values = torch.zeros(game.batch, k, game.n_players, dtype=torch.float64, device=device)

@@ -7,6 +7,7 @@ import torch
 
 from attribution import Network
 from attribution.passes.gradients import target_gradients
+from attribution.targets import Targets
 from attribution_contracts.models import Speed
 
 _IMAGES, _RUNS = 2, 2
@@ -21,14 +22,14 @@ def speed_of(network: Network) -> Speed:
     """
     examples = network.examples()
     inputs = examples[:1].expand(_IMAGES, *examples.shape[1:]).contiguous()
-    target = torch.zeros(_IMAGES, 1, dtype=torch.int64, device=inputs.device)
+    targets = Targets(torch.zeros(_IMAGES, 1, dtype=torch.int64, device=inputs.device))
 
     def forward() -> None:
         with torch.no_grad():
             network.logits(inputs)
 
     def both() -> None:
-        target_gradients(network, inputs, target)
+        target_gradients(network, inputs, targets)
 
     has_gradients = network.no_gradients is None
     return Speed(

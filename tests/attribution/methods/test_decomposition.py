@@ -6,6 +6,7 @@ from torch import nn
 import attribution
 from attribution import decompose, decomposition, influential_features
 from attribution.errors import Cancelled, InvalidInput, InvalidTarget, NetworkError
+from attribution.final_layer.layer import FinalLayer
 from tests.attribution.decomposition.support import (
     SHAPE,
     D,
@@ -214,3 +215,27 @@ def test_bad_input_is_refused():
         decomposition(other, images, labels, fitted())
     with pytest.raises(NetworkError, match="without a graph"):
         decomposition(attribution.Network(tiny_model("untraceable")), images[:, :2], labels, fitted())
+
+
+@pytest.mark.parametrize("build", [module, spatial_module])
+def test_against_another_class_contributions_are_differences_for_the_features_of_the_class_itself(build):
+    full, (images, labels) = attribution.Network(build().double(), SHAPE), data(3, seed=2)
+    images = images.double()
+    influential = influential_features(full, [(images, labels)], n_initial=3, n_features=4)
+    target, against = torch.tensor([0, 1, 2]), torch.tensor([1, 2, 0])
+    own, found = (decomposition(full, images, target, influential, **more) for more in ({}, {"against": against}))
+    final = FinalLayer(full)
+    with torch.no_grad():
+        values, logits = final.run(images)
+    difference = final.weight[target] - final.weight[against]
+    for row in range(3):
+        indices = found.features[row]
+        assert set(indices.tolist()) == set(own.features[row].tolist())
+        expected = difference[row, indices] * final.pooled(values)[row, indices]
+        assert torch.allclose(found.contributions[row], expected)
+        assert found.contributions[row].tolist() == sorted(found.contributions[row].tolist(), reverse=True)
+    rows = torch.arange(3)
+    assert torch.allclose(found.logits, logits[rows, target] - logits[rows, against])
+    assert torch.equal(found.influential, own.influential)
+    if build is module:  # nothing follows the layer, so that all adds up
+        assert float(found.convergence_delta.abs().max()) < 1e-9
