@@ -76,20 +76,31 @@ def image_grid(shape: Sequence[int]) -> Grid:
 
 
 def step_of(
-    node: fx.Node, name: str, modules: Mapping[str, nn.Module], shapes: Mapping[fx.Node, tuple[int, ...]]
+    node: fx.Node,
+    name: str,
+    modules: Mapping[str, nn.Module],
+    shapes: Mapping[fx.Node, tuple[int, ...]],
+    numbers: Mapping[fx.Node, Any],
 ) -> Step:
-    """Returns what a node of a graph does."""
+    """Returns what a node of a graph does; ``numbers`` are what other nodes computed of sizes, as for a padding."""
     plain = name.replace("_", "").lower()
     if node.op == "call_module":
         return Step(plain, modules[str(node.target)], {}, shapes, shapes.get(node))
-    given = dict(zip(_ARGUMENTS.get(plain, ()), node.args, strict=False)) | dict(node.kwargs)
-    if plain in ("permute", "view", "reshape") and len(node.args) > 2:
-        given["dims"] = node.args[1:]
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda of: numbers.get(of, of))
+    given = dict(zip(_ARGUMENTS.get(plain, ()), args, strict=False)) | dict(kwargs)
+    if plain in ("permute", "view", "reshape") and len(args) > 2:
+        given["dims"] = args[1:]
     return Step(plain, None, given, shapes, shapes.get(node))
 
 
-def grid_behind(step: Step, grids: Sequence[Grid]) -> Grid | None:
-    """Returns the grid of what a step gives from those of the tensors that it takes; nothing where it has none."""
+def grid_behind(step: Step, grids: Sequence[Grid], unplaced: Sequence[tuple[int, ...]]) -> Grid | None:
+    """Returns the grid of what a step gives from those of the tensors that it takes; nothing where it has none.
+
+    It has none where it also takes a tensor of the image, one of the shapes ``unplaced``, that has a value a unit and
+    no grid: what the units see through it is unknown. One that is the same for all units, a gate, moves none.
+    """
+    if any(_has_units(shape, grid) for shape in unplaced for grid in grids):
+        return None
     kind = "pointwise" if step.name in _POINTWISE else layer_kind(step.name)
     if step.name in _RULES:
         return _RULES[step.name](step, grids[0])
@@ -105,6 +116,11 @@ def grid_behind(step: Step, grids: Sequence[Grid]) -> Grid | None:
     if step.name in ("cat", "concat", "concatenate"):
         return _concatenated(step, grids)
     return None
+
+
+def _has_units(shape: tuple[int, ...], grid: Grid) -> bool:
+    """Returns whether a tensor has a value for each unit of a grid."""
+    return len(shape) > max(grid.axes) and (shape[grid.axes[0]], shape[grid.axes[1]]) == grid.sizes
 
 
 def _sized(grid: Grid, step: Step) -> Grid | None:

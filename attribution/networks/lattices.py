@@ -51,34 +51,37 @@ def lattices_of(graph_module: fx.GraphModule, nodes: Mapping[str, fx.Node], imag
         image = image.clone().requires_grad_()
         run = _Keeping(graph_module)
         run.run(image)
-        return _measured(nodes, image, run.kept, _grids(graph_module, image, run.kept))
+        return _measured(nodes, image, run.kept, _grids(graph_module, image, run))
 
 
 class _Keeping(fx.Interpreter):
-    """Runs a graph and keeps its tensors."""
+    """Runs a graph and keeps its tensors, and the numbers that it computes of sizes."""
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
         super().__init__(graph_module, garbage_collect_values=False)
         self.kept: dict[fx.Node, torch.Tensor] = {}
+        self.numbers: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - torch.fx's signature
         result = super().run_node(n)
         if isinstance(result, torch.Tensor):
             self.kept[n] = result
+        elif isinstance(result, int | float | torch.Size):
+            self.numbers[n] = result
         return result
 
 
-def _grids(
-    graph_module: fx.GraphModule, image: torch.Tensor, kept: Mapping[fx.Node, torch.Tensor]
-) -> dict[fx.Node, Grid]:
-    shapes = {node: tuple(tensor.shape) for node, tensor in kept.items()}
-    modules = dict(graph_module.named_modules())
+def _grids(graph_module: fx.GraphModule, image: torch.Tensor, run: _Keeping) -> dict[fx.Node, Grid]:
+    shapes = {node: tuple(tensor.shape) for node, tensor in run.kept.items()}
+    modules, of_image = dict(graph_module.named_modules()), tensor_nodes(graph_module)
     found: dict[fx.Node, Grid] = {}
-    for node, name in tensor_nodes(graph_module).items():
+    for node, name in of_image.items():
         if node.op == "placeholder":
             found[node] = image_grid(image.shape)
         elif given := [found[argument] for argument in node.all_input_nodes if argument in found]:
-            grid = grid_behind(step_of(node, name, modules, shapes), given)
+            others = [argument for argument in node.all_input_nodes if argument in of_image and argument not in found]
+            unplaced = [shapes[argument] for argument in others if argument in shapes]
+            grid = grid_behind(step_of(node, name, modules, shapes, run.numbers), given, unplaced)
             if grid is not None:
                 found[node] = grid
     return found

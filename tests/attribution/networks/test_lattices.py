@@ -53,6 +53,34 @@ class ChannelsLast(nn.Module):
         return self.head(self.last(x).mean((2, 3)))
 
 
+class PaddedBySizes(nn.Module):
+    """Pooling with the padding of TensorFlow, computed from the sizes, beside a shortcut that sees less."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.narrow, self.head = nn.Conv2d(2, 4, 5, padding=2), nn.Conv2d(2, 4, 1, 2), nn.Linear(4, 3)
+
+    def forward(self, x):
+        side = x.shape[-1]
+        missing = (-(-side // 2) - 1) * 2 + 3 - side
+        padded = functional.pad(self.conv(x), (missing // 2, missing - missing // 2) * 2)
+        x = functional.avg_pool2d(padded, 3, 2) + self.narrow(x)
+        return self.head(x.mean((2, 3)))
+
+
+class CutBySizes(nn.Module):
+    """A slice and a resize that are given by the sizes of other tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = self.second(x[:, :, x.shape[2] - 50 :, : x.shape[3] - 2])
+        return self.head(functional.interpolate(x, size=x.shape[2:]).mean((2, 3)))
+
+
 def plain(*parts: nn.Module, channels: int = 4) -> nn.Module:
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3))
 
@@ -71,6 +99,8 @@ NETWORKS = {
     "branches": Branches,
     "shuffled": Shuffled,
     "channels last": ChannelsLast,
+    "padded by sizes": PaddedBySizes,
+    "cut by sizes": CutBySizes,
 }
 
 
@@ -144,6 +174,41 @@ def test_what_gradients_do_not_agree_with_is_not_believed():
     found = Network(Mirrored(), (2, SIDE, SIDE)).lattices()
     assert "conv" in found
     assert "norm" not in found
+
+
+class Beside(nn.Module):
+    """Adds to each unit what an operation of no known places makes of all of them."""
+
+    def __init__(self, unknown) -> None:
+        super().__init__()
+        self.conv, self.last, self.head = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+        self.unknown = unknown
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head(self.last(x + 0.1 * self.unknown(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        lambda x: torch.roll(x, (20, 20), (2, 3)),
+        lambda x: x.flip(3),
+        lambda x: torch.fft.fft2(x).real,
+        lambda x: torch.softmax(x.flatten(2), 2).view_as(x),
+    ],
+)
+def test_units_that_also_see_through_what_has_no_places_have_none(unknown):
+    torch.manual_seed(0)
+    found = Network(Beside(unknown), (2, SIDE, SIDE)).lattices()
+    assert "conv" in found
+    assert "last" not in found
+
+
+def test_a_gate_that_is_the_same_for_all_units_moves_none():
+    torch.manual_seed(0)
+    found = Network(Beside(lambda x: torch.tanh(x.mean((2, 3)).square())[:, :, None, None]), (2, SIDE, SIDE)).lattices()
+    assert found["last"] == ((1.5, 1.5), (1, 1), (5, 5))
 
 
 def test_without_a_graph_only_the_image_has_places():
