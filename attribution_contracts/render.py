@@ -23,7 +23,8 @@ class RenderOptions(Wire):
     """Values beyond this percentile of the absolute values are drawn at the end of the scale."""
     smooth: Literal["auto"] | Annotated[float, Field(ge=0, le=64, strict=True)] = "auto"
     """Standard deviation, in pixels of the map, of a Gaussian that maps of pixels are drawn with; 0 for none. `auto`
-    is none up to 32 pixels and grows with the shorter side, to 3 pixels at 224. Maps of layers are never smoothed."""
+    is none up to 32 pixels and grows with the shorter side: 1.2 pixels at 64, 3 at 224. Maps of layers are never
+    smoothed."""
     overlay: Literal["none", "original", "color", "grey", "mask"] = "grey"
     """A second PNG: over the whole photograph as it was sent; over the image as the network saw it, in colour or grey;
     or that image shown only where the map is strong."""

@@ -1,8 +1,8 @@
-"""What integrated gradients miss by default, and what 50 Gauss-Legendre points, the earlier default, missed.
+"""What maps miss by default, and what they missed at a fixed number of points, the earlier default.
 
-On each network of the development data, for the predicted class of each image against black: the share of the output's
-change that the map misses, and the points that it took. Prints one JSON line a network; `--table` prints the lines of
-the table in docs/methods/integrated_gradients.md.
+Of integrated gradients, or with `--layers` of layer Shapley: on each network of the development data, for the predicted
+class of each image against black, the share of the output's change that the map (the worst layer's) misses, and the
+points that it took. Prints one JSON line a network; `--table` prints the lines of the table in the method's guide.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from torch import nn
 
 import attribution
 from attribution.architectures import cifar_resnet
-from attribution_contracts.parameters.integrated_gradients import DEFAULT_TOLERANCE
+from attribution_contracts.parameters import integrated_gradients, layer_shapley
 
-FIXED = 50
+FIXED, FIXED_LAYERS = 50, 32
 """Points that were taken where nothing was told."""
+Missed = Callable[..., dict[str, float]]
 
 
 def cases(data: Path, n_images: int) -> Iterator[tuple[str, nn.Module, torch.Tensor, torch.Tensor]]:
@@ -62,8 +63,25 @@ def missed(network: attribution.Network, images: torch.Tensor, black: torch.Tens
     target = network(images).argmax(1)
     found = attribution.integrated_gradients(network, images, target, baseline=black, **options)
     change = found.attributions.flatten(1).sum(1, dtype=torch.float64) - found.convergence_delta
-    gaps = (100 * found.convergence_delta / change).abs().tolist()
-    steps = found.n_steps.tolist()
+    return _figures(found.convergence_delta / change, found.n_steps)
+
+
+def missed_by_layers(
+    network: attribution.Network, images: torch.Tensor, black: torch.Tensor, **options: Any
+) -> dict[str, float]:
+    """The same of the worst layer of each image."""
+    target = network(images).argmax(1)
+    found = attribution.layer_shapley(network, images, target, background=black, layers="stages", **options)
+    gaps = [
+        delta / (found.scores[name].sum(1, dtype=torch.float64) - delta)
+        for name, delta in found.convergence_delta.items()
+        if not delta.isnan().any()
+    ]
+    return _figures(torch.stack(gaps).abs().amax(0), found.n_steps)
+
+
+def _figures(relative: torch.Tensor, n_steps: torch.Tensor) -> dict[str, float]:
+    gaps, steps = (100 * relative.abs()).tolist(), n_steps.tolist()
     figures = {"gap": statistics.median(gaps), "most_gap": max(gaps)}
     return figures | {"points": statistics.median(steps), "most_points": max(steps)}
 
@@ -87,18 +105,25 @@ def main() -> None:
     default = os.environ.get("ATTRIBUTION_SHARED_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(default), help="development data with weights and images")
     parser.add_argument("--images", type=int, default=10)
+    parser.add_argument("--layers", action="store_true", help="layer Shapley in place of integrated gradients")
     parser.add_argument("--tolerance", type=float, action="append", help="another one beside the default")
     parser.add_argument("--table", action="store_true", help="lines of the guide's table in place of JSON")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    measure: Missed = missed_by_layers if options.layers else missed
+    fixed, default = (
+        (FIXED_LAYERS, layer_shapley.DEFAULT_TOLERANCE)
+        if options.layers
+        else (FIXED, integrated_gradients.DEFAULT_TOLERANCE)
+    )
     for name, module, images, black in cases(options.data, options.images):
         network = attribution.Network(module, images.shape[1:])
         before, now = (
-            missed(network, images, black, n_steps=FIXED),
-            missed(network, images, black, tolerance=DEFAULT_TOLERANCE),
+            measure(network, images, black, n_steps=fixed),
+            measure(network, images, black, tolerance=default),
         )
-        others = {str(one): missed(network, images, black, tolerance=one) for one in options.tolerance or ()}
+        others = {str(one): measure(network, images, black, tolerance=one) for one in options.tolerance or ()}
         told = {"benchmark": "default_accuracy", "network": name, "images": len(images)}
         figures = {"fixed": before, "default": now, "tolerance": others}
         print(line(name, before, now) if options.table else json.dumps(told | figures), flush=True)

@@ -39,6 +39,13 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     multiple=True,
     help="The class, by index or name, that the images truly have; one for all of them, or repeated, one each.",
 )
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    type=click.Choice(["black", "blur", "mean", "uniform", "white", "zero"]),
+    help="What images are compared with; repeatable, averaged. [default: black]",
+)
 @param_option
 @click.option(
     "--also",
@@ -168,6 +175,8 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
         explanation["target"] = {"top_k": given["top_k"]}
     elif given["targets"]:
         explanation["target"] = {"classes": [_class(word) for word in given["targets"]]}
+    if given["baselines"]:
+        explanation["baselines"] = [{"kind": kind} for kind in given["baselines"]]
     return explanation
 
 
@@ -264,7 +273,10 @@ def _completeness(image: "ImageResult") -> list[list["str | Text"]]:
 def _variation(image: "ImageResult") -> list[list["str | Text"]]:
     found = image.class_variation
     assert found is not None  # noqa: S101 - the table asks those that have one
-    return [[f"{len(found.classes)} compared", _share(found.relative_error), str(found.n_rows)]]
+    complete = found.attributed_variation - found.completeness_delta
+    missing = abs(found.completeness_delta / complete) if complete else None
+    sketched = f", a sketch, off by {found.relative_error:.1%}" if found.relative_error else ""
+    return [[f"{len(found.classes)} compared{sketched}", _share(missing), str(found.n_rows)]]
 
 
 _LISTED: dict[str, Callable[["ImageResult"], list[list["str | Text"]]]] = {

@@ -1,5 +1,6 @@
 """The estimators of layer Shapley, by name."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,7 @@ from attribution.layerwise.layer_path import own_path_totals
 from attribution.layerwise.path import path_totals
 from attribution.layerwise.path_to_tolerance import Allowance, split_totals
 from attribution.layerwise.task import Estimate, Estimator, LayerTask
+from attribution.networks.selection import known_layers
 from attribution.passes.chunks import Chunks
 from attribution.paths.quadrature import quadrature_rule
 from attribution.paths.straight import end_values
@@ -22,13 +24,20 @@ def _path(task: LayerTask) -> Estimate:
     if options.tolerance is not None:
         allowance = Allowance(options.tolerance, 1e-4, options.max_steps or 257)
         ends = len(paths.inputs) + paths.n_baselines
-        chunks = task.chunks(paths.n_paths * allowance.max_steps + ends)
+        chunks = task.chunks(paths.n_paths * allowance.max_steps + ends, 1 + _held(task, allowance))
         change, n_steps = split_totals(task.network, paths, task.layers, allowance, chunks, totals)
         return task.estimate(totals, task.cutting_delta(totals, change), n_steps, chunks.size)
     count = options.n_steps or 32
     chunks = task.chunks(paths.n_paths * count)
     change = path_totals(task.network, paths, task.layers, count, chunks, totals)
     return task.estimate(totals, task.cutting_delta(totals, change), count * paths.n_baselines, chunks.size)
+
+
+def _held(task: LayerTask, allowance: Allowance) -> int:
+    """Returns how many times the activations of a point a path in work holds: of its layers, at the points ahead."""
+    sizes = {name: math.prod(layer.shape or (0,)) for name, layer in known_layers(task.network).items()}
+    share = sum(sizes[name] for name in task.layers) / max(1, sum(sizes.values()))
+    return math.ceil(share * (1 + task.paths.target.k) * allowance.most_ahead)
 
 
 def _expected_gradients(task: LayerTask) -> Estimate:

@@ -4,9 +4,10 @@ On an interval every layer that cuts the network should hand on the change of th
 there is known at each of them. A path is walked from the baseline to the image: an interval is kept where, at every
 such layer, its own gap is within its length's share of the allowance, or the net gap so far is within the share of the
 path behind it; else its middle is evaluated and the left half comes first. Every point is evaluated once, and only the
-right ends still ahead are remembered.
+right ends still ahead are remembered. Where no layer cuts the network, the image's own gap decides.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from attribution.layerwise.path import End, interval_sum
 from attribution.layerwise.totals import LayerTotals, Piece
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
+from attribution.networks.selection import known_layers
 from attribution.passes.chunks import Chunks
 from attribution.paths.straight import Paths, end_values
 
@@ -33,6 +35,11 @@ class Allowance(NamedTuple):
     tolerance: float
     atol: float
     max_steps: int
+
+    @property
+    def most_ahead(self) -> int:
+        """The most points of a path that are held at once."""
+        return 2 + round(math.log2(1 / (FIRST_INTERVALS * self.shortest)))
 
     @property
     def shortest(self) -> float:
@@ -143,6 +150,13 @@ def split_totals(
     return change, walks.n_points
 
 
+def _watched(network: Network, layers: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Returns the layers with the image, where none of them cuts the network: inside branches no gap is known."""
+    if any(layer.cuts for layer in layers.values()):
+        return dict(layers)
+    return {"input": known_layers(network)["input"], **layers}
+
+
 class _Walks:
     """The paths in work, a point each at a time."""
 
@@ -158,7 +172,8 @@ class _Walks:
         self._network, self._paths, self._layers, self._totals = network, paths, layers, totals
         self._allowance = allowance
         self._allowed = (allowance.tolerance * change.abs()).clamp(min=allowance.atol)
-        self._cutting = frozenset(name for name, layer in layers.items() if layer.cuts)
+        self._watched = _watched(network, layers)
+        self._cutting = frozenset(name for name, layer in self._watched.items() if layer.cuts)
         self.waiting = list(range(paths.n_paths))
         self.active: dict[int, _Walk] = {}
         self._evaluated: dict[int, _Point] = {}
@@ -192,8 +207,8 @@ class _Walks:
         paths = torch.tensor(numbers, device=self._allowed.device)
         t = torch.tensor(places, dtype=torch.float64, device=paths.device)
         points = self._paths.points(paths, t)
-        values, shapes = layer_gradients(self._network, points, self._paths.targets(paths), self._layers, receive)
-        self._totals.expect(shapes, points)
+        values, shapes = layer_gradients(self._network, points, self._paths.targets(paths), self._watched, receive)
+        self._totals.expect({name: shape for name, shape in shapes.items() if name in self._layers}, points)
         for path, *point in zip(numbers, places, values.double(), ends, strict=True):
             self._evaluated[path] = _Point(*point)
 
@@ -209,5 +224,6 @@ class _Walks:
         return [
             self._totals.piece(layer, path // n_baselines, number, contribution, n_baselines)
             for layer, parts in final.items()
+            if layer in self._layers
             for number, contribution in enumerate(parts)
         ]

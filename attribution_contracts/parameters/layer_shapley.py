@@ -15,6 +15,11 @@ LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 MAX_PATTERNS, MAX_WILDCARDS = 32, 8
 """Patterns among the choices of layers, and wildcards in each: all are held against every layer's name."""
 
+DEFAULT_TOLERANCE = 0.05
+"""Of `path`: the gap of the worst layer that it is worked to unless told; more is warned of."""
+_MOST_POINTS, _USUAL_POINTS = 257, 64
+"""Points of a path that a tolerance may take unless told, and those that it takes on most networks."""
+
 _TAKERS = {
     "n_steps": ("path", "layer_path"),
     "tolerance": ("path", "feature_maps"),
@@ -92,15 +97,16 @@ Layers = Annotated[
 class LayerShapleyParams(MethodParams):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
-    version = 3
+    version = 4
     use = "for a debugger: at which depth, and in which feature maps, a decision comes about"
     guarantee = (
         "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "
         "standard error"
     )
     cost_class = (
-        "n_steps forward and backward passes for each image and background image, for all layers together; the "
-        "estimators layer_path and feature_maps work layer by layer"
+        "forward and backward passes at some 30 to 70 points for each image and background image, at most at "
+        "max_steps, or at n_steps points, for all layers together; the estimators layer_path and feature_maps work "
+        "layer by layer"
     )
 
     method: Literal["layer_shapley"]
@@ -115,9 +121,10 @@ class LayerShapleyParams(MethodParams):
     baselines: Annotated[list[Baseline], Field(min_length=1, max_length=8)] = [BlackBaseline()]
     """The background: images that all layers are compared with, averaged."""
     n_steps: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
-    """Nodes on each path; 32 where neither this nor `tolerance` is given."""
+    """Nodes on each path: of `path` in place of a tolerance; of `layer_path`, 32 unless told."""
     tolerance: Annotated[float, Field(ge=1e-6, lt=1e6, strict=True)] | None = None
-    """Of `path`: largest gap of the worst layer, relative; of `feature_maps`: standard error at which to stop."""
+    """Of `path`: largest gap of the worst layer, relative, 0.05 without steps; of `feature_maps`: standard error at
+    which to stop."""
     max_steps: Annotated[int, Field(ge=17, le=2000, strict=True)] | None = None
     """With `tolerance`: the most points a path, 257 unless told."""
     n_samples: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
@@ -134,16 +141,31 @@ class LayerShapleyParams(MethodParams):
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""
 
     def filled(self) -> dict[str, Any]:
-        """All parameters, with the points of a path that are taken."""
-        if self.estimator != "path":
+        """All parameters, with the tolerance or the points of a path that are taken."""
+        if self.estimator == "layer_path":
+            return super().filled() | {"n_steps": self.n_steps or 32}
+        if self.estimator != "path" or self.accuracy is None:
             return super().filled()
-        points = {"n_steps": self.n_steps or 32} if self.tolerance is None else {"max_steps": self.max_steps or 257}
-        return super().filled() | points
+        return super().filled() | {"tolerance": self.accuracy, "max_steps": self.max_steps or _MOST_POINTS}
+
+    @property
+    def accuracy(self) -> float | None:
+        """The tolerance that it is worked to, told or not; nothing where steps are given, or by other estimators."""
+        if self.estimator != "path" or self.n_steps is not None:
+            return None
+        return DEFAULT_TOLERANCE if self.tolerance is None else self.tolerance
 
     def passes(self, scale: Scale) -> int:
         """By the estimator: points of paths, samples, or evaluations of what follows a layer."""
+        return self._passes(self.max_steps or _MOST_POINTS, scale)
+
+    def usual_passes(self, scale: Scale) -> int:
+        """The same with as many points as a tolerance takes on most networks."""
+        return self._passes(min(self.max_steps or _MOST_POINTS, _USUAL_POINTS), scale)
+
+    def _passes(self, to_tolerance: int, scale: Scale) -> int:
         once = 1 + scale.targets
-        paths = scale.baselines * ((self.max_steps or 257) if self.tolerance is not None else self.n_steps or 32)
+        paths = scale.baselines * ((self.n_steps or 32) if self.accuracy is None else to_tolerance)
         if self.estimator == "path":
             return paths * once
         if self.estimator == "layer_path":
@@ -173,8 +195,8 @@ class LayerShapleyParams(MethodParams):
                 raise ValueError(f"{name} belongs to {' and '.join(takers)}, estimator is {self.estimator}")
         if self.estimator == "path" and self.tolerance is not None and self.n_steps is not None:
             raise ValueError("tolerance chooses its own points: give either tolerance or n_steps")
-        if self.max_steps is not None and self.tolerance is None:
-            raise ValueError("max_steps belongs to tolerance: give it as well, or n_steps instead")
+        if self.max_steps is not None and self.n_steps is not None:
+            raise ValueError("max_steps belongs to a tolerance, n_steps takes its own points: give either")
         if self.estimator == "path" and self.n_steps == 1:
             raise ValueError("path needs at least 2 steps: it evaluates both ends")
         return self

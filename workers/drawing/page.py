@@ -24,7 +24,7 @@ ONE_SCALE = (
 _SIDE_BY_SIDE = "all explanations side by side"
 _NAMED = 4
 """Classes that are compared and named."""
-_CAPTIONS = {"heatmap": "{}", "overlay": "{} over the image"}
+_CAPTIONS = {"heatmap": "{}{}", "overlay": "{}{} over the image"}
 """Pictures of maps by quantity, in words."""
 
 
@@ -208,16 +208,24 @@ def _pictures(
     shown_there = {CHARTS[file.quantity].shows for file in charts}
     maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
     maps += [file for file in files if file.quantity == "overlay" and file.of in shown_there and file.layer][-1:]
-    return (
-        [_shown(file, _CAPTIONS[file.quantity].format(_words(file.of)), album, content) for file in maps],
-        [_shown(file, CHARTS[file.quantity].caption, album, content) for file in charts],
+    if any(file.quantity == "heatmap" and file.frame is not None for file in maps):
+        # Pictures with legends of their own are read at their own size.
+        maps, charts = [], [*maps, *charts]
+    maps_shown, charts_shown = (
+        [_shown(file, _caption(file), album, content) for file in some] for some in (maps, charts)
     )
+    return maps_shown, charts_shown
+
+
+def _caption(file: ArtifactRef) -> str:
+    layer = "" if file.layer is None else f" of {file.layer}"
+    chart = CHARTS.get(file.quantity)
+    return _CAPTIONS[file.quantity].format(_words(file.of), layer) if chart is None else f"{chart.caption}{layer}"
 
 
 def _shown(file: ArtifactRef, caption: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> Shown:
-    where = "" if file.layer is None else f" of {file.layer}"
     placed = album.place(file.sha256, lambda: content(file))
-    return Shown(file.name, f"{caption}{where}", f"{caption}{where}", *placed, _legend(file))
+    return Shown(file.name, caption, caption, *placed, _legend(file))
 
 
 def _legend(file: ArtifactRef) -> Legend | None:

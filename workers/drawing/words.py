@@ -77,12 +77,15 @@ def _varies(found: ClassVariation) -> Iterator[str]:
         f"the importance adds up to {found.attributed_variation:.3g}."
     )
     complete = found.attributed_variation - found.completeness_delta
+    if abs(complete - found.class_variation) > _WORTH_TELLING * abs(complete):
+        yield f"From the baseline to the image they vary by {complete:.3g}."
     if abs(found.completeness_delta) > _WORTH_TELLING * abs(complete):
         yield f"Complete attributions would add up to {complete:.3g}: these give biases to no pixel, or are not exact."
     if found.relative_error is None:
         return
     if found.relative_error == 0:
-        yield f"The maps are exact, from {found.n_rows:,} backward pass{'' if found.n_rows == 1 else 'es'}."
+        passes = f"{found.n_rows:,} backward pass{'' if found.n_rows == 1 else 'es'}"
+        yield f"Nothing was drawn at random: the maps are what these attributions give, from {passes}."
         return
     most = found.relative_error_at_most
     bound = "" if most is None else f", in 95 % of all runs by {percent(most)} at most"

@@ -66,6 +66,8 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
 def _options(call: Call, params: LayerShapleyParams) -> dict[str, Any]:
     names = ("n_steps", "tolerance", "max_steps", "n_samples", "sampler", "excluded")
     options = {name: getattr(params, name) for name in names}
+    if params.estimator == "path":
+        options["tolerance"] = params.accuracy
     if params.estimator in {"expected_gradients", "feature_maps"}:
         options["generator"] = [row.generator("samples") for row in call.rows]
     match params.players:

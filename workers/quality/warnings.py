@@ -25,6 +25,8 @@ _ROUNDING = 1e-6
 """Of an area under a curve of probabilities."""
 _COMPLETE = ("integrated_gradients", "deeplift")
 """Attributions of multi-class importance that add up; a product with the gradient alone is not made to."""
+_LITTLE = 0.1
+"""Of what the outputs vary by: attributions that are not made to add up, and hold less of it, say little of them."""
 
 
 class Change(NamedTuple):
@@ -99,7 +101,7 @@ def warnings_of(
     return [
         *_of_completeness(params, figures, changes),
         *_of_variation(params, figures.wire.get("class_variation")),
-        *_of_curves(curves),
+        *_of_curves(params, curves),
         *figures.warnings,
         *_of_model(checks),
     ]
@@ -169,19 +171,28 @@ def _baseline_of_class(one: Completeness, change: Change) -> ResultWarning:
 
 
 def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator[ResultWarning]:
-    if found is None or getattr(params, "attribution", None) not in _COMPLETE:
+    if found is None:
         return
     complete = found.attributed_variation - found.completeness_delta
     relative = abs(found.completeness_delta / complete) if complete else None
-    if _misses(relative, LARGE_GAP):
+    if getattr(params, "attribution", None) in _COMPLETE:
+        if _misses(relative, LARGE_GAP):
+            yield _warning(
+                WarningCode.COMPLETENESS_LARGE,
+                f"the importance misses {relative:.2%} of the variation that it should add up to",
+                "raise n_steps",
+            )
+    elif found.attributed_variation < _LITTLE * found.class_variation:
         yield _warning(
             WarningCode.COMPLETENESS_LARGE,
-            f"the importance misses {relative:.2%} of the variation that it should add up to",
-            "raise n_steps",
+            f"the importance adds up to {found.attributed_variation:.3g} of the {found.class_variation:.3g} that the "
+            "outputs vary by: what it shows is a small part of what tells the classes apart",
+            "use the attribution integrated_gradients, which adds up; products with the gradient give biases, and what "
+            "rectifiers cut off, to no pixel",
         )
 
 
-def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
+def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
     for curve in curves:
         if curve.order != "map":
             continue
@@ -195,10 +206,18 @@ def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
                 WarningCode.NO_BETTER_THAN_RANDOM,
                 f"{curve.direction} in the order of {curve.quantity} leaves an area of {curve.prediction_area:.3f} "
                 f"under the curve of the prediction, a random order {chance.prediction_area:.3f}",
-                "do not read places off this map: see the curves, and try a blurred baseline, or layer_shapley, whose "
-                "last layers show places",
+                f"do not read places off this map: see the curves, and try {_elsewhere(params)}",
                 curve.target,
             )
+
+
+def _elsewhere(params: Explanation) -> str:
+    """What may show places, of what was not tried."""
+    tried = {getattr(given, "kind", None) for given in getattr(params, "baselines", None) or ()}
+    ways = ["a blurred baseline"] if tried and "blur" not in tried else []
+    if params.method != "layer_shapley":
+        ways.append("layer_shapley, whose last layers show places")
+    return ", or ".join(ways) or "another baseline (mean, white, or images of other classes)"
 
 
 def _of_model(checks: Sequence[Check]) -> Iterator[ResultWarning]:

@@ -39,6 +39,21 @@ def test_the_worst_layer_is_within_the_tolerance(name, tolerance):
         assert float((found.scores[layer] - scores).norm()) <= 20 * tolerance * float(scores.norm()) + 1e-6
 
 
+def test_inside_a_branch_the_image_decides_where_intervals_are_halved():
+    """A layer that does not cut the network has no gap of its own: alone it is worked as exactly as with the others."""
+    options = {"inputs": images(1), "target": TARGET[:1], "background": images(1, seed=5), "max_steps": 1025}
+    [inside] = (layer for layer in explain("residual", n_steps=2, **drop(options)).scores if layer == "conv1")
+    found = explain("residual", layers=[inside], tolerance=0.01, **options)
+    assert list(found.scores) == [inside]
+    assert found.n_steps.tolist() > [FIRST_INTERVALS + 1]
+    fixed = explain("residual", layers=[inside], n_steps=1025, **drop(options)).scores[inside]
+    assert float((found.scores[inside] - fixed).norm()) <= 0.05 * float(fixed.norm())
+
+
+def drop(options):
+    return {name: value for name, value in options.items() if name != "max_steps"}
+
+
 def test_a_smaller_tolerance_takes_more_points_and_a_cap_is_kept():
     loose, tight = (explain("plain", tolerance=tolerance, max_steps=1025) for tolerance in (0.1, 0.005))
     assert (loose.n_steps < tight.n_steps).all()

@@ -151,6 +151,25 @@ def test_image_map_overlay_and_prediction_are_there_and_described():
     assert found.headings == [1, 2, 3, 4, 2]
 
 
+def test_pictures_with_legends_of_their_own_are_at_their_own_size_and_have_no_second_colour_bar():
+    plain, legends = image_result(), image_result()
+    framed = [file.model_copy(update={"frame": (4.0, 30.0, 60.0, 86.0)}) for file in legends.artifacts]
+    found = [read([answer(image)]) for image in (plain, legends.model_copy(update={"artifacts": framed}))]
+    assert [page.text.count("for the class") for page in found] == [1, 0]
+    classes = [[one.get("class") for tag, one in page.tags if tag == "figure"] for page in found]
+    assert [of_page.count("chart") for of_page in classes] == [0, 2]
+
+
+def test_the_last_layer_is_named_beside_what_it_is_over():
+    layers = [
+        reference("layers.png", 8, "layers", of=None),
+        *(reference(f"{n}.png", n, "overlay", of="layer_map").model_copy(update={"layer": f"conv{n}"}) for n in (1, 2)),
+    ]
+    found = read([answer(image_result().model_copy(update={"artifacts": layers}))])
+    assert "layer map of conv2 over the image" in found.text
+    assert "conv1" not in found.text
+
+
 @pytest.mark.parametrize(
     ("index", "said"), [(1, "True class: the same."), (0, "True class: dog, given 12.5 %: the prediction is wrong.")]
 )

@@ -264,7 +264,9 @@ def test_a_layers_units_are_drawn_at_the_middle_of_what_they_see(image):
     assert overlay.units == "placed"
 
 
-@pytest.mark.parametrize(("size", "expected"), [((28, 28), 0.0), ((32, 32), 0.0), ((224, 224), 3.0), ((300, 224), 3.0)])
+@pytest.mark.parametrize(
+    ("size", "expected"), [((28, 28), 0.0), ((32, 32), 0.0), ((80, 80), 1.5), ((224, 224), 3.0), ((300, 224), 3.0)]
+)
 def test_larger_maps_are_smoothed_unless_told_otherwise(size, expected):
     values = np.random.default_rng(3).normal(size=(1, *size)).astype(np.float32)
     automatic, plain = files(values), files(values, SMALL.model_copy(update={"smooth": 0.0}))

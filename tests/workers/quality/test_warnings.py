@@ -96,6 +96,15 @@ class TestCompleteness:
             assert warning.code == WarningCode.COMPLETENESS_LARGE
             assert "of the variation that it should add up to" in warning.detail
 
+    def test_an_importance_that_is_not_made_to_add_up_and_leaves_most_of_it_out(self):
+        """The bias tells the classes apart, and no pixel."""
+        flat = network(Bent(lambda mean: mean + 30.0))
+        for of_image in warned(flat, pictures(), SEEN, "multiclass_importance", attribution="input_x_gradient"):
+            [warning] = of_image
+            assert warning.code == WarningCode.COMPLETENESS_LARGE
+            assert "what it shows is a small part of what tells the classes apart" in warning.detail
+            assert warning.advice.startswith("use the attribution integrated_gradients, which adds up")
+
     @pytest.mark.parametrize(
         ("method", "params"),
         [("integrated_gradients", {"n_steps": 8}), ("layer_shapley", {}), ("multiclass_importance", {})],
@@ -135,6 +144,15 @@ class TestCurves:
         assert [warning.code for warning in found] == [WarningCode.NO_BETTER_THAN_RANDOM] * 2
         assert "deletion in the order of attributions leaves an area of" in found[0].detail
         assert "insertion" in found[1].detail
+        assert "try a blurred baseline, or layer_shapley" in found[0].advice
+
+    def test_what_was_tried_is_not_advised_again(self):
+        alike = torch.full((1, 1, SIDE, SIDE), 0.7)
+        options = {"baselines": [{"kind": "black"}, {"kind": "blur", "sigma": 3.0}], "n_steps": 4}
+        net = network(Bent(lambda mean: mean))
+        [found] = warned(net, alike, SEEN, "integrated_gradients", curves=CURVES, **options)
+        [advice] = {warning.advice for warning in found if warning.code == WarningCode.NO_BETTER_THAN_RANDOM}
+        assert advice.endswith("try layer_shapley, whose last layers show places")
 
     def test_without_a_random_order_nothing_is_said(self):
         alike = torch.full((1, 1, SIDE, SIDE), 0.7)
