@@ -9,6 +9,7 @@ from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.file_names import FileNames
+from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.problems import Problem
 from attribution_contracts.warnings import ResultWarning
@@ -23,15 +24,34 @@ class ClassScore(Wire):
     probability: float
 
 
+class HeldAgainst(Wire):
+    """A class that an explained class is held against."""
+
+    index: int
+    name: str | None
+    weight: float
+    """What its output counts in the difference that is explained."""
+
+
 class TargetScore(Wire):
     """One explained class of one image."""
 
     index: int
     name: str | None
     output: float
-    """The explained output of the image: logit, probability or log-probability."""
+    """The explained output of the image: logit, probability or log-probability; where the class is held against others,
+    how far it stands above theirs."""
     sum: float
     """The sum of the map; it differs from output minus baseline output by the completeness error."""
+    against: list[HeldAgainst] = []
+    """What the class is held against; empty where it is explained by itself."""
+
+    @property
+    def said(self) -> str:
+        """What is explained, in words: `cat`, or `cat against dog`."""
+        own = self.name or str(self.index)
+        others = [held.name or held.index for held in self.against]
+        return f"{own} against {in_words(others)}" if others else own
 
 
 class ArtifactRef(Wire):

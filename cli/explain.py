@@ -34,6 +34,11 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 )
 @click.option("--top-k", type=click.IntRange(1), help="Explain the k most probable classes instead.")
 @click.option(
+    "--against",
+    metavar="CLASS",
+    help="Explain how far the class stands above another: a class, runner_up, label, or '{\"nearest\": 3}'.",
+)
+@click.option(
     "--label",
     "labels",
     multiple=True,
@@ -120,7 +125,7 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
         case ["method"] | []:
             return "--method"
         case ["target", *rest]:
-            return "--top-k" if "top_k" in rest else "--target"
+            return "--against" if "against" in rest else "--top-k" if "top_k" in rest else "--target"
         case [parameter, *_]:
             return f"--param {parameter}"
     return None
@@ -175,9 +180,23 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
         explanation["target"] = {"top_k": given["top_k"]}
     elif given["targets"]:
         explanation["target"] = {"classes": [_class(word) for word in given["targets"]]}
+    if given["against"]:
+        target = explanation.get("target")
+        explanation["target"] = {**(target if isinstance(target, dict) else {}), "against": _against(given["against"])}
     if given["baselines"]:
         explanation["baselines"] = [{"kind": kind} for kind in given["baselines"]]
     return explanation
+
+
+def _against(word: str) -> Any:
+    import json
+
+    if not word.startswith("{"):
+        return _class(word)
+    try:
+        return json.loads(word)
+    except ValueError as error:
+        raise click.UsageError(f"--against: {error}; expected a class, runner_up, label or a JSON object") from error
 
 
 def _request(given: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +271,7 @@ def _true_class(image: "ImageResult") -> list["str | Text"]:
 
 
 def _targets(image: "ImageResult") -> list[list["str | Text"]]:
-    return [[target.name or str(target.index)] for target in image.targets]
+    return [[target.said] for target in image.targets]
 
 
 def _completeness(image: "ImageResult") -> list[list["str | Text"]]:
@@ -262,7 +281,7 @@ def _completeness(image: "ImageResult") -> list[list["str | Text"]]:
     warned = {warning.target for warning in image.warnings}
     return [
         [
-            target.name or str(target.index),
+            target.said,
             Text(_share(gap.relative), "yellow" if target.index in warned else ""),
             str(gap.n_steps),
         ]
@@ -298,7 +317,7 @@ def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
 
 
 def _class_name(image: "ImageResult", index: int) -> str:
-    return next((target.name for target in image.targets if target.index == index and target.name), str(index))
+    return next((target.said for target in image.targets if target.index == index), str(index))
 
 
 def _capital(text: str) -> str:

@@ -17,7 +17,7 @@ class FeatureContribution(Wire):
 
 
 class DecompositionResult(Wire):
-    """One decision by the influential features of a class."""
+    """One decision by the influential features of a class; where it is held against others, by differences from them."""
 
     target: int
     logit: float

@@ -1,6 +1,9 @@
 """What the parameters of every method have."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
+
+from pydantic import model_validator
 
 from attribution_contracts.base import Wire
 
@@ -35,6 +38,21 @@ class MethodParams(Wire):
     def class_field(cls) -> str | None:
         """The field that chooses classes: a target to explain, or the classes compared; nothing without any."""
         return next((name for name in ("target", "classes") if name in cls.model_fields), None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _require_own_choice_of_classes(cls, data: object) -> object:
+        own = cls.class_field()
+        if own is None or not isinstance(data, Mapping):
+            return data
+        if own == "classes" and "target" in data:
+            raise ValueError(
+                "target: the method compares classes with each other and has no target; give classes instead, for "
+                'example {"classes": ["cat", "dog"]}'
+            )
+        if own == "target" and "classes" in data:
+            raise ValueError('classes: the method explains a target; give target, for example {"classes": ["cat"]}')
+        return data
 
     def filled(self) -> dict[str, Any]:
         """All parameters as JSON, those that were left out as what is taken for them."""

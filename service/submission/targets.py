@@ -2,12 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 
+from attribution_contracts.base import Wire
 from attribution_contracts.hints import closest, in_words
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.multiclass_importance import ChosenPixel, Compared, PixelAt
 from attribution_contracts.problems import FieldError
-from attribution_contracts.targets import Target, TargetClasses, TargetTopK
+from attribution_contracts.targets import (
+    AGAINST_WORDS,
+    Against,
+    Nearest,
+    Target,
+    TargetClasses,
+    TargetTopK,
+    against_of,
+)
 from service.gateway.ready_models import ReadyModel
 from service.http.pointers import to_pointer
 from service.submission.layers import chosen_layers
@@ -34,6 +43,9 @@ def wrong_targets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError
     """What is wrong with the classes."""
     for pointer, target in targets_of(request):
         yield from _wrong(pointer, target, model)
+        if (against := against_of(target)) is not None:
+            yield from _wrong_against(f"{pointer}/against", target, against, model)
+    yield from _without_label(request)
     for pointer, label in labels_of(request):
         if not 0 <= class_index(label, model) < model.report.classes:
             yield FieldError(pointer=pointer, detail=_unknown(label, model))
@@ -50,9 +62,13 @@ def wrong_pixels(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
 
 def with_indices(target: Target | Compared, model: ReadyModel) -> Target | Compared:
     """The target with every name replaced by the index of its class."""
-    if not isinstance(target, TargetClasses):
-        return target
-    return TargetClasses(classes=[class_index(given, model) for given in target.classes])
+    found = target
+    if isinstance(found, TargetClasses):
+        found = found.model_copy(update={"classes": [class_index(given, model) for given in found.classes]})
+    if isinstance(against := against_of(found), int | str) and against not in AGAINST_WORDS:
+        assert isinstance(found, Wire)  # noqa: S101 - words have nothing against them
+        found = found.model_copy(update={"against": class_index(against, model)})
+    return found
 
 
 def class_index(given: int | str, model: ReadyModel) -> int:
@@ -133,6 +149,34 @@ def _wrong(pointer: str, target: Target | Compared, model: ReadyModel) -> Iterat
             yield FieldError(pointer=where, detail=f"{given!r} is the same class as {seen[index]!r}: name it once")
         else:
             seen[index] = given
+
+
+def _wrong_against(pointer: str, target: object, against: Against, model: ReadyModel) -> Iterator[FieldError]:
+    classes = model.report.classes
+    if classes == 1:
+        yield FieldError(pointer=pointer, detail="the model has one output: there is no other class, leave against out")
+    elif isinstance(against, Nearest):
+        if against.nearest >= classes:
+            detail = f"the model has {classes - 1} other classes, given {against.nearest}"
+            yield FieldError(pointer=f"{pointer}/nearest", detail=detail)
+    elif against not in AGAINST_WORDS:
+        index = class_index(against, model)
+        if not 0 <= index < classes:
+            words = " and ".join(f'"{word}"' for word in AGAINST_WORDS)
+            yield FieldError(pointer=pointer, detail=f"{_unknown(against, model)}; {words} are not classes but choices")
+        elif isinstance(target, TargetClasses) and index in {class_index(given, model) for given in target.classes}:
+            detail = f"{against!r} is among the explained classes: a class does not stand against itself, name another"
+            yield FieldError(pointer=pointer, detail=detail)
+
+
+def _without_label(request: JobRequest) -> Iterator[FieldError]:
+    """Images whose class is to be held against a true class that is not said."""
+    asked = [getattr(explanation, "target", None) for explanation in request.asked_explanations().values()]
+    for index, image in enumerate(request.inputs):
+        targets = [image.target] if image.target is not None else asked
+        if image.label is None and any(against_of(target) == "label" for target in targets):
+            detail = 'the target is held against "label": say the class that the image truly has'
+            yield FieldError(pointer=to_pointer(("inputs", index, "label")), detail=detail)
 
 
 def _unknown(given: int | str, model: ReadyModel) -> str:

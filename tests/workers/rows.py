@@ -69,7 +69,7 @@ def warned(
         if curves is None
         else occlusion_of(call, judged, logits.argmax(1), explained.compared, curves)
     )
-    changes, checks = changes_of(network, given, rows, logits, target), network.report().checks
+    changes, checks = changes_of(network, given, rows, logits, call), network.report().checks
     return [
         warnings_of(given, figures, own, of_image, checks)
         for figures, own, of_image in zip(explained.figures, changes, followed, strict=True)

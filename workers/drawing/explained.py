@@ -1,6 +1,6 @@
 """An image that was explained, as charts and sheets take it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from PIL import Image
@@ -24,10 +24,12 @@ class ExplainedImage(NamedTuple):
     params: MethodParams
     labels: Sequence[str]
     """The model's."""
+    said: Mapping[int, str]
+    """What is explained of it, in words, by class."""
 
     def titled(self, target: int) -> str:
         """Image and class, for the top of a chart."""
-        return f"{self.name}, class {class_name(self.labels, target)}"
+        return f"{self.name}, class {self.said.get(target, class_name(self.labels, target))}"
 
 
 def image_name(position: int, given: InputImage) -> str:

@@ -188,7 +188,7 @@ def _title(image: ImageResult, index: int | None, target: TargetScore | None) ->
         return "All maps" if image.targets else _compared(image)
     if target is None:
         return f"Class {next((score.name for score in image.prediction if score.index == index), None) or index}"
-    return f"Class {target.name or index}, output {number(target.output)}"
+    return f"Class {target.said}, {'difference' if target.against else 'output'} {number(target.output)}"
 
 
 def _compared(image: ImageResult) -> str:

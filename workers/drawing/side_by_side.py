@@ -115,7 +115,7 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
     if file is None:
         return Tile(f"{said}: no map", None)
     explained = next((target for target in image.targets if target.index == file.target), None)
-    of = "" if explained is None else f" of {explained.name or explained.index}"
+    of = "" if explained is None else f" of {explained.said}"
     where = "" if file.layer is None else f" at {file.layer}"
     return Tile(f"{said}{of}{where}{_ends(file)}", map_within(file, context.store.get(file.sha256)))
 

@@ -1,16 +1,15 @@
 """The procedure of an explanation: decode, predict, explain, render, store."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attribution import Network
-from attribution.errors import AttributionError, OutOfMemory
+from attribution.errors import AttributionError, InvalidTarget, OutOfMemory
 from attribution.networks.link import probabilities
 from attribution.passes.outputs import predicted
 from attribution_contracts.baselines import SetBaseline
@@ -18,14 +17,13 @@ from attribution_contracts.digests import canonical_digest
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
-from attribution_contracts.problems import ErrorCode, Problem, problem
-from attribution_contracts.results import ClassScore, Counts, ImageResult, Provenance, Quality, Result, TargetScore
+from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result
 from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.drawing.charts import occlusion_chart
-from workers.drawing.explained import ExplainedImage, class_name, image_name
+from workers.drawing.explained import ExplainedImage, image_name
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
 from workers.drawing.overlays import Scene
@@ -35,29 +33,19 @@ from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
+from workers.kinds.answers import Done, failed_image, image_result, nothing_explained
 from workers.methods.baselines import Row
-from workers.methods.calls import Call, Explained, Figures, MethodOutput
-from workers.methods.predictions import class_score, class_scores, target_scores, targets_of
+from workers.methods.calls import Call, Explained, MethodOutput
+from workers.methods.predictions import class_score, class_scores
 from workers.methods.table import METHODS
+from workers.methods.targets import Chosen, against_table, chosen_of, target_scores
 from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
-from workers.problems import WorkProblem
+from workers.problems import InvalidModel, WorkProblem
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import changes_of, warnings_of
 
 _EXPLAINING, _DRAWING = 100, 25
 """Steps of an image in the progress of a job."""
-
-
-class Done(NamedTuple):
-    """One image that was explained."""
-
-    row: Row
-    prediction: list[ClassScore]
-    label: ClassScore | None
-    targets: list[TargetScore]
-    figures: Figures
-    maps: list[Map]
-    occlusion: list[OcclusionCurve]
 
 
 @dataclass
@@ -87,6 +75,10 @@ class Running:
         """Shows how many files are drawn, once all images are explained."""
         self.report(self.images, "drawing", self.images * done / max(total, 1))
 
+    def refuse(self, row: Row, error: AttributionError | WorkProblem) -> None:
+        """Notes why an image has no maps."""
+        self.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
+
     @property
     def images(self) -> int:
         """How many the job is over; one where it is over the model alone."""
@@ -114,7 +106,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         job.refused.extend(refused)
         _explain_batch(job, rows)
     if not job.done:
-        return Failed(_nothing_explained(job.refused))
+        return Failed(nothing_explained(job.refused))
     with clock("draw"):
         drawn = _drawn(job)
     result = _result(job, drawn)
@@ -160,14 +152,18 @@ def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
         return
     with job.clock("predict"):
         rows, logits = _predicted(job, rows)
-    targets = [targets_of(row.target, logits[position]) if row.target else [] for position, row in enumerate(rows)]
+    chosen = dict[int, list[Chosen]]()
     groups: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
-        groups[len(targets[position]), row.given.baseline is not None].append(position)
+        try:
+            chosen[position] = chosen_of(row.target, logits[position], row.true_class) if row.target else []
+        except InvalidTarget as error:
+            job.refuse(row, error)
+            continue
+        groups[len(chosen[position]), row.given.baseline is not None].append(position)
     for positions in groups.values():
-        chosen = [rows[position] for position in positions]
-        target = torch.tensor([targets[position] for position in positions], device=logits.device)
-        _explain_group(job, chosen, logits[positions], target)
+        own = [rows[position] for position in positions]
+        _explain_group(job, own, logits[positions], [chosen[position] for position in positions])
 
 
 def _predicted(job: Running, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
@@ -177,34 +173,36 @@ def _predicted(job: Running, rows: Sequence[Row]) -> tuple[list[Row], Tensor]:
     for row, is_finite in zip(rows, finite, strict=True):
         if not is_finite:
             detail = "the network's outputs for this image are not finite: check weights, mean and std of the model"
-            job.refused.append(Refused(row.position, row.given, row.sha256, problem(ErrorCode.INVALID_MODEL, detail)))
+            job.refuse(row, InvalidModel(detail))
     return [row for row, is_finite in zip(rows, finite, strict=True) if is_finite], logits[finite]
 
 
-def _explain_group(job: Running, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+def _explain_group(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Sequence[list[Chosen]]) -> None:
     try:
-        _explain_rows(job, rows, logits, target)
+        _explain_rows(job, rows, logits, chosen)
     except OutOfMemory:
         raise
     except (AttributionError, WorkProblem) as error:
         if len(rows) == 1:
-            row = rows[0]
-            job.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
+            job.refuse(rows[0], error)
             return
         for position, row in enumerate(rows):  # one image must not cost the others theirs
-            _explain_group(job, [row], logits[position : position + 1], target[position : position + 1])
+            _explain_group(job, [row], logits[position : position + 1], chosen[position : position + 1])
 
 
-def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Tensor) -> None:
+def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Sequence[list[Chosen]]) -> None:
     method = METHODS[job.params.method]
     output: ExplainedOutput = getattr(job.params, "output", "logit")
     network = job.loaded.network.explaining(output)
-    call = _call(job, network, rows, stacked(rows), target)
+    target = torch.tensor([[one.class_index for one in own] for own in chosen], dtype=torch.int64, device=logits.device)
+    against = against_table(chosen, logits.shape[1], logits.device)
+    call = _call(job, network, rows, stacked(rows), target)._replace(against=against)
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))
     with job.clock("judge"):
-        changes, checks = changes_of(network, job.params, rows, logits, target), network.report().checks
+        changes = changes_of(network, job.params, rows, logits, call)
+        checks = network.report().checks
         warnings = [
             warnings_of(job.params, figures, own, curves, checks)
             for figures, own, curves in zip(explained.figures, changes, occlusion, strict=True)
@@ -215,22 +213,22 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, target: Ten
     likely, outputs = probabilities(logits, network.link).cpu(), network.explained(logits).cpu()
     logits, labels = logits.cpu(), job.loaded.spec.labels
     for position, row in enumerate(rows):
+        targets = target_scores(chosen[position], outputs[position], explained.figures[position].sums, labels)
         job.done.append(
             Done(
                 row,
                 class_scores(logits[position], likely[position], labels),
                 _label(row, logits[position], likely[position], labels),
-                target_scores(target[position].tolist(), outputs[position], explained.figures[position].sums, labels),
+                targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
-                list(_maps(job, kept, row, position)),
+                list(_maps(job, kept, row, position, {target.index: target.said for target in targets})),
                 occlusion[position],
             )
         )
 
 
 def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> ClassScore | None:
-    label = row.given.label  # a name was turned into an index when the job was accepted
-    return class_score(label, logits, likely, labels) if isinstance(label, int) else None
+    return None if row.true_class is None else class_score(row.true_class, logits, likely, labels)
 
 
 def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, target: Tensor) -> Call:
@@ -252,14 +250,14 @@ def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor
         return occlusion_of(followed, judged, predicted, explained.compared, options)
 
 
-def _maps(job: Running, outputs: list[MethodOutput], row: Row, position: int) -> Iterator[Map]:
+def _maps(job: Running, outputs: list[MethodOutput], row: Row, position: int, said: Mapping[int, str]) -> Iterator[Map]:
     kinds, scene = METHODS[job.params.method].outputs, _scene(job, row)
     for given in outputs:
         values = given.values[position]
         if values.isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
-            title = _title(job, given, target)
+            title = _title(job, given, None if target is None else said[target])
             yield Map(scene, subject, given.field, kinds[given.field], values.numpy(), given.lattice, title)
 
 
@@ -267,10 +265,10 @@ def _scene(job: Running, row: Row) -> Scene:
     return Scene(row.displayed, row.view, partial(job.photographs, row.given))
 
 
-def _title(job: Running, given: MethodOutput, target: int | None) -> tuple[str, ...]:
+def _title(job: Running, given: MethodOutput, target: str | None) -> tuple[str, ...]:
     """What a legend says: the class, then the method and what of it is shown."""
     words = [job.params.method, given.field, given.layer or "", given.part or ""]
-    return *([class_name(job.loaded.spec.labels, target)] if target is not None else []), ", ".join(filter(None, words))
+    return *([target] if target is not None else []), ", ".join(filter(None, words))
 
 
 def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
@@ -310,11 +308,12 @@ def _explained_image(job: Running, done: Done) -> ExplainedImage:
         done.figures,
         job.params,
         job.loaded.spec.labels,
+        {target.index: target.said for target in done.targets},
     )
 
 
 def _result(job: Running, drawn: Drawn) -> Result:
-    images = [_failed_image(refused) for refused in job.refused] + [_image(done, drawn) for done in job.done]
+    images = [failed_image(refused) for refused in job.refused] + [image_result(done, drawn) for done in job.done]
     told = [item.relative for done in job.done for item in done.figures.wire.get("completeness", [])]
     gaps = [relative for relative in told if relative is not None]
     return Result(
@@ -362,37 +361,7 @@ def _page(job: Running, result: Result, drawn: Drawn) -> RenderedFile:
     )
 
 
-def _image(done: Done, drawn: Drawn) -> ImageResult:
-    return ImageResult(
-        index=done.row.position,
-        custom_id=done.row.given.custom_id,
-        sha256=done.row.sha256,
-        original=list(done.row.view.original),
-        box=list(done.row.view.box),
-        prediction=done.prediction,
-        label=done.label,
-        targets=done.targets,
-        warnings=list(done.figures.warnings),
-        **done.figures.wire,
-        occlusion=done.occlusion,
-        artifacts=drawn.of_image(done.row.position),
-    )
-
-
 def _backgrounds(job: Running) -> dict[str, str]:
     """The digests of the sets that the method compared with."""
     named = [given.name for given in getattr(job.params, "baselines", None) or [] if isinstance(given, SetBaseline)]
     return {name: canonical_digest(job.loaded.spec.backgrounds[name]) for name in named}
-
-
-def _failed_image(refused: Refused) -> ImageResult:
-    return ImageResult(
-        index=refused.position, custom_id=refused.given.custom_id, sha256=refused.sha256, error=refused.error
-    )
-
-
-def _nothing_explained(refused: Sequence[Refused]) -> Problem:
-    reasons = "; ".join(f"image {item.position}: {item.error.detail}" for item in refused[:5])
-    more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
-    retryable = any(item.error.retryable for item in refused)
-    return problem(ErrorCode.NO_IMAGE_EXPLAINED, reasons + more, retryable=retryable)

@@ -18,12 +18,15 @@ _OURS = frozenset({"method", "target", "output"})
 def one_map_a_class(function: Callable[..., Any], field: str) -> Callable[[Call], Explained]:
     """The adapter of a function of the engine that takes inputs and targets, and options by their names on the wire.
 
-    Its result begins with the maps, `(batch, k, channels, height, width)`; where it has a `convergence_delta` and a
-    number of `n_steps`, these are the completeness of each image and class.
+    It takes `against` where classes are held against others. Its result begins with the maps,
+    `(batch, k, channels, height, width)`; where it has a `convergence_delta` and a number of `n_steps`, these are the
+    completeness of each image and class.
     """
 
     def run(call: Call) -> Explained:
         options = call.params.model_dump(exclude=set(_OURS), exclude_none=True)
+        if call.against is not None:
+            options["against"] = call.against
         found = function(call.network, call.inputs, call.target, **options, progress=call.progress)
         maps = found[0]
         require_finite(f"{call.params.method}: the maps", maps)
@@ -86,6 +89,7 @@ def rows_of(call: Call, start: int, stop: int) -> Call:
         rows=call.rows[part],
         inputs=call.inputs[part],
         target=call.target[part],
+        against=None if call.against is None else call.against[part],
         progress=lambda done, total: progress(start * total + (stop - start) * done, rows * total),
     )
 

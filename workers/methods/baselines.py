@@ -50,6 +50,11 @@ class Row(NamedTuple):
     fetch: Callable[[ImageRef], Tensor]
     """Another image of the request, preprocessed like this one."""
 
+    @property
+    def true_class(self) -> int | None:
+        """The class that the image was said to have: names were turned into indices when the job was accepted."""
+        return self.given.label if isinstance(self.given.label, int) else None
+
     def generator(self, purpose: str = "") -> torch.Generator:
         """Randomness from the job's seed and the image's bytes, so that the batch does not matter."""
         digest = hashlib.sha256(f"{self.seed}:{self.sha256}:{purpose}".encode()).digest()

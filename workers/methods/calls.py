@@ -34,6 +34,8 @@ class Call(NamedTuple):
     """Memory for what a method keeps besides its chunk."""
     artifact: Callable[[str], bytes]
     """Fetches an artefact that the parameters name, by its digest."""
+    against: Tensor | None = None
+    """What the classes are held against: classes `int64 (batch, k)`, or weights `float64 (batch, k, classes)`."""
 
 
 class MethodOutput(NamedTuple):

@@ -14,7 +14,9 @@ def decomposition(call: Call) -> Explained:
     """Adapts `attribution.decomposition` to a job."""
     params: DecompositionParams = call.params
     influential = Influential.from_bytes(call.artifact(params.fit))
-    found = attribution.decomposition(call.network, call.inputs, call.target, influential, progress=call.progress)
+    found = attribution.decomposition(
+        call.network, call.inputs, call.target, influential, against=call.against, progress=call.progress
+    )
     maps = {"influential": found.influential, "others": found.others, "everything": found.everything}
     lattice = call.network.lattices().get(found.maps_layer or "")
     outputs = [

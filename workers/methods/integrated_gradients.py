@@ -50,9 +50,12 @@ def _within(params: IntegratedGradientsParams, room: int) -> IntegratedGradients
 def _halves_of_classes(call: Call) -> tuple[Call, Call]:
     """The call split by classes, each half with its share of the progress."""
     progress, (first, second) = call.progress, call.target.tensor_split(2, dim=1)
+    against = (None, None) if call.against is None else call.against.tensor_split(2, dim=1)
     return (
-        call._replace(target=first, progress=lambda done, total: progress(done, 2 * total)),
-        call._replace(target=second, progress=lambda done, total: progress(total + done, 2 * total)),
+        call._replace(target=first, against=against[0], progress=lambda done, total: progress(done, 2 * total)),
+        call._replace(
+            target=second, against=against[1], progress=lambda done, total: progress(total + done, 2 * total)
+        ),
     )
 
 
@@ -72,6 +75,7 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
         call.network,
         call.inputs,
         call.target,
+        against=call.against,
         baseline=starts,
         n_steps=params.n_steps,
         quadrature=params.quadrature,

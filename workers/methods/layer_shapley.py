@@ -42,6 +42,7 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
         call.network,
         call.inputs,
         call.target,
+        against=call.against,
         background=background,
         layers=params.explained,
         estimator=params.estimator,

@@ -1,11 +1,8 @@
-"""What the network says of an image, and which classes are explained."""
-
-from collections.abc import Sequence
+"""What the network says of an image."""
 
 from torch import Tensor
 
-from attribution_contracts.results import ClassScore, TargetScore
-from attribution_contracts.targets import Target, TargetClasses, TargetTopK
+from attribution_contracts.results import ClassScore
 
 TOP = 5
 
@@ -24,26 +21,6 @@ def class_score(index: int, logits: Tensor, probabilities: Tensor, labels: list[
         logit=float(logits[index]),
         probability=float(probabilities[index]),
     )
-
-
-def targets_of(target: Target, logits: Tensor) -> list[int]:
-    """The classes to explain of one image; names were turned into indices when the job was accepted."""
-    if target == "predicted":
-        return [int(logits.argmax())]
-    if target == "all":
-        return list(range(len(logits)))
-    if isinstance(target, TargetTopK):
-        return logits.topk(min(target.top_k, len(logits))).indices.tolist()
-    assert isinstance(target, TargetClasses)  # noqa: S101 - the last of the union
-    return [int(index) for index in target.classes]
-
-
-def target_scores(targets: list[int], outputs: Tensor, sums: Sequence[float], labels: list[str]) -> list[TargetScore]:
-    """The explained output and the map's sum, for each class explained."""
-    return [
-        TargetScore(index=index, name=name_of(index, labels), output=float(outputs[index]), sum=total)
-        for index, total in zip(targets, sums, strict=True)
-    ]
 
 
 def name_of(index: int, labels: list[str]) -> str | None:

@@ -34,7 +34,7 @@ def occlusion_of(
     [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
     for output in outputs:
         target = predicted if output.targets is None else torch.tensor(output.targets, device=predicted.device)
-        for order, maps in _orders(call, output, target, options):
+        for order, maps in _orders(call, output, target, _against(call, target, output), options):
             for direction in get_args(Direction) if options.insertion else ("deletion",):
                 curves = occlusion_curves(
                     call.network,
@@ -55,13 +55,20 @@ def occlusion_of(
 
 
 def _orders(
-    call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions
+    call: Call, output: MethodOutput, target: Tensor, against: Tensor | None, options: OcclusionOptions
 ) -> Iterator[tuple[Order, Tensor]]:
     yield "map", _at_input(output.values, call.inputs)
     if options.references:
         if call.network.no_gradients is None:
-            yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target)
+            yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target, against)
         yield "random", random_maps(call.inputs, [row.generator("random order") for row in call.rows])
+
+
+def _against(call: Call, target: Tensor, output: MethodOutput) -> Tensor | None:
+    """What the class of an output is held against in each image."""
+    if call.against is None or output.targets is None:
+        return None
+    return call.against[torch.arange(len(target)), (call.target == target[:, None]).int().argmax(1)]
 
 
 def _at_input(maps: Tensor, inputs: Tensor) -> Tensor:

@@ -9,13 +9,14 @@ from torch import Tensor
 from attribution import Network
 from attribution.networks.measures import Check
 from attribution.passes.outputs import predicted
+from attribution.targets import targets_of
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.methods import Explanation
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.baselines import Row, baselines_of
-from workers.methods.calls import Figures
+from workers.methods.calls import Call, Figures
 
 LARGE_GAP = 0.05
 """A map that misses more of what it should add up to is warned of."""
@@ -37,7 +38,9 @@ class Change(NamedTuple):
     is_winner_at_start: bool
     """Whether the class wins at the baseline as well."""
     prominence: float
-    """How far the class stands out of the mean of all at the image."""
+    """How far the class stands out of the mean of all at the image; of a difference, its size there."""
+    is_difference: bool = False
+    """Whether the class is held against others, and wins where it stands above them."""
 
     @property
     def is_of_class(self) -> bool:
@@ -46,7 +49,7 @@ class Change(NamedTuple):
 
 
 def changes_of(
-    network: Network, params: Explanation, rows: Sequence[Row], logits: Tensor, target: Tensor
+    network: Network, params: Explanation, rows: Sequence[Row], logits: Tensor, call: Call
 ) -> list[list[Change]]:
     """The change of each image's explained classes from the method's baselines; empty where it has none.
 
@@ -55,26 +58,30 @@ def changes_of(
         params: Of the method.
         rows: The images.
         logits: Of the images, `(batch, classes)`.
-        target: The classes explained, `(batch, k)`.
+        call: What is explained of them.
     """
     chosen = getattr(params, "baselines", None)
     if params.class_field() != "target" or not chosen:
         return [[] for _ in rows]
+    targets = targets_of(call.target, call.against, len(rows), logits.device)
     starts = [predicted(network, start) for start in baselines_of(rows, chosen)]
     raw = torch.stack([start.expand(len(rows), -1) for start in starts]).mean(0)
-    explained = torch.stack([network.explained(start).expand(len(rows), -1) for start in starts]).mean(0)
+    before = targets.of(torch.stack([network.explained(start).expand(len(rows), -1) for start in starts]).mean(0))
     outputs = network.explained(logits)
+    after, mean = targets.of(outputs), outputs.mean(1) if outputs.shape[1] > 1 else torch.zeros_like(outputs[:, 0])
+    is_difference = targets.against is not None
     return [
         [
             Change(
-                float(explained[row, index]),
-                float(outputs[row, index]),
-                _wins(raw[row], index),
-                abs(float(outputs[row, index] - (outputs[row].mean() if outputs.shape[1] > 1 else 0.0))),
+                start := float(before[row, place]),
+                end := float(after[row, place]),
+                start * end > 0 if is_difference else _wins(raw[row], index),
+                abs(end if is_difference else end - float(mean[row])),
+                is_difference,
             )
-            for index in classes
+            for place, index in enumerate(classes)
         ]
-        for row, classes in enumerate(target.tolist())
+        for row, classes in enumerate(targets.classes.tolist())
     ]
 
 
@@ -158,12 +165,17 @@ def _more_points(params: Explanation) -> str:
     return f"{', or '.join(ways)}; deep networks with rectifiers may need many" if ways else "use another method"
 
 
+def _alike(change: Change) -> str:
+    if change.is_difference:
+        return "between these classes the network decides alike for the baseline: the difference is"
+    return "the network gives the baseline the same class: its output is"
+
+
 def _baseline_of_class(one: Completeness, change: Change) -> ResultWarning:
     error = "" if one.relative is None else f"; the completeness error is {one.relative:.0%} of that change"
     return _warning(
         WarningCode.BASELINE_OF_CLASS,
-        f"the network gives the baseline the same class: its output is {change.start:.3g} there and {change.end:.3g} "
-        f"for the image{error}",
+        f"{_alike(change)} {change.start:.3g} there and {change.end:.3g} for the image{error}",
         "choose another baseline (blur, mean, noise or images of other classes): this map explains what is left of the "
         "class's evidence; more points do not help",
         one.target,

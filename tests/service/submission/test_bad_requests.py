@@ -138,6 +138,10 @@ def test_an_unknown_model(house: House) -> None:
         ({"classes": [1, "ninee"]}, "/classes/1", "did you mean 'nine'"),
         ({"classes": [3, "three"]}, "/classes/1", "same class as 3"),
         ({"top_k": 11}, "/top_k", "10 classes, given 11"),
+        ({"against": 10}, "/against", "0 to 9, given 10"),
+        ({"against": "runner-up"}, "/against", '"runner_up" and "label" are not classes but choices'),
+        ({"classes": [3, 4], "against": "three"}, "/against", "'three' is among the explained classes"),
+        ({"top_k": 2, "against": {"nearest": 10}}, "/against/nearest", "9 other classes, given 10"),
     ],
 )
 def test_a_target_that_the_model_does_not_have(house: House, target: Any, pointer: str, said: str) -> None:
@@ -145,6 +149,39 @@ def test_a_target_that_the_model_does_not_have(house: House, target: Any, pointe
     assert said in errors[f"/explanation/target{pointer}"]
     errors = refused(house.submit(**GOOD | {"inputs": [IMAGE, IMAGE | {"target": target}]}), 422, "invalid_target")
     assert said in errors[f"/inputs/1/target{pointer}"]
+
+
+def test_against_the_label_every_image_needs_one(house: House) -> None:
+    asked = explained(target={"against": "label"})
+    errors = refused(house.submit(**asked | {"inputs": [IMAGE | {"label": 3}, IMAGE]}), 422, "invalid_target")
+    assert errors == {"/inputs/1/label": 'the target is held against "label": say the class that the image truly has'}
+    own = [IMAGE | {"target": "predicted"}, IMAGE | {"target": {"against": "label"}}]
+    assert refused(house.submit(**GOOD | {"inputs": own}), 422, "invalid_target").keys() == {"/inputs/1/label"}
+
+
+@pytest.mark.parametrize(
+    ("against", "said"),
+    [
+        ({"nearest": 0}, "greater than or equal to 1"),
+        ({"nearest": 1, "weight": 0}, "greater than 0"),
+        ({"weight": 1}, "required"),
+        ([1], 'expected a class (index or name), "runner_up", "label"'),
+        (1.5, 'expected a class (index or name), "runner_up", "label"'),
+        (True, 'expected a class (index or name), "runner_up", "label"'),
+        (-1, "greater than or equal to 0"),
+    ],
+)
+def test_what_nothing_can_stand_against(house: House, against: Any, said: str) -> None:
+    errors = refused(house.submit(**explained(target={"against": against})), 422, "invalid_request")
+    assert any(said in detail for detail in errors.values()), errors
+
+
+def test_a_method_that_compares_classes_has_no_target(house: House) -> None:
+    request = GOOD | {"explanation": {"method": "multiclass_importance", "target": {"against": "runner_up"}}}
+    errors = refused(house.submit(**request), 422, "invalid_request")
+    assert "give classes instead" in errors["/explanation"]
+    errors = refused(house.submit(**explained(classes={"classes": [1]})), 422, "invalid_request")
+    assert "give target" in errors["/explanation"]
 
 
 def test_problems_of_several_kinds_are_told_together(house: House) -> None:

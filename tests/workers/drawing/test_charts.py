@@ -118,7 +118,7 @@ def explained(pixels, maps):
         Map(None, Subject(0, None, None, f"pixel-{number}"), "pixel_covariation", "signed", values)
         for number, values in enumerate(maps)
     ]
-    return ExplainedImage(0, "cat.png", picture, kept, Figures(), params, [])
+    return ExplainedImage(0, "cat.png", picture, kept, Figures(), params, [], {})
 
 
 def test_chosen_pixels_are_marked_and_each_has_its_own_scale_and_box():
