@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from cli.following import wait_with_bar
+from cli.model_reports import tell, told_of
 from cli.options import out_option, param_option, parameters, seed_option, url_option
 from cli.words import by_first, told_in_options
 
@@ -38,6 +39,8 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
     with Client(url) as client:
         with told_in_options(_option):
             job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
+        if job.model is not None:
+            tell(told_of(client, f"{job.model.name}@{job.model.version}"))
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)
