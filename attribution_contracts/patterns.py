@@ -10,14 +10,17 @@ ARCHITECTURE = (
 
 BASE64 = r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$"
 
-OUR_ARCHITECTURES = (
-    "mnist_cnn",
-    "cifar_resnet20",
-    "cifar_resnet32",
-    "cifar_resnet44",
-    "cifar_resnet56",
-    "two_class_head",
-)
+OUR_OPTIONS: dict[str, tuple[str, ...]] = {
+    "mnist_cnn": ("num_classes",),
+    "cifar_resnet20": ("num_classes",),
+    "cifar_resnet32": ("num_classes",),
+    "cifar_resnet44": ("num_classes",),
+    "cifar_resnet56": ("num_classes",),
+    "two_class_head": ("backbone", "hidden", "dropout"),
+}
+"""The options of each of our architectures."""
+
+OUR_ARCHITECTURES = tuple(OUR_OPTIONS)
 
 WORDS = {
     NAME: "1 to 64 lower-case letters, digits, dots, dashes and underscores, with a letter or digit at both ends",

@@ -34,6 +34,7 @@ ModelName = Annotated[Name, Path(examples=["digits"])]
         ModelVersion,
         "The version was registered before, with the same content.",
         "A worker checks it now (`check_job`).",
+        ErrorCode.INVALID_MODEL,
     ),
     openapi_extra=json_or_multipart(ModelSpec, "The safetensors file, in the part that `weights` names.", MODEL_SPECS),
 )
