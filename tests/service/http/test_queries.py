@@ -36,3 +36,26 @@ def test_what_a_route_has_is_taken(house: House) -> None:
 
 def test_a_head_is_as_strict(unharmed: House) -> None:
     assert unharmed.http.head("/v1/jobs?state=failed").status_code == 422
+
+
+def test_what_is_wrong_with_one_is_told_in_words(unharmed: House) -> None:
+    asked = unharmed.http.get("/v1/jobs", params={"label": "team", "method": "A method", "cursor": "?"})
+    errors = refused(asked, 422, "invalid_request")
+    assert errors["/query/label"].startswith("expected key:value, such as team:vision")
+    assert errors["/query/method"].startswith("expected the id of a method")
+    assert errors["/query/cursor"].startswith("expected the `next_cursor` of a page before")
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/v1/jobs/1234", "job '1234'"),
+        ("/v1/jobs/1234/result", "job '1234'"),
+        ("/v1/models/UPPER/versions/1", "model 'UPPER@1'"),
+        ("/v1/artifacts/abc", "artifact 'abc'"),
+    ],
+)
+def test_what_a_path_names_in_another_form_is_not_there(unharmed: House, path: str, what: str) -> None:
+    answer = unharmed.http.get(path)
+    refused(answer, 404, "not_found")
+    assert answer.json()["detail"] == f"there is no {what}"
