@@ -71,10 +71,12 @@ def _example(place: Any, given: object) -> object:  # noqa: ANN401 - as above
 
 def _item(place: Any, given: object) -> object:  # noqa: ANN401 - as above
     """An item of a list: what was given alone, where it looks like one."""
+    forms = list(_forms(place))
     is_one = isinstance(given, Mapping) and any(
-        given.get(name) == tag for form in _forms(place) if isinstance(form, type) for name, tag in _tags(form).items()
+        given.get(name) == tag for form in forms if isinstance(form, type) for name, tag in _tags(form).items()
     )
-    return given if is_one else _example(place, given)
+    is_word = type(given) in forms or (type(given) is int and float in forms)
+    return given if is_one or is_word else _example(place, given)
 
 
 def _object(form: type[BaseModel]) -> dict[str, object] | None:

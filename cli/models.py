@@ -13,7 +13,7 @@ from attribution_contracts.digests import model_digest
 from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import ModelState
 from cli.model_reports import found, tell, told_of
-from cli.options import confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
+from cli.options import Choice, confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
 from cli.tables import show_fields, show_table
 from cli.words import by_first, told_in_options
 from storage.operator_config import ConfigError, ConfiguredModel, load_config
@@ -72,7 +72,7 @@ def models() -> None:
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
 @click.option(
     "--interpolation",
-    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+    type=Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
     help="How images are scaled: as in training. [default: bilinear]",
 )
 @click.option(
@@ -81,13 +81,13 @@ def models() -> None:
     metavar="FILE|JSON",
     help="All of the preprocessing as JSON, or a JSON or TOML file of it; the options beside it change it.",
 )
-@click.option("--color", type=click.Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
+@click.option("--color", type=Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
 @click.option("--mean", help="Comma-separated means to subtract.")
 @click.option("--std", help="Comma-separated deviations to divide by.")
 @click.option("--labels", help="Comma-separated class names, or a file: a name a line, numbered lines, or JSON.")
 @click.option(
     "--link",
-    type=click.Choice(["softmax", "sigmoid", "none"]),
+    type=Choice(["softmax", "sigmoid", "none"]),
     help="How outputs become probabilities. [default: found out]",
 )
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from cli.following import wait_with_bar
 from cli.model_reports import tell, told_of
-from cli.options import out_option, param_option, parameters, seed_option, url_option
+from cli.options import Choice, out_option, param_option, parameters, seed_option, url_option
 from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
@@ -18,7 +18,7 @@ SHOWN, _PAIRS = 12, 5
 
 
 @click.command()
-@click.argument("name", metavar="TASK", type=click.Choice(TASKS))
+@click.argument("name", metavar="TASK", type=Choice(TASKS))
 @click.option("--model", required=True, help="NAME or NAME@VERSION.")
 @click.option("--dataset", required=True, help="NAME or NAME@VERSION.")
 @click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 from attribution_contracts.digests import model_digest
 from attribution_contracts.hints import closest
+from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.patterns import OUR_OPTIONS
 from attribution_contracts.problems import ErrorCode, FieldError
@@ -50,14 +51,16 @@ def register_model(
         ).values()
         _require_weights(gateway, weights.sha256)
     images = _images_of_sets(gateway, tenant, spec)
+    digest = model_digest(spec)
     check = NewJob(
         kind=JobKind.CHECK,
+        model=ModelIdentity(name=spec.name, version=spec.version, sha256=digest),
         request=spec.model_dump(mode="json", exclude_none=True),
         tenant=tenant,
         inputs=images if weights is None else (weights, *images),
         max_attempts=gateway.settings.max_attempts,
     )
-    return enter(gateway, check, lambda: register(gateway.engine, tenant, spec, model_digest(spec), check))
+    return enter(gateway, check, lambda: register(gateway.engine, tenant, spec, digest, check))
 
 
 def _require_weights(gateway: Gateway, sha256: str) -> None:

@@ -142,7 +142,9 @@ def _users(tenant: str, connection: Connection, row: RowMapping) -> list[str]:
     """Jobs that have not ended and check the version, or are pinned to its content."""
     # Of several models a comparison has the digests in its cells alone.
     is_cell = and_(jobs.c.kind == JobKind.COMPARE.value, cast(jobs.c.resolved, Text).contains(row["sha256"]))
-    return live_jobs(connection, tenant, or_(jobs.c.id == row["job_id"], jobs.c.model_sha256 == row["sha256"], is_cell))
+    # The check of a version under another name has the same content, and nothing to do with this one.
+    is_pinned = and_(jobs.c.model_sha256 == row["sha256"], jobs.c.kind != JobKind.CHECK.value)
+    return live_jobs(connection, tenant, or_(jobs.c.id == row["job_id"], is_pinned, is_cell))
 
 
 def _version(row: RowMapping) -> ModelVersion:

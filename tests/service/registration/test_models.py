@@ -145,6 +145,7 @@ def test_a_method_that_does_not_apply(house: House) -> None:
         ({"weights": "w.safetensors"}, "/weights", 'expected an object like {"part": "weights"}'),
         ({"weights": {"torchvision": "-"}}, "/weights/torchvision", "such as IMAGENET1K_V1"),
         ({"preprocessing": {"size": [28]}}, "/preprocessing/size/1", "is missing: expected a list like [224, 224]"),
+        ({"preprocessing": {"size": [28, 28], "mean": 0.5}}, "/preprocessing/mean", "expected a list like [0.5]"),
         ({"preprocessing": [28, 28]}, "/preprocessing", 'expected an object like {"size": [224, 224]}'),
         ({"options": {"weights": "DEFAULT"}}, "", "weights are given in `weights`"),
         ({"options": {"width": 1e999}}, "/options/width", "finite"),
@@ -267,6 +268,27 @@ def test_a_deleted_version_comes_back_only_as_what_it_was(house: House) -> None:
     refused(other, 409, "conflict")
     assert "before it was deleted" in other.json()["detail"]
     assert house.http.post("/v1/models", json=model_spec()).status_code == 202
+
+
+def test_a_version_that_is_checked_is_not_deleted_under_its_check(house: House) -> None:
+    job = house.http.post("/v1/models", json=model_spec()).json()["check_job"]
+    answer = house.http.delete("/v1/models/digits/versions/1")
+    refused(answer, 409, "conflict")
+    said = f"model digits@1 is still being checked, by {job}: wait for the end of this job, or cancel it"
+    assert answer.json()["detail"] == said
+
+
+def test_the_check_of_the_same_content_under_another_name_is_no_use(house: House) -> None:
+    house.add_model()
+    assert house.http.post("/v1/models", json=model_spec("other")).status_code == 202
+    assert house.http.delete("/v1/models/digits/versions/1").status_code == 204
+
+
+def test_a_check_says_which_version_it_is_about(house: House) -> None:
+    version = house.http.post("/v1/models", json=model_spec()).json()
+    [job] = house.http.get("/v1/jobs", params={"model": "digits"}).json()["jobs"]
+    assert (job["id"], job["kind"]) == (version["check_job"], "check")
+    assert job["model"] == {"name": "digits", "version": "1", "sha256": version["sha256"]}
 
 
 def test_a_list_has_the_number_of_labels_alone(house: House) -> None:

@@ -79,6 +79,7 @@ def explained(**parameters: Any) -> dict[str, Any]:
             "/explanation/baselines",
             'expected a list like [{"kind": "blur", "sigma": 2}]',
         ),
+        (GOOD | {"models": "digits"}, "/models", 'expected a list like ["digits"]'),
         (GOOD | {"quality": 3}, "/quality", "expected an object with some of occlusion"),
         ([GOOD], "", "object"),
         ("text", "", "object"),
