@@ -11,7 +11,7 @@ from attribution.networks.network import Network
 #: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
-    "layer_shapley": lambda network: None if network.graph is not None else "its layers are unknown without a graph",
+    "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
 _WITHOUT_GRADIENTS = frozenset({"decomposition"})
 
@@ -24,6 +24,10 @@ def applicable_methods(network: Network) -> dict[str, str | None]:
     [('decomposition', None), ('integrated_gradients', None)]
     """
     return {module.name: _reason(network, module.name) for module in pkgutil.iter_modules(methods.__path__)}
+
+
+def _no_layers(network: Network) -> str:
+    return f"its layers are unknown without a graph; tracing stopped: {network.report().reason}"
 
 
 def _reason(network: Network, method: str) -> str | None:

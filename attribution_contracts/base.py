@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints
 
-from attribution_contracts.patterns import LABEL_KEY, MODEL_REF, NAME, SHA256
+from attribution_contracts.patterns import LABEL_KEY, MODEL_REF, NAME, NO_NUL, SHA256
 
 
 class Wire(BaseModel):
@@ -51,7 +51,7 @@ ModelRef = Annotated[
 ClassIndex = Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY)]
-LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+LabelValue = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 
 
 def require_one_of(given: BaseModel, *fields: str) -> None:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
 from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
+from attribution_contracts.patterns import LOCATION
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
@@ -19,7 +20,7 @@ SHOWN_REFUSALS = 1000
 
 Location = Annotated[
     str,
-    StringConstraints(max_length=2000, pattern=r"^(?:file:///|s3://)[^\x00-\x1f?#\\]+$"),
+    StringConstraints(max_length=2000, pattern=LOCATION),
     Field(examples=["s3://bucket/flowers", "file:///data/flowers.zip"]),
 ]
 
@@ -34,6 +35,8 @@ def are_numbers(labels: Iterable[str]) -> bool:
 
 class DatasetSource(Wire):
     """Where the images come from: exactly one of the four."""
+
+    example: ClassVar[dict[str, object]] = {"part": "archive"}
 
     part: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """The part of the multipart body that holds the archive."""

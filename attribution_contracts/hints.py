@@ -1,5 +1,6 @@
 """Hints for names that are not known."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
@@ -7,12 +8,22 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from rapidfuzz import fuzz, process
 
-from attribution_contracts.patterns import OUR_ARCHITECTURES, WORDS
+from attribution_contracts.patterns import BASE64, OUR_ARCHITECTURES, WORDS
+from attribution_contracts.shapes import example_at
 
 _PATTERN = "String should match pattern '"
 _NO_DIGEST = " of an image uploaded before; a file's bytes go into `data`, or into a part of the body that `part` names"
 _OURS = "self_test"
 """A method that explains nothing: it shows whether the service works."""
+_SHAPES = {
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "dict_type": "expected an object",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+    "union_tag_not_found": "does not say which it is: expected an object",
+}
+"""What pydantic misses, by its word for it."""
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -37,6 +48,13 @@ def told(error: Mapping[str, Any], given: object = None, model: type[BaseModel] 
     if kind == "string_pattern_mismatch":
         field = error["loc"][-1] if error["loc"] else None
         return _in_words_of_pattern(message, given) + (_NO_DIGEST if field == "image" else "")
+    if (shape := _shape(kind, error["loc"], given, model)) is not None:
+        return shape
+    if kind == "string_too_short":
+        is_image = tuple(error["loc"][-1:]) == ("data",)
+        return f"expected {WORDS[BASE64] if is_image else message.removeprefix('String should have ')}"
+    if kind == "form" and isinstance(given, str) and " or a list of " in message:
+        return f"{message}, such as {json.dumps([given])}"
     if kind == "union_tag_invalid":
         tag, field, *known = _QUOTED.findall(message)
         return f"{tag!r} is no {field}; {closest(tag, [name for name in known if name != _OURS])}"
@@ -45,6 +63,20 @@ def told(error: Mapping[str, Any], given: object = None, model: type[BaseModel] 
     if kind == "extra_forbidden" and model is not None and error["loc"]:
         return f"{message}; {closest(str(error['loc'][-1]), list(fields_at(model, error['loc'][:-1])))}"
     return message
+
+
+def _shape(kind: str, location: Sequence[str | int], given: object, model: type[BaseModel] | None) -> str | None:
+    """What to say where an object or a list was expected, or one of them is not whole."""
+    what = _SHAPES.get(kind)
+    if kind == "missing" and location and isinstance(location[-1], int):
+        what, location, given = "is missing: expected a list", location[:-1], None
+    if what is None:
+        return None
+    example = None if model is None else example_at(model, location, given)
+    if example is not None:
+        return f"{what} like {example}"
+    fields = list(fields_at(model, location)) if model is not None and kind == "model_type" else []
+    return f"{what} with some of {', '.join(fields)}" if fields else what
 
 
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, None]:

@@ -1,6 +1,6 @@
 """How a request names an image."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -12,6 +12,8 @@ Base64 = Annotated[str, StringConstraints(min_length=4, pattern=BASE64)]
 
 class ImageRef(Wire):
     """An image: exactly one of its bytes, the digest of an upload, or a part of the multipart body."""
+
+    example: ClassVar[dict[str, object]] = {"part": "image"}
 
     data: Base64 | None = None
     """The file's bytes (JPEG, PNG or WebP) in base64, in the usual alphabet or that for URLs; or as a `data:` URI."""

@@ -210,6 +210,7 @@ class Job(Wire):
     status: JobStatus
     method: str | None
     model: ModelIdentity | None
+    """What it is pinned to; of a check, the version that is checked."""
     priority: Priority
     labels: dict[str, str]
     progress: Progress

@@ -1,12 +1,12 @@
 """Models: what a client registers and what a worker reports of it."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StringConstraints, model_validator
 
 from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
-from attribution_contracts.patterns import ARCHITECTURE
+from attribution_contracts.patterns import ARCHITECTURE, TORCHVISION_WEIGHTS
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
@@ -55,11 +55,13 @@ class Preprocessing(Wire):
 class Weights(Wire):
     """Where the parameters come from: exactly one of the three."""
 
+    example: ClassVar[dict[str, object]] = {"part": "weights"}
+
     sha256: Sha256 | None = None
     """Digest of a safetensors file uploaded before."""
     part: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """The part of the multipart body that holds the safetensors file."""
-    torchvision: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,100}$")] | None = None
+    torchvision: Annotated[str, StringConstraints(pattern=TORCHVISION_WEIGHTS)] | None = None
     """torchvision's own weights by name, for example `IMAGENET1K_V1`, where the workers' network reaches them."""
 
     @model_validator(mode="after")

@@ -10,14 +10,25 @@ ARCHITECTURE = (
 
 BASE64 = r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$"
 
-OUR_ARCHITECTURES = (
-    "mnist_cnn",
-    "cifar_resnet20",
-    "cifar_resnet32",
-    "cifar_resnet44",
-    "cifar_resnet56",
-    "two_class_head",
-)
+OUR_OPTIONS: dict[str, tuple[str, ...]] = {
+    "mnist_cnn": ("num_classes",),
+    "cifar_resnet20": ("num_classes",),
+    "cifar_resnet32": ("num_classes",),
+    "cifar_resnet44": ("num_classes",),
+    "cifar_resnet56": ("num_classes",),
+    "two_class_head": ("backbone", "hidden", "dropout"),
+}
+"""The options of each of our architectures."""
+
+OUR_ARCHITECTURES = tuple(OUR_OPTIONS)
+
+LABEL_FILTER = r"^[^:\x00]{1,64}:[^\x00]{0,200}$"
+METHOD = r"^[a-z0-9_]{1,64}$"
+CURSOR = r"^[A-Za-z0-9_=-]{1,400}$"
+QUANTITY = r"^[a-z_]+$"
+NO_NUL = r"^[^\x00]*$"
+TORCHVISION_WEIGHTS = r"^[A-Za-z0-9_.]{1,100}$"
+LOCATION = r"^(?:file:///|s3://)[^\x00-\x1f?#\\]+$"
 
 WORDS = {
     NAME: "1 to 64 lower-case letters, digits, dots, dashes and underscores, with a letter or digit at both ends",
@@ -25,6 +36,13 @@ WORDS = {
     SHA256: "a SHA-256 digest: 64 lower-case hexadecimal digits",
     BASE64: "the bytes of a JPEG, PNG or WebP file in base64, or a data: URI of them; addresses are not fetched",
     LABEL_KEY: "1 to 63 letters, digits, dots, dashes, underscores and slashes, with a letter or digit first",
+    LABEL_FILTER: "key:value, such as team:vision",
+    METHOD: "the id of a method in lower-case letters, digits and underscores, such as integrated_gradients",
+    CURSOR: "the `next_cursor` of a page before",
+    QUANTITY: "the name of a quantity in lower-case letters and underscores, such as attributions",
+    NO_NUL: "text without the character NUL",
+    TORCHVISION_WEIGHTS: "the name of torchvision's weights, such as IMAGENET1K_V1",
+    LOCATION: "an address that begins with file:/// or s3://, without ? and #",
     ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
 }
 """What to say to whoever gave something else."""

@@ -6,12 +6,13 @@ from pydantic import Field, model_validator
 
 from attribution_contracts.base import Wire
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline, ZeroBaseline
+from attribution_contracts.patterns import QUANTITY
 
 
 class OcclusionOptions(Wire):
     """Replace pixels in falling order of a map, step by step, and follow what the network says."""
 
-    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z_]+$")] | None = None
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
     """The map that gives the order; the first of the method's quantities unless told."""
     n_steps: Annotated[int, Field(ge=1, le=200, strict=True)] = 20
     """Steps after the first, at each of which as many pixels more are replaced."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from cli.options import load_settings
+from cli.options import Choice, load_settings
 
 if TYPE_CHECKING:
     import psutil
@@ -19,7 +19,7 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "valkey": 6379, "amqp": 5672, "
 
 
 @click.command(epilog="Example: attribution health worker")
-@click.argument("part", type=click.Choice(["gateway", "worker", "reconcile"]))
+@click.argument("part", type=Choice(["gateway", "worker", "reconcile"]))
 def health(part: str) -> None:
     """Exit with 0 if that part of the service works on this machine, else say what is wrong.
 

@@ -10,7 +10,7 @@ import click
 from attribution_contracts.states import JobStatus
 from cli.explain import save_page
 from cli.following import watch as followed
-from cli.options import confirm, json_option, url_option, yes_option
+from cli.options import Choice, confirm, json_option, url_option, yes_option
 from cli.tables import show_fields, show_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def jobs() -> None:
 
 
 @jobs.command(name="list")
-@click.option("--status", type=click.Choice([status.value for status in JobStatus]), help="Jobs that stand so.")
+@click.option("--status", type=Choice([status.value for status in JobStatus]), help="Jobs that stand so.")
 @click.option("--model", help="NAME, or NAME@VERSION.")
 @click.option("--method", help="For example integrated_gradients.")
 @click.option("--label", metavar="KEY:VALUE", help="Jobs that were submitted with this label.")

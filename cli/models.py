@@ -5,14 +5,15 @@ import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from attribution_contracts.digests import model_digest
-from attribution_contracts.models import ModelReport, ModelSpec, ModelVersion, Weights
+from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.states import ModelState
-from cli.options import confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
+from cli.model_reports import found, tell, told_of
+from cli.options import Choice, confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
 from cli.tables import show_fields, show_table
 from cli.words import by_first, told_in_options
 from storage.operator_config import ConfigError, ConfiguredModel, load_config
@@ -71,7 +72,7 @@ def models() -> None:
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
 @click.option(
     "--interpolation",
-    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+    type=Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
     help="How images are scaled: as in training. [default: bilinear]",
 )
 @click.option(
@@ -80,13 +81,13 @@ def models() -> None:
     metavar="FILE|JSON",
     help="All of the preprocessing as JSON, or a JSON or TOML file of it; the options beside it change it.",
 )
-@click.option("--color", type=click.Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
+@click.option("--color", type=Choice(["rgb", "grey"]), help="Channels of the input. [default: rgb]")
 @click.option("--mean", help="Comma-separated means to subtract.")
 @click.option("--std", help="Comma-separated deviations to divide by.")
 @click.option("--labels", help="Comma-separated class names, or a file: a name a line, numbered lines, or JSON.")
 @click.option(
     "--link",
-    type=click.Choice(["softmax", "sigmoid", "none"]),
+    type=Choice(["softmax", "sigmoid", "none"]),
     help="How outputs become probabilities. [default: found out]",
 )
 @click.option(
@@ -113,7 +114,9 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
         sets = {key: [client.upload(path).sha256 for path in paths] for key, paths in folders.items()}
         spec = ModelSpec.model_validate(spec.model_dump(exclude_unset=True) | ({"backgrounds": sets} if sets else {}))
         version = register(client, spec, weights, wait=not no_wait)
+        warnings = _warnings(client, version)
     click.echo(f"{version.name}@{version.version} is {version.state.value}, {version.classes or '?'} classes")
+    tell(warnings)
 
 
 @models.command(epilog="Example: attribution models list", name="list")
@@ -165,7 +168,7 @@ def show(model: str, url: str, *, all_labels: bool, as_json: bool) -> None:
         shown = {"version": version.model_dump(mode="json")}
         click.echo(json.dumps(shown | ({} if report is None else {"report": report.model_dump(mode="json")}), indent=2))
     else:
-        show_fields(_summary(version) | ({} if report is None else _found(report)))
+        show_fields(_summary(version) | ({} if report is None else found(report)))
 
 
 @models.command()
@@ -199,18 +202,28 @@ def sync(config_file: Path | None, url: str) -> None:
         )
         return
     troubles = 0
-    for name, state in sync_models(url, settings):
+    for name, state, warnings in sync_models(url, settings):
         click.echo(f"{name}: {state}")
+        tell(warnings)
         troubles += state != ModelState.READY
     if troubles:
         raise click.ClickException(f"{troubles} of the configured models are not ready")
 
 
-def sync_models(url: str, settings: Settings) -> Iterator[tuple[str, str]]:
+class Synced(NamedTuple):
+    """How a configured model stands."""
+
+    name: str
+    state: str
+    """`ready`, or why it cannot be had."""
+    warnings: list[str]
+
+
+def sync_models(url: str, settings: Settings) -> Iterator[Synced]:
     """Registers the configured models, each by itself, and waits for their checks.
 
     Yields:
-        `name@version` and how it stands: its state, or why it cannot be had.
+        Each as `name@version`.
     """
     from attribution_client import Client, ClientError
 
@@ -221,9 +234,10 @@ def sync_models(url: str, settings: Settings) -> Iterator[tuple[str, str]]:
                 version = (
                     client.wait_for_model(name) if _is_known(client, entry) else _register_configured(client, entry)
                 )
-                yield name, version.state.value if version.error is None else f"refused: {version.error.detail}"
+                state = version.state.value if version.error is None else f"refused: {version.error.detail}"
+                yield Synced(name, state, _warnings(client, version))
             except (click.ClickException, ClientError, ConfigError, OSError) as error:
-                yield name, getattr(error, "message", str(error))
+                yield Synced(name, getattr(error, "message", str(error)), [])
 
 
 def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: bool) -> ModelVersion:
@@ -243,6 +257,11 @@ def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: b
     if version.error is not None:
         raise click.ClickException(f"{spec.name}@{spec.version} was refused: {version.error.detail}")
     return version
+
+
+def _warnings(client: "Client", version: ModelVersion) -> list[str]:
+    is_ready = version.state is ModelState.READY
+    return told_of(client, f"{version.name}@{version.version}") if is_ready else []
 
 
 def _input(version: ModelVersion) -> str:
@@ -273,22 +292,6 @@ def _summary(version: ModelVersion) -> dict[str, object]:
 def _first_labels(labels: list[str]) -> str:
     more = f", and {len(labels) - SHOWN} more: see them with --labels" if len(labels) > SHOWN else ""
     return ", ".join(labels[:SHOWN]) + more
-
-
-def _found(report: ModelReport) -> dict[str, object]:
-    """What the worker found."""
-    applies = [name for name, method in report.methods.items() if method.applies]
-    refused = [f"{name}: {method.reason}" for name, method in report.methods.items() if not method.applies]
-    noted = [f"{check.name} {check.verdict}: {check.detail}" for check in report.checks if check.verdict != "right"]
-    return {
-        "parameters": f"{report.parameters:,}",
-        "probabilities": report.link,
-        "layers": f"{len(report.layers)}: see them with --json",
-        "methods": ", ".join(applies),
-        "do not apply": "\n".join(refused),
-        "checks": "\n".join(noted) or "all right",
-        "warnings": "\n".join(report.warnings),
-    }
 
 
 def _option_of(steps: Sequence[str]) -> str | None:

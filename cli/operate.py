@@ -31,6 +31,7 @@ def stop_on_signal() -> threading.Event:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The operator's TOML file.")
 def serve(**options: Any) -> None:
     """Run gateway, workers, reconciler and (unless a URL is set) a private broker until Ctrl-C."""
+    from cli.model_reports import tell
     from cli.models import sync_models
     from cli.tree import running_tree
 
@@ -38,8 +39,9 @@ def serve(**options: Any) -> None:
     stopped = stop_on_signal()
     with running_tree(settings, stopped) as tree:
         click.echo(f"attribution listens on {tree.url} (API at {tree.url}/docs); Ctrl-C stops it")
-        for name, state in () if stopped.is_set() else sync_models(tree.url, settings):
+        for name, state, warnings in () if stopped.is_set() else sync_models(tree.url, settings):
             click.secho(f"model {name}: {state}", fg=None if state == "ready" else "red", err=True)
+            tell(f"model {name}: {text}" for text in warnings)
         stopped.wait()
         click.echo("stopping: running jobs are finished first")
 

@@ -18,6 +18,17 @@ log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+
+class Choice(click.Choice[str]):
+    """Some words, with what may have been meant where another was given."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """What is said of another word."""
+        hint = closest(str(value), list(self.choices))
+        meant = f" {hint[0].upper()}{hint[1:]}" if hint.startswith("did you mean") else ""
+        return super().get_invalid_choice_message(value, ctx) + meant
+
+
 url_option = click.option(
     "--url",
     envvar="ATTRIBUTION_URL",

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from cli.following import wait_with_bar
-from cli.options import out_option, param_option, parameters, seed_option, url_option
+from cli.model_reports import tell, told_of
+from cli.options import Choice, out_option, param_option, parameters, seed_option, url_option
 from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
@@ -17,7 +18,7 @@ SHOWN, _PAIRS = 12, 5
 
 
 @click.command()
-@click.argument("name", metavar="TASK", type=click.Choice(TASKS))
+@click.argument("name", metavar="TASK", type=Choice(TASKS))
 @click.option("--model", required=True, help="NAME or NAME@VERSION.")
 @click.option("--dataset", required=True, help="NAME or NAME@VERSION.")
 @click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")
@@ -38,6 +39,8 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
     with Client(url) as client:
         with told_in_options(_option):
             job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
+        if job.model is not None:
+            tell(told_of(client, f"{job.model.name}@{job.model.version}"))
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         client.download(result, out)

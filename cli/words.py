@@ -1,10 +1,15 @@
 """Errors in the words of the command line: what the service calls by JSON pointers, a person gave as options."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
 from pydantic import BaseModel, ValidationError
+
+_SHOWN = re.compile(r"(?:expected an? (?:list|object) like|, such as) ([\[{].*?[\]}])(?: \(given: .*)?$", re.DOTALL)
+"""A value of JSON that an error shows."""
 
 Naming = Callable[[Sequence[str]], str | None]
 """The option that stands for the steps of a pointer; None where there is none."""
@@ -42,8 +47,17 @@ def _text(wrong: Sequence[tuple[str, str]], option: Naming, title: str) -> str:
     for pointer, detail in wrong:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         name = option(steps) or pointer
-        lines.append(f"  {name}: {detail}" if name else f"  {detail}")
+        lines.append(f"  {name}: {detail}{_said(name, detail)}" if name else f"  {detail}")
     return "\n".join([f"{title}:", *lines])
+
+
+def _said(name: str, detail: str) -> str:
+    """The option as it should be said, where an error shows the value that it expects."""
+    option, _, key = name.partition(" ")
+    found = _SHOWN.search(detail)
+    if found is None or option not in {"--param", "--render"} or not key or " " in key:
+        return ""
+    return f"; say {option} {shlex.quote(f'{key}={found[1]}')}"
 
 
 def by_first(options: dict[str, str]) -> Naming:

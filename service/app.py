@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from sqlalchemy import Engine
 
 from attribution_contracts.datasets import MAX_PIECE_BYTES
@@ -13,6 +13,7 @@ from service.description import openapi
 from service.gateway.gateway import THREADS, Gateway
 from service.http import problems
 from service.http.middleware import BodyCap, Guard, HeadAsGet
+from service.http.queries import require_known_query
 from service.http.request_log import RequestLog
 from service.routes import artifacts, datasets, health, images, jobs, methods, models, pieces
 from service.web import pages
@@ -59,7 +60,7 @@ def create_app(
     )
     app.state.gateway = gateway
     for routes in (jobs, artifacts, images, models, datasets, pieces, methods, health):
-        app.include_router(routes.router)
+        app.include_router(routes.router, dependencies=[Depends(require_known_query)])
     app.include_router(pages.router)
     problems.install(app)
     openapi.install(app)

@@ -42,21 +42,21 @@ class ModelCache:
         self._loaded: OrderedDict[Sha256, Network] = OrderedDict()
         self._hits = self._misses = self._evictions = 0
 
-    def get(self, digest: Sha256, load: Callable[[], Network], needed: int = 0) -> Network:
-        """The network of a digest; where it is not kept, `load` makes it on the cache's `device`.
+    def get(self, key: Sha256, load: Callable[[], Network], needed: int = 0) -> Network:
+        """The network that is kept under a digest; where there is none, `load` makes it on the cache's `device`.
 
         Room is made for the `needed` bytes first, so that the new network is never in memory beside those that have to
         go for it. Whatever `load` raises passes through; the cache is then without what went.
         """
-        if digest in self._loaded:
+        if key in self._loaded:
             self._hits += 1
-            self._loaded.move_to_end(digest)
-            return self._loaded[digest]
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
         self._misses += 1
         self._make_room(needed)
         network = load()
         self._make_room(byte_count(network))  # where it is larger than was known
-        self._loaded[digest] = network
+        self._loaded[key] = network
         return network
 
     @property

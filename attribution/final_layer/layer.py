@@ -190,7 +190,8 @@ def _last(network: Network) -> tuple[fx.GraphModule, Layer]:
     if any(isinstance(part, DecomposedHead) for part in network.module.modules()):
         raise NetworkError("no decomposition: the network is a decomposed one already; give the full one")
     if network.graph is None:
-        raise NetworkError("no decomposition: its last layer is unknown without a graph (network.report() says why)")
+        why = network.report().reason
+        raise NetworkError(f"no decomposition: its last layer is unknown without a graph; tracing stopped: {why}")
     head = None if network.head is None else network.head.scores.node
     for layer in reversed(network.layers):
         if network.nodes[layer.name] is head or layer.kind in ("linear", "conv", "attention"):

@@ -1,6 +1,7 @@
 """What a pass will take, told without allocating it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -25,14 +26,37 @@ def activation_bytes(module: nn.Module, input_shape: Sequence[int]) -> int | Non
     >>> activation_bytes(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()), (3, 64, 64)) == 2 * 8 * 64 * 64 * 4
     True
     """
-    first = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), None)
     counter = _Sizes()
+    return None if _faked(module, input_shape, counter) is None else counter.total
+
+
+def output_shape(module: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Returns the shape of what comes out for one image; nothing where it is no tensor, or depends on values.
+
+    Args:
+        module: In evaluation mode, a copy that nobody else uses: it may keep what it computed, which has no values.
+        input_shape: ``(channels, height, width)``.
+
+    Cost:
+        As :func:`activation_bytes`.
+
+    >>> output_shape(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), (3, 2, 2))
+    (1, 5)
+    """
+    output = _faked(module, input_shape, nullcontext())
+    return tuple(output.shape) if isinstance(output, torch.Tensor) else None
+
+
+def _faked(module: nn.Module, input_shape: Sequence[int], watched: AbstractContextManager[object]) -> object:
+    """Returns what a module gives for one image without values; nothing where its code needs them."""
+    first = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), None)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True), counter, torch.no_grad():
-            module(torch.empty(1, *input_shape, dtype=None if first is None else first.dtype, device=_device(first)))
+        with FakeTensorMode(allow_non_fake_inputs=True), watched, torch.no_grad():
+            image = torch.empty(1, *input_shape, dtype=None if first is None else first.dtype, device=_device(first))
+            output: object = module(image)
     except Exception:  # noqa: BLE001 - the author's code meets tensors without values
         return None
-    return counter.total
+    return output
 
 
 def _device(tensor: torch.Tensor | None) -> torch.device:

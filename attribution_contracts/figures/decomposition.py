@@ -17,7 +17,7 @@ class FeatureContribution(Wire):
 
 
 class DecompositionResult(Wire):
-    """One decision by the influential features of a class; where it is held against others, by differences from them."""
+    """One decision by the influential features of a class, or the difference from others that it is held against."""
 
     target: int
     logit: float

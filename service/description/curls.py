@@ -15,6 +15,7 @@ curl {ADDRESS}/v1/jobs -H 'Prefer: wait=30' -o job.json \\
       "explanation": {{"method": "integrated_gradients"}}}};type=application/json' \\
   -F image=@image.png
 JOB=$(jq -r .id job.json)
+curl -N "{ADDRESS}/v1/jobs/$JOB/events"  # ends with the job, however long that takes
 curl "{ADDRESS}/v1/jobs/$JOB/result" -o result.json
 SHA256=$(jq -r '.images[0].artifacts[] | select(.quantity == "heatmap").sha256' \\
   result.json)

@@ -10,10 +10,12 @@ from attribution_contracts.datasets import DatasetSpec, DatasetVersion, Uploaded
 from attribution_contracts.images import UploadedImage
 from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.models import ModelSpec, ModelVersion
-from attribution_contracts.problems import Problem
+from attribution_contracts.problems import ErrorCode, Problem
 from attribution_contracts.results import Result
 from service.description.curls import CURLS
 from service.description.forms import references
+from service.description.responses import problems
+from service.http.problems import STATUS
 
 DESCRIPTION = """Why did an image classifier decide as it did? Send an image and get heatmaps and scores back, each
 with the error that it carries. Jobs are asynchronous: submit, then poll, follow or wait. Errors are problems as in
@@ -66,6 +68,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     _forget_framework_errors(found)
+    _say_what_any_route_refuses(found)
     _add_curls(found)
     found["components"]["schemas"] = dict(sorted((schemas | definitions["$defs"]).items()))
     _say_what_succeeds(found)
@@ -78,6 +81,14 @@ def _forget_framework_errors(description: dict[str, Any]) -> None:
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
+
+
+def _say_what_any_route_refuses(description: dict[str, Any]) -> None:
+    # Query parameters that a route does not have, also where it says of no other error.
+    status = STATUS[ErrorCode.INVALID_REQUEST]
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            operation["responses"].setdefault(str(status), problems()[status])
 
 
 def _add_curls(description: dict[str, Any]) -> None:

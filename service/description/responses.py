@@ -11,7 +11,8 @@ from service.http.problems import MEDIA_TYPE, STATUS
 
 BINARY = {"type": "string", "format": "binary"}
 RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait before asking again.", "schema": {"type": "string"}}}
-_EVERYWHERE = (ErrorCode.INTERNAL, ErrorCode.LEDGER_UNAVAILABLE)
+_EVERYWHERE = (ErrorCode.INVALID_REQUEST, ErrorCode.INTERNAL, ErrorCode.LEDGER_UNAVAILABLE)
+"""What any route may answer: a query parameter that it does not have is an invalid request."""
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -24,7 +25,7 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
 def problems(*codes: ErrorCode) -> Responses:
     """The error responses of a route; those that any route may give are added."""
     by_status: dict[int, list[ErrorCode]] = {}
-    for code in (*codes, *_EVERYWHERE):
+    for code in dict.fromkeys((*codes, *_EVERYWHERE)):
         by_status.setdefault(STATUS[code], []).append(code)
     return {status: _problem_response(found) for status, found in sorted(by_status.items())}
 

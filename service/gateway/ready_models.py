@@ -12,7 +12,7 @@ from attribution_contracts.models import ModelReport
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import ModelState
 from service.http.problems import ProblemError, wrong_fields
-from storage.registry.models import near, report_of, spec_by_digest, state_of
+from storage.registry.models import checked, near, state_of
 
 _KEPT = 64
 TRUSTED_S = 1.0
@@ -38,7 +38,10 @@ class ReadyModel:
 
 
 class ReadyModels:
-    """Versions that are ready never change, so each is read and parsed once.
+    """Versions that are ready never change, so each is read and parsed once for each check that made it ready.
+
+    The check stands in the key: one that was deleted and registered again has the same content and may have another
+    report, and only one gateway heard of it.
 
     One that is named with its version is not even looked for again for a moment. A job that is accepted just as another
     gateway deletes its model fails with a worker that finds the model gone; it never runs with another.
@@ -63,10 +66,11 @@ class ReadyModels:
         found = state_of(self._engine, tenant, ref)
         if found is None:
             raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
-        state, identity = found
-        if state is not ModelState.READY:
-            raise not_ready(state, identity, pointer)
-        model = self._parsed(tenant, identity.name, identity.version, identity.sha256)
+        if found.state is not ModelState.READY:
+            raise not_ready(found.state, found.identity, pointer)
+        model = self._parsed(tenant, found.identity, found.check_job)
+        if model is None:  # it was deleted just now
+            raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
         if "@" in ref:  # a name alone may mean another version tomorrow
             if len(self._exact) >= _KEPT:
                 self._exact.clear()
@@ -77,16 +81,16 @@ class ReadyModels:
         """Looks for a version again that was deleted."""
         self._exact.pop((tenant, f"{name}@{version}"), None)
 
-    def _parse(self, tenant: str, name: str, version: str, sha256: str) -> ReadyModel:
-        spec = spec_by_digest(self._engine, tenant, sha256)
-        report = report_of(self._engine, tenant, name, version)
-        if spec is None or report is None:
-            raise LookupError(f"model {name}@{version} is ready but has no specification or no report")
+    def _parse(self, tenant: str, identity: ModelIdentity, check_job: str) -> ReadyModel | None:
+        found = checked(self._engine, tenant, identity, check_job)
+        if found is None:
+            return None
+        spec, report = found
         labels = dict[str, list[int]]()
         for index, label in enumerate(spec.labels):
             labels.setdefault(label, []).append(index)
         return ReadyModel(
-            ModelIdentity(name=name, version=version, sha256=sha256),
+            identity,
             labels,
             report,
             {name: len(images) for name, images in spec.backgrounds.items()},

@@ -30,6 +30,12 @@ class Expected(Generic[Document]):
     part_of: Callable[[Document], str | None]
     check: Callable[[Document], None]
     """Raises where the document alone is wrong, before the file is received."""
+    head_bytes: int = 0
+    """First bytes of the file that tell what it is, for `why_not`."""
+    why_not: Callable[[bytes], str | None] = lambda _: None
+    """What is wrong with a file that begins with these bytes."""
+    wrong_file: ErrorCode = ErrorCode.INVALID_REQUEST
+    """The code of a file that is wrong by its first bytes."""
 
 
 class Receiver(Generic[Document]):
@@ -47,6 +53,7 @@ class Receiver(Generic[Document]):
         self._document: Document | None = None
         self._upload: Upload | None = None
         self._file: StoredArtifact | None = None
+        self._head: bytearray | None = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes."""
@@ -59,6 +66,7 @@ class Receiver(Generic[Document]):
             elif event is None:
                 self._end()
             elif self._upload is not None:
+                self._look_at(event)
                 self._upload.write(event)
             else:
                 self._more(event)
@@ -106,10 +114,23 @@ class Receiver(Generic[Document]):
         if self._upload is None:
             self._parsed()
             return
+        self._judge()
         sha256, size = self._upload.commit()
         if size == 0:
             raise wrong(f"/{self._expected.field}/part", f"the file is empty: send {self._expected.file}")
         self._file = StoredArtifact(sha256, FILE_TYPE, size)
+
+    def _look_at(self, chunk: bytes) -> None:
+        """Judges the file as soon as enough of it has come: what it is not needs no gigabytes more."""
+        if self._head is not None:
+            self._head += chunk[: self._expected.head_bytes - len(self._head)]
+            if len(self._head) == self._expected.head_bytes:
+                self._judge()
+
+    def _judge(self) -> None:
+        head, self._head = self._head, None
+        if head and (why := self._expected.why_not(bytes(head))) is not None:
+            raise wrong(f"/{self._expected.field}/part", why, self._expected.wrong_file)
 
     def _more(self, chunk: bytes) -> None:
         self._content += chunk
@@ -127,6 +148,6 @@ class Receiver(Generic[Document]):
         return wrong(pointer, f"expected the part {name!r} after {REQUEST_PART!r}, given {given}")
 
 
-def wrong(pointer: str, detail: str) -> ProblemError:
+def wrong(pointer: str, detail: str, code: ErrorCode = ErrorCode.INVALID_REQUEST) -> ProblemError:
     """The problem of one wrong field."""
-    return wrong_fields([FieldError(pointer=pointer, detail=detail)])
+    return wrong_fields([FieldError(pointer=pointer, detail=detail)], code)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import Query
 
+from attribution_contracts.patterns import CURSOR
 from attribution_contracts.problems import FieldError
 from service.http.problems import wrong_fields
 
-Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_=-]{1,400}$")]
+Cursor = Annotated[str | None, Query(pattern=CURSOR)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 LIMIT = 20
 """Of a page that is not asked to be of another length."""

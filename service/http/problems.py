@@ -68,6 +68,14 @@ OF_JOBS = frozenset(
 _RETRYABLE = frozenset(
     {ErrorCode.LEDGER_UNAVAILABLE, ErrorCode.STORE_UNAVAILABLE, ErrorCode.RESULT_NOT_READY, ErrorCode.INTERNAL}
 )
+_NOUNS = {
+    "/v1/jobs/": "job",
+    "/v1/models/": "model",
+    "/v1/datasets/": "data set",
+    "/v1/artifacts/": "artifact",
+    "/v1/pieces/": "piece",
+}
+"""What the paths of routes name."""
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
 
 
@@ -159,8 +167,14 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = error.errors()
     if any(found["loc"][0] == "path" for found in errors):
-        return response(not_found(f"resource {request.url.path}"), request.url.path)
+        return response(not_found(_named(request)), request.url.path)
     return response(wrong_fields(field_errors(errors)), request.url.path)
+
+
+def _named(request: Request) -> str:
+    """What a path names, by its parameters: `job 'job_1'`, `model 'digits@1'`."""
+    nouns = (noun for prefix, noun in _NOUNS.items() if request.url.path.startswith(prefix))
+    return f"{next(nouns, 'resource')} {'@'.join(request.path_params.values())!r}"
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

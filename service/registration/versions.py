@@ -102,7 +102,7 @@ def require_found(found: Found | None, what: str) -> Found:
     return found
 
 
-def answers(model: type[BaseModel], known: str, accepted: str) -> Responses:
+def answers(model: type[BaseModel], known: str, accepted: str, *codes: ErrorCode) -> Responses:
     """The responses of a route that registers."""
     location = {"Location": {"description": "The version.", "schema": {"type": "string"}}}
     return {
@@ -115,5 +115,6 @@ def answers(model: type[BaseModel], known: str, accepted: str) -> Responses:
             ErrorCode.UNSUPPORTED_MEDIA_TYPE,
             ErrorCode.INVALID_REQUEST,
             ErrorCode.STORE_UNAVAILABLE,
+            *codes,
         ),
     }

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 
 from attribution_contracts.base import ModelRef
 from attribution_contracts.jobs import Job, JobList, JobRequest
+from attribution_contracts.patterns import LABEL_FILTER, METHOD
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.results import Result
 from attribution_contracts.states import JobStatus
@@ -102,8 +103,8 @@ def list_jobs(
     tenant: Tenant,
     status: JobStatus | None = None,
     model: ModelRef | None = None,
-    method: Annotated[str | None, Query(pattern=r"^[a-z0-9_]{1,64}$")] = None,
-    label: Annotated[str | None, Query(pattern=r"^[^:\x00]{1,64}:[^\x00]{0,200}$", examples=["team:vision"])] = None,
+    method: Annotated[str | None, Query(pattern=METHOD)] = None,
+    label: Annotated[str | None, Query(pattern=LABEL_FILTER, examples=["team:vision"])] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
 ) -> Response:

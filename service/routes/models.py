@@ -34,6 +34,7 @@ ModelName = Annotated[Name, Path(examples=["digits"])]
         ModelVersion,
         "The version was registered before, with the same content.",
         "A worker checks it now (`check_job`).",
+        ErrorCode.INVALID_MODEL,
     ),
     openapi_extra=json_or_multipart(ModelSpec, "The safetensors file, in the part that `weights` names.", MODEL_SPECS),
 )
@@ -92,10 +93,10 @@ def look_up(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Re
 )
 def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Response:
     """What the check found: classes, input shape, layers, and which methods apply."""
-    state, identity = require_found(state_of(gateway.engine, tenant, f"{name}@{version}"), f"model {name}@{version}")
-    report = report_of(gateway.engine, tenant, name, version) if state is ModelState.READY else None
+    found = require_found(state_of(gateway.engine, tenant, f"{name}@{version}"), f"model {name}@{version}")
+    report = report_of(gateway.engine, tenant, name, version) if found.state is ModelState.READY else None
     if report is None:
-        raise not_ready(state, identity)
+        raise not_ready(found.state, found.identity)
     return json_reply(report)
 
 

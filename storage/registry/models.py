@@ -1,6 +1,7 @@
 """The model registry: versions are registered, checked by a worker, and never change."""
 
 from functools import partial
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, RowMapping, Text, and_, cast, or_, select
 
@@ -17,7 +18,16 @@ from storage.tables import jobs, models
 __all__ = ["VersionExistsError", "VersionInUseError"]
 
 _REGISTRY = Registry(models, "model", retires=True)
-_IDENTITY = ByReference(models, models.c.state, models.c.name, models.c.version, models.c.sha256)
+_IDENTITY = ByReference(models, models.c.state, models.c.name, models.c.version, models.c.sha256, models.c.job_id)
+
+
+class Standing(NamedTuple):
+    """How a version stands, without its specification and report."""
+
+    state: ModelState
+    identity: ModelIdentity
+    check_job: str
+    """The job that checks it: another one each time that the version is registered, whatever its content."""
 
 
 def register(engine: Engine, tenant: str, spec: ModelSpec, digest: str, check: NewJob) -> tuple[ModelVersion, bool]:
@@ -42,13 +52,26 @@ def find_model(engine: Engine, tenant: str, ref: str) -> ModelVersion | None:
     return None if row is None else _version(row)
 
 
-def state_of(engine: Engine, tenant: str, ref: str) -> tuple[ModelState, ModelIdentity] | None:
-    """State and identity of the version that `find_model` finds, without its specification and report."""
+def state_of(engine: Engine, tenant: str, ref: str) -> Standing | None:
+    """How the version stands that `find_model` finds."""
     with reading(engine) as connection:
         row = connection.execute(*_IDENTITY.named(tenant, ref)).first()
     if row is None:
         return None
-    return ModelState(row.state), ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
+    identity = ModelIdentity(name=row.name, version=row.version, sha256=row.sha256)
+    return Standing(ModelState(row.state), identity, row.job_id)
+
+
+def checked(
+    engine: Engine, tenant: str, identity: ModelIdentity, check_job: str
+) -> tuple[ModelSpec, ModelReport] | None:
+    """Specification and report of a version that is ready by this very check; nothing once it was deleted."""
+    mine = and_(_REGISTRY.is_one(tenant, identity.name, identity.version), models.c.job_id == check_job)
+    with reading(engine) as connection:
+        row = connection.execute(select(models.c.spec, models.c.report).where(mine)).first()
+    if row is None or row.report is None:
+        return None
+    return ModelSpec.model_validate(row.spec), ModelReport.model_validate(row.report)
 
 
 def page(
@@ -119,7 +142,9 @@ def _users(tenant: str, connection: Connection, row: RowMapping) -> list[str]:
     """Jobs that have not ended and check the version, or are pinned to its content."""
     # Of several models a comparison has the digests in its cells alone.
     is_cell = and_(jobs.c.kind == JobKind.COMPARE.value, cast(jobs.c.resolved, Text).contains(row["sha256"]))
-    return live_jobs(connection, tenant, or_(jobs.c.id == row["job_id"], jobs.c.model_sha256 == row["sha256"], is_cell))
+    # The check of a version under another name has the same content, and nothing to do with this one.
+    is_pinned = and_(jobs.c.model_sha256 == row["sha256"], jobs.c.kind != JobKind.CHECK.value)
+    return live_jobs(connection, tenant, or_(jobs.c.id == row["job_id"], is_pinned, is_cell))
 
 
 def _version(row: RowMapping) -> ModelVersion:

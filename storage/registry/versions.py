@@ -231,11 +231,7 @@ class Registry:
             if row is None:
                 return False
             if using := users(connection, row):
-                more = f" and {len(using) - SHOWN_JOBS} more" if len(using) > SHOWN_JOBS else ""
-                raise VersionInUseError(
-                    f"{self._noun} {name}@{version} is used by {', '.join(using[:SHOWN_JOBS])}{more}: "
-                    "wait for their end, or cancel them"
-                )
+                raise VersionInUseError(f"{self._noun} {name}@{version} {_used(using, row['job_id'])}")
             if self._retires and row["state"] == ModelState.READY:
                 insert_missing(connection, retired, [{**self._key(dict(row)), "sha256": row["sha256"]}])
             connection.execute(delete(self._table).where(chosen))
@@ -300,3 +296,11 @@ class Registry:
                 "a version never changes, register this one under a new version"
             )
         return row
+
+
+def _used(using: Sequence[str], check_job: str) -> str:
+    """By which jobs a version is used; the one that decides on it is nobody else's."""
+    if list(using) == [check_job]:
+        return f"is still being checked, by {check_job}: wait for the end of this job, or cancel it"
+    more = f" and {len(using) - SHOWN_JOBS} more" if len(using) > SHOWN_JOBS else ""
+    return f"is used by {', '.join(using[:SHOWN_JOBS])}{more}: wait for their end, or cancel them"

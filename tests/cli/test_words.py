@@ -28,6 +28,10 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--param", "n_step=5"), "did you mean 'n_steps'"),
         (("--method", "integrated_gradient"), "did you mean 'integrated_gradients'"),
         (("--target", "sevn"), "--target: the model has no class named 'sevn'; did you mean 'seven'"),
+        (("--param", "baselines=blur"), """; say --param 'baselines=[{"kind": "blur"}]'"""),
+        (("--param", 'baselines={"kind":"blur"}'), """; say --param 'baselines=[{"kind": "blur"}]'"""),
+        (("--method", "layer_shapley", "--param", "layers=stages.9"), """; say --param 'layers=["stages.9"]'"""),
+        (("--param", "smoothgrad=3"), "--param smoothgrad: expected an object with some of n_samples, noise"),
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),
         (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),
@@ -100,3 +104,22 @@ def test_every_way_of_scaling_can_be_said() -> None:
     [option] = [found for found in add.params if found.name == "interpolation"]
     assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == get_args(Preprocessing.model_fields["interpolation"].annotation)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("task evalute --model a --dataset b", "Did you mean 'evaluate'"),
+        ("models add a --color gray", "Did you mean 'grey'?"),
+        ("jobs list --status canceled", "Did you mean 'cancelled'"),
+        ("models ad", "Did you mean 'add'?"),
+        ("modls list", "Did you mean 'models'?"),
+    ],
+)
+def test_a_misspelt_word_is_told_what_it_may_mean(run: Run, words: str, said: str) -> None:
+    found = run(*words.split())
+    assert (found.exit_code, said in found.output) == (2, True), found.output
+
+
+def test_a_word_like_no_other_gets_no_hint(run: Run) -> None:
+    assert "mean" not in run("models", "add", "a", "--color", "xyz").output

@@ -5,9 +5,12 @@ import time
 
 import torch
 from sqlalchemy import Connection
+from torch import nn
 
 from attribution import Network
 from attribution.networks.agreement import agreement
+from attribution.networks.copies import shared_copy
+from attribution.networks.estimates import output_shape
 from attribution_contracts.models import ModelReport, ModelSpec
 from attribution_contracts.results import Counts, Result
 from storage.ledger.claims import Outcome, Succeeded
@@ -17,7 +20,7 @@ from workers.context import WorkerContext
 from workers.jobs.provenance import provenance
 from workers.jobs.tracking import Tracker
 from workers.models.inputs import loaded_weights, network_of
-from workers.models.report import report_on
+from workers.models.report import report_on, require_a_label_each
 from workers.problems import InvalidModel
 
 
@@ -43,12 +46,21 @@ def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Out
 def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelReport:
     tracker.report(0, 3, "loading")
     loaded = loaded_weights(context, spec)
+    _require_labels(spec, loaded.module)
     tracker.report(1, 3, "measuring")
     network = network_of(context, spec, loaded.module)
     if spec.architecture.startswith("factory:"):
         _require_repeatable(context, spec, network)
     tracker.report(2, 3, "trying the methods")
     return report_on(network, spec, loaded.taken)
+
+
+def _require_labels(spec: ModelSpec, module: nn.Module) -> None:
+    """Counts labels before anything is measured, which can take minutes, where the classes can be told without."""
+    if spec.labels:
+        shape = output_shape(shared_copy(module), (spec.preprocessing.channels, *spec.preprocessing.size))
+        if shape is not None and len(shape) == 2:
+            require_a_label_each(spec, shape[1])
 
 
 def _require_repeatable(context: WorkerContext, spec: ModelSpec, network: Network) -> None:

@@ -119,8 +119,14 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
     if spec is None:
         raise InvalidModel(f"model {claimed.model.name}@{claimed.model.version} was deleted after the job was accepted")
     report = report_by_digest(context.engine, claimed.tenant, digest)
-    network = context.models.get(digest, lambda: build_network(context, spec, report), _bytes_known(report))
+    key = _key(digest, report)
+    network = context.models.get(key, lambda: build_network(context, spec, report), _bytes_known(report))
     return Loaded(network, spec)
+
+
+def _key(digest: str, report: ModelReport | None) -> str:
+    """What a network is kept under: its content, and what it takes from the report, which another check may change."""
+    return canonical_digest([digest, report and report.model_dump(mode="json", include={"link", "checks"})])
 
 
 def _bytes_known(report: ModelReport | None) -> int:

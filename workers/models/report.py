@@ -108,10 +108,18 @@ def _class_count(logits: torch.Tensor, spec: ModelSpec) -> int:
             f"the network's outputs for a mid-grey image are not finite ({logits.flatten()[:5].tolist()}, ...): "
             "check weights, mean and std"
         )
-    classes = logits.shape[1]
+    require_a_label_each(spec, logits.shape[1])
+    return logits.shape[1]
+
+
+def require_a_label_each(spec: ModelSpec, classes: int) -> None:
+    """Refuses labels that are not as many as the classes.
+
+    Raises:
+        InvalidModel: They are not.
+    """
     if spec.labels and len(spec.labels) != classes:
         raise InvalidModel(
             f"there are {len(spec.labels)} labels, but the network has {classes} classes: "
             "give one label for each, or none"
         )
-    return classes

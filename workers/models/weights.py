@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from attribution_contracts.base import Sha256
+from attribution_contracts.weights_files import HEAD_BYTES, why_no_safetensors
 from workers.problems import InvalidModel
 
 MAX_BYTES = 4 * 1024**3
@@ -18,15 +19,6 @@ SHOWN = 20
 
 FLOATING = frozenset({"F16", "BF16", "F32", "F64"})
 INTEGER = frozenset({"I64", "I32", "I16", "I8", "U8", "BOOL"})
-FOREIGN = {
-    b"PK\x03\x04": "a zip archive, such as torch.save writes",
-    b"\x80\x02": "a pickle, such as old versions of torch.save write",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"\x89HDF": "an HDF5 file, such as Keras writes",
-}
-"""What people send instead of safetensors, by its first bytes."""
 
 
 class Tensor(NamedTuple):
@@ -129,15 +121,9 @@ def _require_format(path: Path, max_bytes: int) -> None:
     if size > max_bytes:
         raise InvalidModel(f"the weights file has {size:,} bytes, at most {max_bytes:,} are allowed")
     with path.open("rb") as file:
-        start = file.read(8)
-    for signature, what in FOREIGN.items():
-        if start.startswith(signature):
-            raise InvalidModel(
-                f"the weights file is {what}, which can run code: expected safetensors, "
-                "written for example by safetensors.torch.save_file(module.state_dict(), path)"
-            )
-    if len(start) < 8:
-        raise InvalidModel(f"the weights file has only {size} bytes: expected safetensors")
+        wrong = why_no_safetensors(file.read(HEAD_BYTES))
+    if wrong is not None:
+        raise InvalidModel(wrong)
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def test_where_there_is_none_it_says_why(built, reason):
 
 
 def test_without_a_graph_there_is_none():
-    assert "without a graph" in obstacle(attribution.Network(tiny_model("untraceable")))
+    network = attribution.Network(tiny_model("untraceable"))
+    assert f"without a graph; tracing stopped: {network.report().reason}" in obstacle(network)
 
 
 def test_as_many_outputs_as_classes():

@@ -14,6 +14,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from attribution_contracts.datasets import DatasetSpec
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import ModelSpec
+from attribution_contracts.patterns import WORDS
 from attribution_contracts.problems import ErrorCode
 from service import openapi_file
 from service.description.examples import DATASET_SPECS, JOB_REQUESTS, MODEL_SPECS
@@ -42,6 +43,25 @@ def test_every_reference_leads_somewhere() -> None:
         node = document
         for step in reference.removeprefix("#/").split("/"):
             node = node[step]
+
+
+def test_every_pattern_of_a_field_is_told_in_words() -> None:
+    document = json.loads(openapi_file.FILE.read_text(encoding="utf-8"))
+    assert patterns(document["components"]["schemas"]) <= WORDS.keys()
+    queries = [
+        parameter["schema"]
+        for path in document["paths"].values()
+        for operation in path.values()
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
+    ]
+    assert patterns(queries) <= WORDS.keys()
+
+
+def patterns(node: Any) -> set[str]:
+    inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    own = {node["pattern"]} if isinstance(node, dict) and isinstance(node.get("pattern"), str) else set[str]()
+    return own.union(*map(patterns, inner))
 
 
 def test_every_operation_is_documented() -> None:

@@ -2,10 +2,12 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
+from attribution_contracts.models import MethodApplies
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 from service.gateway.ready_models import ReadyModels
@@ -18,12 +20,15 @@ from tests.storage.helpers import FINAL, body, take
 from tests.storage.registry.specs import check_of, report, spec_of
 
 
-def add(engine: Engine, version: str, state: ModelState = ModelState.READY, problem: Problem = FINAL) -> None:
+def add(
+    engine: Engine, version: str, state: ModelState = ModelState.READY, problem: Problem = FINAL, **found: Any
+) -> None:
     spec, sha256 = spec_of(version=version)
     check = check_of()
     models.register(engine, DEFAULT_TENANT, spec, sha256, check)
     if state is ModelState.READY:
-        accept = partial(models.accept, tenant=DEFAULT_TENANT, check_job=check.id, report=report())
+        told = report().model_copy(update=found)
+        accept = partial(models.accept, tenant=DEFAULT_TENANT, check_job=check.id, report=told)
         claims.finish(engine, taken := take(engine), claims.Succeeded(body(taken)), also=accept)
     elif state is ModelState.REFUSED:
         with writing(engine) as connection:
@@ -100,3 +105,23 @@ def test_a_version_that_this_gateway_deleted_is_missed_at_once(engine: Engine) -
     ready.forget(DEFAULT_TENANT, "digits", "1")
     with pytest.raises(ProblemError, match="no model 'digits@1' is registered"):
         ready.ready(DEFAULT_TENANT, "digits@1")
+
+
+def test_one_that_was_deleted_and_checked_again_has_its_new_report(engine: Engine) -> None:
+    untraced = {"layer_shapley": MethodApplies(applies=False, reason="it is not traced")}
+    add(engine, "1", methods=untraced)
+    ready = ReadyModels(engine, trusted_s=0.0)
+    assert ready.ready(DEFAULT_TENANT, "digits@1").obstacle("layer_shapley", "digits@1") is not None
+    models.remove(engine, DEFAULT_TENANT, "digits", "1")  # by another gateway: this one does not hear of it
+    add(engine, "1", methods={"layer_shapley": MethodApplies(applies=True)})
+    assert ready.ready(DEFAULT_TENANT, "digits@1").obstacle("layer_shapley", "digits@1") is None
+
+
+def test_a_report_belongs_to_its_check(engine: Engine) -> None:
+    add(engine, "1")
+    found = models.state_of(engine, DEFAULT_TENANT, "digits@1")
+    assert found is not None
+    assert models.checked(engine, DEFAULT_TENANT, found.identity, found.check_job) is not None
+    models.remove(engine, DEFAULT_TENANT, "digits", "1")
+    add(engine, "1")
+    assert models.checked(engine, DEFAULT_TENANT, found.identity, found.check_job) is None

@@ -112,11 +112,10 @@ def test_a_path_that_names_nothing_is_not_found(unharmed: House, path: str, capl
     assert "\x00" not in caplog.text
 
 
-def test_an_image_that_first_came_as_weights_can_be_used(house: House) -> None:
+def test_an_image_that_first_came_as_a_piece_can_be_used(house: House) -> None:
     content = picture()
-    spec = json.dumps(model_spec(weights={"part": "file"})).encode()
-    body = part("request", spec) + part("file", content) + b"--x--\r\n"
-    assert house.http.post("/v1/models", content=body, headers={"Content-Type": FORM}).status_code == 202
+    as_piece = {"Content-Type": "application/octet-stream"}
+    assert house.http.post("/v1/pieces", content=content, headers=as_piece).status_code == 201
     uploaded = house.http.post("/v1/images", content=content, headers={"Content-Type": "image/png"})
     found = house.http.head(uploaded.headers["Location"])
     assert (found.status_code, found.headers["Content-Type"]) == (200, "image/png")

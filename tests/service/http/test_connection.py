@@ -161,7 +161,7 @@ class TestManyClients:
                 status, problem = answer_of(late)
             assert (status, problem["retryable"]) == (503, True)
             assert str(UPLOADS) in str(problem["detail"])
-        files = {"request": (None, spec.replace(b"slow", b"fast")), "weights": b"not safetensors"}
+        files = {"request": (None, spec.replace(b"slow", b"fast")), "weights": b"\x02\0\0\0\0\0\0\0{}"}
         assert eventually(lambda: house.http.post("/v1/models", files=files).status_code == 202)
 
     def test_bodies_of_all_clients_are_bounded(

@@ -56,6 +56,9 @@ def many(count: int) -> bytes:
     return form(request=explained(*({"part": name} for name in images)), **images)
 
 
+EMPTY = b"\x02\0\0\0\0\0\0\0{}"
+"""A safetensors file without a tensor."""
+
 ACCEPTED: dict[str, Callable[[], Sent]] = {
     "an image in base64": lambda: ("/v1/jobs", JSON, explained(encoded(image(LARGE * 3 // 4 - 1000)))),
     "images in base64": lambda: (
@@ -81,7 +84,7 @@ ACCEPTED: dict[str, Callable[[], Sent]] = {
     "weights": lambda: (
         "/v1/models",
         FORM,
-        form(request=json.dumps(model_spec("big", weights={"part": "w"})).encode(), w=bytes(LARGE)),
+        form(request=json.dumps(model_spec("big", weights={"part": "w"})).encode(), w=EMPTY + bytes(LARGE)),
     ),
 }
 

@@ -1,9 +1,11 @@
 """Registering models and looking at them."""
 
 import hashlib
+import io
 import json
 import os
 import resource
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from storage.ledger import claims
 from storage.registry import models
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
-from tests.service.house import IG, House, model_spec, refused, report_of, running, sent
+from tests.service.house import IG, House, model_spec, picture, refused, report_of, running, sent
 
 WEIGHTS = b"\x08\0\0\0\0\0\0\0{}      "
 PARTED = {"weights": {"part": "file"}}
@@ -140,6 +142,11 @@ def test_a_method_that_does_not_apply(house: House) -> None:
         ({"weights": {"sha256": "0" * 64}}, "/weights/sha256", "was uploaded"),
         ({"weights": {"part": "file"}}, "/weights/part", "has no parts"),
         ({"weights": {"pickle": "x"}}, "/weights/pickle", "Extra inputs"),
+        ({"weights": "w.safetensors"}, "/weights", 'expected an object like {"part": "weights"}'),
+        ({"weights": {"torchvision": "-"}}, "/weights/torchvision", "such as IMAGENET1K_V1"),
+        ({"preprocessing": {"size": [28]}}, "/preprocessing/size/1", "is missing: expected a list like [224, 224]"),
+        ({"preprocessing": {"size": [28, 28], "mean": 0.5}}, "/preprocessing/mean", "expected a list like [0.5]"),
+        ({"preprocessing": [28, 28]}, "/preprocessing", 'expected an object like {"size": [224, 224]}'),
         ({"options": {"weights": "DEFAULT"}}, "", "weights are given in `weights`"),
         ({"options": {"width": 1e999}}, "/options/width", "finite"),
         ({"options": {"width": [1]}}, "/options/width", "valid"),
@@ -179,13 +186,16 @@ def test_the_specification_comes_first(unharmed: House) -> None:
     assert "comes first" in errors[""]
 
 
-def test_a_wrong_specification_spares_the_upload(house: House) -> None:
+@pytest.mark.parametrize(
+    ("spec", "begins"), [({"name": 1}, b""), (model_spec(**PARTED), picture("JPEG"))], ids=["document", "file"]
+)
+def test_what_is_wrong_at_the_start_spares_the_upload(house: House, spec: dict[str, Any], begins: bytes) -> None:
     sent_bytes = 0
 
     def body() -> Iterator[bytes]:
         nonlocal sent_bytes
-        yield b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n{"name": 1}\r\n'
-        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+        yield b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n' + json.dumps(spec).encode() + b"\r\n"
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + begins
         for _ in range(2000):
             sent_bytes += 1 << 20
             yield bytes(1 << 20)
@@ -204,6 +214,7 @@ def test_a_wrong_specification_spares_the_upload(house: House) -> None:
 def test_weights_pass_through_without_being_held(house: House, tmp_path: Path) -> None:
     file = tmp_path / "weights"
     with file.open("wb") as target:
+        target.write(WEIGHTS)
         for _ in range(150):
             target.write(os.urandom(1 << 20))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -220,7 +231,7 @@ def test_a_model_over_the_cap(settings: Settings, engine: Engine, store: Artifac
     with running(small, engine, store, broker) as house:
         refused(posted(house, model_spec(**PARTED), ("file", bytes(10_000))), 413, "body_too_large")
         assert house.counts()["models"] == 0
-        assert posted(house, model_spec(**PARTED), ("file", bytes(5_000))).status_code == 202
+        assert posted(house, model_spec(**PARTED), ("file", WEIGHTS + bytes(5_000))).status_code == 202
 
 
 def test_factories_are_the_operators(
@@ -259,6 +270,27 @@ def test_a_deleted_version_comes_back_only_as_what_it_was(house: House) -> None:
     assert house.http.post("/v1/models", json=model_spec()).status_code == 202
 
 
+def test_a_version_that_is_checked_is_not_deleted_under_its_check(house: House) -> None:
+    job = house.http.post("/v1/models", json=model_spec()).json()["check_job"]
+    answer = house.http.delete("/v1/models/digits/versions/1")
+    refused(answer, 409, "conflict")
+    said = f"model digits@1 is still being checked, by {job}: wait for the end of this job, or cancel it"
+    assert answer.json()["detail"] == said
+
+
+def test_the_check_of_the_same_content_under_another_name_is_no_use(house: House) -> None:
+    house.add_model()
+    assert house.http.post("/v1/models", json=model_spec("other")).status_code == 202
+    assert house.http.delete("/v1/models/digits/versions/1").status_code == 204
+
+
+def test_a_check_says_which_version_it_is_about(house: House) -> None:
+    version = house.http.post("/v1/models", json=model_spec()).json()
+    [job] = house.http.get("/v1/jobs", params={"model": "digits"}).json()["jobs"]
+    assert (job["id"], job["kind"]) == (version["check_job"], "check")
+    assert job["model"] == {"name": "digits", "version": "1", "sha256": version["sha256"]}
+
+
 def test_a_list_has_the_number_of_labels_alone(house: House) -> None:
     house.add_model(labels=[f"class {index}" for index in range(21_841)])
     for path in ("/v1/models", "/v1/models/digits/versions"):
@@ -280,3 +312,54 @@ def test_one_image_is_not_told_to_be_fewer(
         assert "ask for fewer classes or layers of the image" in one["/inputs"]
         two = refused(house.submit(model="digits", inputs=[sent(), sent()], explanation=every), 422, "invalid_request")
         assert "send fewer images" in two["/inputs"]
+
+
+def saved_by_torch() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as entries:
+        entries.writestr("weights/data.pkl", b"a pickle")
+    return archive.getvalue()
+
+
+NO_WEIGHTS = {
+    "a JPEG": (picture("JPEG"), "is a JPEG: expected safetensors"),
+    "a PNG": (picture(), "is a PNG"),
+    "torch.save": (saved_by_torch(), "is a file of torch.save, which can run code: load it where it was made"),
+    "another archive": (b"PK\x03\x04" + bytes(40), "a zip archive, such as torch.save writes"),
+    "a pickle": (b"\x80\x02\x8a\nl\xfc", "is a pickle"),
+    "TOML": (b"[[models]]\nname = 'digits'\n", "is text, it begins with \"[[models]] name = 'digits'\""),
+    "Python": ("# größer\nimport torch\n".encode() * 50, "is text, it begins with '# größer import torch"),
+    "noise": (bytes(range(200, 240)), "of an unknown kind, it begins with the bytes c8 c9"),
+    "a header that is too long": (b"\xff" * 8 + b"{" + bytes(50), "of an unknown kind"),
+    "a few bytes": (b"\x02\0\0\0\0\0\0\0", "has only 8 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_what_is_no_weights_file_is_refused_at_the_door(unharmed: House, kind: str) -> None:
+    content, said = NO_WEIGHTS[kind]
+    errors = refused(posted(unharmed, model_spec(**PARTED), ("file", content)), 422, "invalid_model")
+    assert said in errors["/weights/part"]
+    assert "safetensors.torch.save_file(model.state_dict(), path)" in errors["/weights/part"]
+
+
+def test_an_image_that_was_uploaded_is_no_weights_file(house: House) -> None:
+    sha256 = house.http.post("/v1/images", content=picture(), headers={"content-type": "image/png"}).json()["sha256"]
+    errors = refused(house.http.post("/v1/models", json=model_spec(weights={"sha256": sha256})), 422, "invalid_model")
+    assert "is a PNG" in errors["/weights/sha256"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "option", "hint"),
+    [
+        ("mnist_cnn", "num_clases", "did you mean 'num_classes'?"),
+        ("cifar_resnet32", "classes", "did you mean 'num_classes'?"),
+        ("two_class_head", "num_classes", "known are 'backbone', 'hidden', 'dropout'"),
+    ],
+)
+def test_an_option_that_one_of_our_architectures_does_not_have(
+    unharmed: House, architecture: str, option: str, hint: str
+) -> None:
+    spec = model_spec(architecture=architecture, options={option: 2}, **PARTED)
+    errors = refused(posted(unharmed, spec, ("file", WEIGHTS)), 422, "invalid_request")
+    assert errors == {f"/options/{option}": f"{architecture} has no option {option!r}; {hint}"}

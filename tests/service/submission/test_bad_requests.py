@@ -56,13 +56,31 @@ def explained(**parameters: Any) -> dict[str, Any]:
         (GOOD | {"inputs": [{"part": "a"}]}, "/inputs/0/part", "no file parts"),
         (GOOD | {"inputs": [IMAGE] * 257}, "/inputs", "at most 256"),
         (GOOD | {"priority": "urgent"}, "/priority", "'low', 'normal' or 'high'"),
-        (GOOD | {"labels": {"a": "\x00"}}, "/labels/a", "pattern"),
+        (GOOD | {"labels": {"a": "\x00"}}, "/labels/a", "expected text without the character NUL"),
         (GOOD | {"labels": {"bad key": "x"}}, "/labels/bad key", "expected 1 to 63 letters"),
         (GOOD | {"labels": {"/~": 1}}, "/labels/~1~0", "expected 1 to 63 letters"),
         (GOOD | {"deadline_s": 0}, "/deadline_s", "greater than 0"),
         (GOOD | {"seed": -1}, "/seed", "given: -1"),
         (GOOD | {"seed": 2**63}, "/seed", "less than"),
         (SELF_TEST | {"model": "digits"}, "", "leave both out"),
+        (GOOD | {"inputs": ["a"]}, "/inputs/0", """expected an object like {"part": "image"} (given: 'a')"""),
+        (GOOD | {"inputs": "a"}, "/inputs", 'expected a list like [{"part": "image"}]'),
+        (GOOD | {"inputs": [{"data": "a"}]}, "/inputs/0/data", "expected the bytes of a JPEG, PNG or WebP file"),
+        (
+            GOOD | {"explanation": "integrated_gradients"},
+            "/explanation",
+            'expected an object like {"method": "integrated_gradients"}',
+        ),
+        (GOOD | {"explanation": {}}, "/explanation", 'like {"method": "integrated_gradients"}'),
+        (explained(baselines=["blur"]), "/explanation/baselines/0", 'expected an object like {"kind": "blur"}'),
+        (explained(baselines="blur"), "/explanation/baselines", 'expected a list like [{"kind": "blur"}]'),
+        (
+            explained(baselines={"kind": "blur", "sigma": 2}),
+            "/explanation/baselines",
+            'expected a list like [{"kind": "blur", "sigma": 2}]',
+        ),
+        (GOOD | {"models": "digits"}, "/models", 'expected a list like ["digits"]'),
+        (GOOD | {"quality": 3}, "/quality", "expected an object with some of occlusion"),
         ([GOOD], "", "object"),
         ("text", "", "object"),
         (3, "", "object"),
@@ -318,6 +336,7 @@ def test_a_client_that_leaves_while_it_sends(house: House, path: str, size: int)
         + json.dumps(model_spec("half", weights={"part": "file"})).encode()
     )
     head += b'\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+    head += b"\x02\0\0\0\0\0\0\0{}"  # as a weights file begins
     url = house.http.base_url
     with socket.create_connection((url.host, url.port or 80)) as half:
         headers = f"Host: x\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {size}\r\n"

@@ -64,7 +64,7 @@ def add_fit(house: House, model: str, name: str = "a fit") -> str:
 def model_digest(house: House, ref: str = "digits") -> str:
     found = models.state_of(house.engine, DEFAULT_TENANT, ref)
     assert found is not None
-    return found[1].sha256
+    return found.identity.sha256
 
 
 def resolved(house: House) -> DataJob:

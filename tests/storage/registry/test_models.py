@@ -176,8 +176,9 @@ class TestFinding:
 
     def test_state_of_is_the_same_in_short(self, engine: Engine) -> None:
         make_ready(engine)
-        state, identity = models.state_of(engine, TENANT, "digits")
+        state, identity, check_job = models.state_of(engine, TENANT, "digits")
         assert (state, identity.name, identity.version, identity.sha256) == ("ready", "digits", "1", spec_of()[1])
+        assert check_job == models.find_model(engine, TENANT, "digits").check_job
         assert models.state_of(engine, TENANT, "none") is None
 
 

@@ -1,5 +1,7 @@
 """Networks from the names of their architectures."""
 
+import inspect
+
 import pytest
 import torch
 import torchvision
@@ -7,7 +9,8 @@ from torch import nn
 
 from attribution.architectures import cifar_resnet, convolutional_features, mnist_cnn, two_class_head
 from attribution_contracts.models import ModelSpec, Preprocessing, Weights
-from workers.models.architectures import build
+from attribution_contracts.patterns import OUR_OPTIONS
+from workers.models.architectures import OURS, build
 from workers.problems import InvalidModel
 
 FACTORIES = {
@@ -168,3 +171,25 @@ def test_the_cap_is_the_callers():
     with pytest.raises(InvalidModel, match="1,256,080 parameters, at most 1,256,079"):
         build(given, {}, max_parameters=1_256_079)
     assert count(build(given, {}, max_parameters=1_256_080)) == 1_256_080
+
+
+def test_the_gateway_knows_the_options_of_our_architectures():
+    found = {name: set(inspect.signature(builder).parameters) - {"preprocessing"} for name, builder in OURS.items()}
+    assert found == {name: set(options) for name, options in OUR_OPTIONS.items()}
+
+
+def test_the_guide_has_the_shapes_of_the_head():
+    for side, features in ((224, 25_088), (64, 2_048)):
+        spec = ModelSpec(
+            name="m",
+            architecture="two_class_head",
+            weights=Weights(part="w"),
+            preprocessing=Preprocessing(size=(side, side)),
+        )
+        shapes = {name: tuple(value.shape) for name, value in build(spec, {}).state_dict().items()}
+        assert {name: shape for name, shape in shapes.items() if not name.startswith("features.")} == {
+            "classifier.dense1.weight": (64, features),
+            "classifier.dense1.bias": (64,),
+            "classifier.dense2.weight": (2, 64),
+            "classifier.dense2.bias": (2,),
+        }

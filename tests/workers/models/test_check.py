@@ -88,6 +88,17 @@ class TestRepeatedLabels:
         assert "choose one by index, 0 or 2" in answer.json()["detail"]
 
 
+class TestLabels:
+    @pytest.mark.parametrize("factory", ["small", "by_numpy"])
+    def test_another_number_than_classes_is_refused(self, through, factory):
+        said = through.refused("m", f"factory:{factory}", weights(getattr(own_networks, factory)), labels=["a", "b"])
+        assert said == "there are 2 labels, but the network has 3 classes: give one label for each, or none"
+
+    def test_before_anything_is_measured(self, through, monkeypatch):
+        monkeypatch.setattr("workers.kinds.check.network_of", lambda *_: pytest.fail("it was measured"))
+        assert "there are 2 labels" in through.refused("m", "factory:small", SMALL, labels=["a", "b"])
+
+
 class TestNotTraced:
     @pytest.mark.parametrize(
         ("factory", "place"),
