@@ -9,6 +9,7 @@ from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from storage.addresses import places
 from storage.broker.queue import Queue, celery_app
 from storage.database import LedgerUnavailableError, open_database
 from storage.migrate import wait_for_schema
@@ -45,6 +46,7 @@ def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
     _require_device(settings.device)
+    log.info("a worker with %s", places(settings))
     _await_schema(settings)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
