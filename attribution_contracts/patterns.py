@@ -7,7 +7,9 @@ LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 ARCHITECTURE = (
     r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
 )
-
+FACTORY = r"^[a-z0-9._-]{1,64}$"
+FACTORY_TARGET = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+DEVICE = r"^(?:auto|cpu|cuda(?::\d+)?)$"
 BASE64 = r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$"
 
 OUR_ARCHITECTURES = (
@@ -25,6 +27,9 @@ WORDS = {
     SHA256: "a SHA-256 digest: 64 lower-case hexadecimal digits",
     BASE64: "the bytes of a JPEG, PNG or WebP file in base64, or a data: URI of them; addresses are not fetched",
     LABEL_KEY: "1 to 63 letters, digits, dots, dashes, underscores and slashes, with a letter or digit first",
+    FACTORY: "1 to 64 lower-case letters, digits, dots, dashes and underscores",
+    FACTORY_TARGET: "package.module:function",
+    DEVICE: "auto, cpu, cuda or cuda:<number>",
     ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
 }
 """What to say to whoever gave something else."""
