@@ -30,7 +30,7 @@ from storage.ledger.jobs import find, submit
 from storage.ledger.liveness import QUIET_S, count_workers, is_worker_busy
 from storage.ledger.records import NewJob
 from storage.migrate import newest_revision, schema_trouble
-from storage.operator_config import load_config
+from storage.operator_config import ConfigError, lacking_factories, load_config
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 
@@ -100,9 +100,12 @@ def _finding(what: str, check: Callable[[Settings, float], str], settings: Setti
 
 
 def _configuration(settings: Settings, _timeout_s: float) -> str:
-    config = load_config(settings.config_file)
-    if unknown := unknown_variables():
-        raise Doubt("; ".join(unknown))
+    try:
+        config = load_config(settings.config_file)
+    except ConfigError as error:
+        raise Trouble("; ".join(line.strip() for line in str(error).splitlines()).replace(":;", ":")) from error
+    if doubts := [*unknown_variables(), *lacking_factories(config.factories)]:
+        raise Doubt("; ".join(doubts))
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
 
 

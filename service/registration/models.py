@@ -54,7 +54,11 @@ def _require_factory(gateway: Gateway, spec: ModelSpec) -> None:
     name = spec.architecture.removeprefix(_FACTORY)
     if name != spec.architecture and name not in gateway.factories:
         hint = closest(name, sorted(gateway.factories))
-        raise wrong("/architecture", f"the operator's configuration has no factory {name!r}; {hint}")
+        detail = (
+            f"the gateway's ATTRIBUTION_CONFIG_FILE has no factory {name!r}; {hint}: the operator starts gateways and "
+            "workers with the same file"
+        )
+        raise wrong("/architecture", detail)
 
 
 def _images_of_sets(gateway: Gateway, tenant: str, spec: ModelSpec) -> tuple[StoredArtifact, ...]:

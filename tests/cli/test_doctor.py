@@ -163,6 +163,20 @@ def test_a_variable_that_is_no_setting_is_told(tmp_path):
     assert "'ATTRIBUTION_LEASE_S'" in of("configuration", lines)
 
 
+def test_a_configuration_file_is_read_with_its_factories(tmp_path):
+    config = tmp_path / "attribution.toml"
+    for given, said in (
+        (
+            '[factories]\nmine = "not_there.x:mine"\n',
+            "warn configuration: the factory 'mine' cannot be imported here: ",
+        ),
+        ("factory = {}\nmodel = []\n", f"FAIL configuration: configuration file {config}: factory: Extra inputs "),
+    ):
+        config.write_text(given)
+        _, lines = doctor(tmp_path, "--timeout", "0.1", ATTRIBUTION_CONFIG_FILE=str(config))
+        assert of("configuration", lines).startswith(said)
+
+
 @pytest.mark.parametrize(("folder", "count"), [("mine", 1), ("another", 0)])
 def test_processes_of_another_service_are_not_counted(tmp_path, folder, count):
     environment = {**os.environ, "ATTRIBUTION_DATA_DIR": str(tmp_path / folder)}
