@@ -228,9 +228,7 @@ def _failed(job: Job, settings: Settings) -> Trouble:
     if job.error is not None and job.error.code is ErrorCode.STORE_UNAVAILABLE:
         own = ArtifactStore(settings.resolved_artifact_url).url
         return Trouble(
-            f"the worker that took the self-test does not find in its artefact store what this command stored in {own} "
-            "(set ATTRIBUTION_ARTIFACT_URL, or ATTRIBUTION_DATA_DIR, alike for gateways, workers and reconcilers). It "
-            f"says: {reason}"
+            f"the worker that took the self-test does not find what this command stored in {own}; it says: {reason}"
         )
     return Trouble(f"a self-test failed: {reason}; see the worker's log")
 

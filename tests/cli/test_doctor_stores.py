@@ -62,8 +62,9 @@ def test_a_worker_with_the_same_store_is_well(asked, settings):
 def test_a_worker_with_another_store_is_told_with_both(asked, settings, tmp_path):
     with pytest.raises(Trouble) as told:
         asked(tmp_path / "another")
-    assert f"in {settings.resolved_artifact_url} (set ATTRIBUTION_ARTIFACT_URL" in str(told.value)
+    assert f"stored in {settings.resolved_artifact_url}; it says: " in str(told.value)
     assert f"of the worker that looked, {tmp_path}/another: " in str(told.value)
+    assert "the operator sets ATTRIBUTION_ARTIFACT_URL (or ATTRIBUTION_DATA_DIR) alike" in str(told.value)
 
 
 @pytest.fixture
