@@ -102,7 +102,7 @@ def migrate() -> None:
 @click.command(epilog="Example: attribution doctor --timeout 60")
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for a worker.")
 def doctor(timeout: float) -> None:
-    """Check settings, ledger, artefact store, broker and workers, each with what to do about it.
+    """Check settings, ledger, artefact store, broker, gateway and workers, each with what to do about it.
 
     `warn` works and may not be enough, or is starting; `FAIL` is told by the exit code as well.
     """
