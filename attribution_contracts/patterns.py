@@ -7,7 +7,9 @@ LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 ARCHITECTURE = (
     r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
 )
-
+FACTORY = r"^[a-z0-9._-]{1,64}$"
+FACTORY_TARGET = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+DEVICE = r"^(?:auto|cpu|cuda(?::\d+)?)$"
 BASE64 = r"^(?:data:[^,]{0,200};base64,)?[A-Za-z0-9+/_\-\s]+={0,2}\s*$"
 
 OUR_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -43,6 +45,9 @@ WORDS = {
     NO_NUL: "text without the character NUL",
     TORCHVISION_WEIGHTS: "the name of torchvision's weights, such as IMAGENET1K_V1",
     LOCATION: "an address that begins with file:/// or s3://, without ? and #",
+    FACTORY: "1 to 64 lower-case letters, digits, dots, dashes and underscores",
+    FACTORY_TARGET: "package.module:function",
+    DEVICE: "auto, cpu, cuda or cuda:<number>",
     ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
 }
 """What to say to whoever gave something else."""

@@ -1,5 +1,7 @@
 """`attribution doctor`: is everything that the service needs there?"""
 
+import contextlib
+import os
 import resource
 import socket
 import time
@@ -11,20 +13,24 @@ from sqlalchemy import Engine
 
 from attribution_contracts.jobs import Job, JobRequest
 from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.problems import ErrorCode
 from attribution_contracts.states import JobKind, JobStatus
+from cli.findings import Doubt, Trouble
+from cli.gateway_check import gateway_state
 from cli.health import started_at
 from cli.options import unknown_variables
 from service.http.connection import Connection
 from service.server import raised_limit, room
+from storage.addresses import ledger_file, ledger_name
 from storage.artifacts.store import ArtifactStore
 from storage.broker.private import find_server, socket_path
 from storage.broker.queue import Queue, celery_app
 from storage.database import open_database
 from storage.ledger.jobs import find, submit
-from storage.ledger.liveness import is_worker_busy
+from storage.ledger.liveness import QUIET_S, count_workers, is_worker_busy
 from storage.ledger.records import NewJob
 from storage.migrate import newest_revision, schema_trouble
-from storage.operator_config import load_config
+from storage.operator_config import ConfigError, lacking_factories, load_config
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
 
@@ -40,14 +46,6 @@ class Finding:
     """Whether it works, and may not be enough."""
 
 
-class Doubt(Exception):
-    """What was looked at works, and may not be enough."""
-
-
-class Trouble(Exception):
-    """What is wrong, with what to do about it."""
-
-
 YOUNG_S = 180.0
 """A worker's process that is no older may still be loading torch and a GPU's libraries."""
 _LONGEST = 300
@@ -60,6 +58,7 @@ _REMEDIES = {
     "artefact store": "see whether ATTRIBUTION_ARTIFACT_URL names a folder or bucket that this user may write",
     "broker": "see whether ATTRIBUTION_BROKER_URL names a server that is up, with the right password; jobs wait until "
     "it is",
+    "gateway": "see the gateway's log",
     "worker": "see the worker's log",
     "torch": "install the package with its extra `worker` again",
 }
@@ -67,22 +66,24 @@ _REMEDIES = {
 
 def examine(settings: Settings, timeout_s: float) -> Iterator[Finding]:
     """Looks at one thing after the other."""
+    lacking: set[str] = set()
     checks: dict[str, Callable[[Settings, float], str]] = {
         "configuration": _configuration,
         "open files": _open_files,
         "ledger": _ledger,
         "artefact store": _store,
         "broker": _broker,
+        "gateway": lambda settings, _: gateway_state(settings, is_ready=not {"ledger", "artefact store"} & lacking),
         "worker": _worker,
         "torch": _torch,
     }
-    is_ready = True
     for what, check in checks.items():
-        if what == "worker" and not is_ready:
-            yield Finding(what, is_well=True, detail="not tried: ledger and store come first", is_doubtful=True)
+        if what == "worker" and (first := [need for need in ("ledger", "artefact store", "broker") if need in lacking]):
+            yield Finding(what, is_well=True, detail=f"not tried: first mend {' and '.join(first)}", is_doubtful=True)
             continue
         finding = _finding(what, check, settings, timeout_s)
-        is_ready = is_ready and (finding.is_well or what not in {"ledger", "artefact store"})
+        if not finding.is_well:
+            lacking.add(what)
         yield finding
 
 
@@ -99,9 +100,12 @@ def _finding(what: str, check: Callable[[Settings, float], str], settings: Setti
 
 
 def _configuration(settings: Settings, _timeout_s: float) -> str:
-    config = load_config(settings.config_file)
-    if unknown := unknown_variables():
-        raise Doubt("; ".join(unknown))
+    try:
+        config = load_config(settings.config_file)
+    except ConfigError as error:
+        raise Trouble("; ".join(line.strip() for line in str(error).splitlines()).replace(":;", ":")) from error
+    if doubts := [*unknown_variables(), *lacking_factories(config.factories)]:
+        raise Doubt("; ".join(doubts))
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
 
 
@@ -117,15 +121,23 @@ def _open_files(_settings: Settings, _timeout_s: float) -> str:
 
 
 def _ledger(settings: Settings, _timeout_s: float) -> str:
+    if (file := ledger_file(settings)) is not None and not file.exists():
+        raise Trouble(
+            f"there is no {file}, which would be used: set ATTRIBUTION_DATA_DIR to the service's folder (or "
+            "ATTRIBUTION_DATABASE_URL), or make one with `attribution serve` or `attribution migrate`"
+        )
     engine = open_database(settings.resolved_database_url, pool_size=1)
     if (trouble := schema_trouble(engine)) is not None:
-        raise Trouble(f"{trouble} (`attribution serve` does so by itself)" if "migrate" in trouble else trouble)
-    return f"{engine.dialect.name}, schema {newest_revision()}"
+        raise Trouble(f"{trouble} (`attribution serve` migrates by itself)" if "migrate" in trouble else trouble)
+    return f"{ledger_name(engine)}, schema {newest_revision()}"
 
 
 def _store(settings: Settings, _timeout_s: float) -> str:
-    ArtifactStore(settings.resolved_artifact_url).require_writable()
-    return f"{settings.resolved_artifact_url} is writable"
+    if settings.artifact_url is None and not settings.resolved_data_dir.exists():
+        raise Doubt(f"there is none yet: {settings.resolved_artifact_url} would be used")
+    store = ArtifactStore(settings.resolved_artifact_url)
+    store.require_writable()
+    return f"{store.url} is writable"
 
 
 def _broker(settings: Settings, _timeout_s: float) -> str:
@@ -153,36 +165,84 @@ def _listens(path: Path) -> bool:
 
 
 def _worker(settings: Settings, timeout_s: float) -> str:
-    engine = open_database(settings.resolved_database_url, pool_size=1)
-    request = JobRequest(explanation=SelfTestParams(method="self_test")).model_dump(mode="json")
-    new = NewJob(kind=JobKind.SELF_TEST, method="self_test", request=request, resolved=request, deadline_s=timeout_s)
-    started = time.monotonic()
-    job = submit(engine, new).job
-    if (queue := _queue(settings)) is not None:
-        queue.wake(job.id)
-    while not job.status.is_terminal and time.monotonic() - started < timeout_s:
-        time.sleep(0.05)
-        job = find(engine, DEFAULT_TENANT, job.id) or job
-    if job.status != "succeeded":
-        raise _what_keeps(engine, job, timeout_s, settings)
-    return f"a self-test came back after {time.monotonic() - started:.2f} s"
+    engine, store = (
+        open_database(settings.resolved_database_url, pool_size=1),
+        ArtifactStore(settings.resolved_artifact_url),
+    )
+    if not (count_workers(engine) or _is_starting(settings)):
+        raise _nobody(f"none has shown itself in the ledger for {QUIET_S:.0f} s")
+    with _known_artifact(store) as digest:
+        params = SelfTestParams(method="self_test", artifact=digest)
+        request = JobRequest(explanation=params).model_dump(mode="json")
+        new = NewJob(
+            kind=JobKind.SELF_TEST, method="self_test", request=request, resolved=request, deadline_s=timeout_s
+        )
+        started = time.monotonic()
+        job = submit(engine, new).job
+        if (queue := _queue(settings)) is not None:
+            queue.wake(job.id)
+        while not job.status.is_terminal and time.monotonic() - started < timeout_s:
+            time.sleep(0.05)
+            job = find(engine, DEFAULT_TENANT, job.id) or job
+        if job.status != "succeeded":
+            raise _what_keeps(engine, job, timeout_s, settings)
+    return f"a self-test came back after {time.monotonic() - started:.2f} s, with this artefact store"
+
+
+@contextlib.contextmanager
+def _known_artifact(store: ArtifactStore) -> Iterator[str]:
+    """An artefact that is in this store and in no other, for as long as the block runs."""
+    digest = store.put(os.urandom(16))
+    try:
+        yield digest
+    finally:
+        store.discard(digest)
 
 
 def _what_keeps(engine: Engine, job: Job, timeout_s: float, settings: Settings) -> Doubt | Trouble:
     """Why a self-test has no end yet."""
     waited = f"a self-test is {job.status} after {timeout_s:.0f} s"
     if job.status is JobStatus.FAILED:
-        return Trouble(f"{waited}: {job.error.detail if job.error else 'no reason'}; see the worker's log")
+        return _failed(job, settings)
     if job.status is JobStatus.RUNNING:
         return Doubt(f"starting: a worker has taken the self-test {timeout_s:.0f} s ago at most; ask again in a minute")
-    if is_worker_busy(engine):
-        return Doubt(f"busy: {waited}, behind other jobs; ask with a longer `--timeout`, or start more workers")
-    if any(time.time() - started < YOUNG_S for started in started_at("worker", settings)):
+    there = count_workers(engine)
+    if there and is_worker_busy(engine):
+        return Doubt(
+            f"busy or just gone: {waited}; one worked within the last minute. Ask again in a minute, and where it is "
+            "busy with a longer `--timeout`, or start more workers"
+        )
+    if _is_starting(settings):
         return Doubt(f"starting: {waited}, and a worker was started here just now; ask again in a minute")
+    if there:
+        return Trouble(
+            f"{waited}, and none took it of {there} that showed themselves in the ledger within the last minute: one "
+            "that ended a moment ago is still counted, one that was started a moment ago may be loading torch; one "
+            "that runs for longer needs the same ATTRIBUTION_BROKER_URL"
+        )
+    return _nobody(waited)
+
+
+def _failed(job: Job, settings: Settings) -> Trouble:
+    reason = job.error.detail if job.error else "no reason"
+    if job.error is not None and job.error.code is ErrorCode.STORE_UNAVAILABLE:
+        own = ArtifactStore(settings.resolved_artifact_url).url
+        return Trouble(
+            f"the worker that took the self-test does not find what this command stored in {own}; it says: {reason}"
+        )
+    return Trouble(f"a self-test failed: {reason}; see the worker's log")
+
+
+def _is_starting(settings: Settings) -> bool:
+    """Whether a worker of this machine is too young to have shown itself."""
+    return any(time.time() - started < YOUNG_S for started in started_at("worker", settings))
+
+
+def _nobody(seen: str) -> Trouble:
     return Trouble(
-        f"{waited}, and no worker was seen: start one with `attribution worker`, or all of the service with "
-        "`attribution serve`; one that was started elsewhere a moment ago may still be loading torch; one that runs "
-        "for longer needs this ledger and the same ATTRIBUTION_BROKER_URL"
+        f"{seen}, so no worker is there: start one with `attribution worker`, or all of the service with `attribution "
+        "serve`; one that was started elsewhere a moment ago may still be loading torch; one that runs for longer "
+        "needs this ledger and the same ATTRIBUTION_BROKER_URL"
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from pydantic import ValidationError
 
+from attribution_contracts.hints import told
+
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
@@ -27,11 +29,12 @@ def tell_errors() -> Iterator[None]:
 
 def _told(item: "ErrorDetails", title: str) -> str:
     where = ".".join(map(str, item["loc"])) or "value"
+    said = told(item)
     if title != "Settings":
-        return f"{where}: {item['msg']}"
+        return f"{where}: {said}"
     # What may be a secret is not said again.
     given = f" (given: {item['input']!r})" if "url" not in where and not isinstance(item["input"], dict) else ""
-    return f"ATTRIBUTION_{where.upper()}: {item['msg']}{given}"
+    return f"ATTRIBUTION_{where.upper()}: {said}{given}"
 
 
 _FORESEEN = {

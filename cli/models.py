@@ -325,8 +325,13 @@ def _register_configured(client: "Client", entry: ConfiguredModel) -> ModelVersi
     file = entry.weights_file
     if file is None:
         return register(client, entry.spec, None, wait=True)
-    with file.path.open("rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    try:
+        with file.path.open("rb") as weights:
+            found = hashlib.file_digest(weights, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no weights file {file.path}: where its path is relative, then to the configuration file's folder"
+        ) from error
     if found != file.sha256:
         raise ConfigError(f"{file.path} has sha256 {found}, the configuration says {file.sha256}: one of them is wrong")
     spec = entry.spec.model_copy(update={"weights": Weights(part="weights")})

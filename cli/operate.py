@@ -1,5 +1,6 @@
 """Commands that run the service: serve, gateway, worker, reconcile, migrate, doctor."""
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import click
 
 from cli.options import load_settings
+
+log = logging.getLogger(__name__)
 
 
 def stop_on_signal() -> threading.Event:
@@ -70,6 +73,7 @@ def reconcile() -> None:
     """Run the reconciler alone; any number may run."""
     from service.background.reconciler import Reconciler
     from service.background.sweeper import sweeping
+    from storage.addresses import places
     from storage.broker.queue import Queue, celery_app
     from storage.database import open_database
     from storage.migrate import wait_for_schema
@@ -77,6 +81,7 @@ def reconcile() -> None:
     settings = load_settings()
     if settings.broker_url is None:
         raise click.UsageError("set ATTRIBUTION_BROKER_URL: the reconciler publishes to the workers' broker")
+    log.info("a reconciler with %s", places(settings))
     engine = open_database(settings.resolved_database_url, pool_size=2)
     wait_for_schema(engine)
     queue = Queue(celery_app(settings.broker_url.get_secret_value(), settings))
@@ -88,17 +93,18 @@ def reconcile() -> None:
 @click.command(epilog="Example: attribution migrate")
 def migrate() -> None:
     """Bring the ledger's schema up to date."""
+    from storage.addresses import ledger_name
     from storage.database import open_database
     from storage.migrate import migrate as bring_up_to_date
 
-    settings = load_settings()
-    click.echo(f"the ledger is at revision {bring_up_to_date(open_database(settings.resolved_database_url))}")
+    engine = open_database(load_settings().resolved_database_url)
+    click.echo(f"the ledger {ledger_name(engine)} is at revision {bring_up_to_date(engine)}")
 
 
 @click.command(epilog="Example: attribution doctor --timeout 60")
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for a worker.")
 def doctor(timeout: float) -> None:
-    """Check settings, ledger, artefact store, broker and workers, each with what to do about it.
+    """Check settings, ledger, artefact store, broker, gateway and workers, each with what to do about it.
 
     `warn` works and may not be enough, or is starting; `FAIL` is told by the exit code as well.
     """

@@ -1,20 +1,18 @@
 """`attribution purge`: delete old jobs and what nobody uses, now and by hand."""
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.options import load_settings
+from storage.amounts import BYTES, SECONDS, amount
 
 if TYPE_CHECKING:
     from storage.retention.sweep import Swept
 
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_BYTES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_BINARY = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _REASONS = {
     "aged": "jobs that ended before then",
     "crowded": "the oldest jobs, to make room",
@@ -25,27 +23,26 @@ _REASONS = {
 class Amount(click.ParamType[float]):
     """A number with a unit."""
 
-    def __init__(self, name: str, units: dict[str, int], example: str) -> None:
+    def __init__(self, name: str, units: Mapping[str, float], example: str) -> None:
         self.name, self._units, self._example = name, units, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number in the smallest unit."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", str(value).strip().lower())
-        if found is None or found[2] not in self._units:
-            known = ", ".join(filter(None, self._units))
-            self.fail(f"{value!r}: expected a number with a unit ({known}), such as {self._example}", param, ctx)
-        return float(found[1]) * self._units[found[2]]
+        try:
+            return amount(str(value), self._units, self._example)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 @click.command(epilog="Example: attribution purge --older-than 30d --dry-run")
 @click.option(
     "--older-than",
-    type=Amount("TIME", _SECONDS, "30d or 12h"),
+    type=Amount("TIME", SECONDS, "30d or 12h"),
     help="Delete jobs that ended longer ago than this, such as 30d, 12h or 90m.",
 )
 @click.option(
     "--keep-bytes",
-    type=Amount("SIZE", _BYTES | _BINARY, "20GB"),
+    type=Amount("SIZE", BYTES, "20GB"),
     help="Delete the jobs that ended first until artefacts take no more than this, such as 20GB.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
@@ -65,6 +62,7 @@ def purge(older_than: float | None, keep_bytes: float | None, *, dry_run: bool, 
     from storage.migrate import wait_for_schema
     from storage.operator_config import load_config
     from storage.retention.expiry import Limits
+    from storage.retention.remains import remains, shortfall, size_in_words
     from storage.retention.sweep import forecast, sweep
 
     engine = open_database(settings.resolved_database_url, pool_size=2)
@@ -76,30 +74,31 @@ def purge(older_than: float | None, keep_bytes: float | None, *, dry_run: bool, 
     else:
         store = ArtifactStore(settings.resolved_artifact_url)
         found = sweep(engine, store, limits, unused_s=settings.keep_unused_s, kept=kept)
+    left = remains(engine)
+    left = left.without(found.together) if dry_run else left
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, **asdict(found)}))
+        click.echo(json.dumps({"dry_run": dry_run, **asdict(found), "remains": asdict(left)}))
     else:
         _show(found, dry_run=dry_run)
+        parts = {"models": left.models, "data sets": left.datasets, "jobs and uploads": left.others}
+        told = ", ".join(f"{what} {size_in_words(size)}" for what, size in parts.items())
+        click.echo(f"{'would remain' if dry_run else 'remain'}: {size_in_words(left.bytes)} ({told})")
+    if (short := shortfall(left, limits.bytes)) is not None:
+        click.secho(short, fg="yellow", err=True)
 
 
 def _show(found: "Swept", *, dry_run: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from storage.retention.remains import size_in_words
+
     table = Table("would be deleted" if dry_run else "deleted", "jobs", "artefacts", "size", box=None)
     for reason, title in _REASONS.items():
         freed = getattr(found, reason)
-        table.add_row(title, f"{freed.jobs:,}", f"{freed.artifacts:,}", _size(freed.bytes))
-    total = found.aged + found.crowded + found.unused
-    table.add_row("together", f"{total.jobs:,}", f"{total.artifacts:,}", _size(total.bytes))
+        table.add_row(title, f"{freed.jobs:,}", f"{freed.artifacts:,}", size_in_words(freed.bytes))
+    total = found.together
+    table.add_row("together", f"{total.jobs:,}", f"{total.artifacts:,}", size_in_words(total.bytes))
     Console().print(table)
     if found.strays:
         click.echo(f"and {found.strays:,} files in the store that the ledger does not know")
-
-
-def _size(count: int) -> str:
-    size, units = float(count), iter(("bytes", "kB", "MB", "GB"))
-    unit = next(units)
-    while size >= 1000 and unit != "GB":
-        size, unit = size / 1000, next(units)
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"

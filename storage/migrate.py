@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
+from storage.addresses import ledger_name
 from storage.database import reading, translated
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def migrate(engine: Engine) -> str:
             command.upgrade(config, "head")
         except CommandError as error:
             found = MigrationContext.configure(connection).get_current_revision()
-            raise SchemaOutdatedError(_unlike(found) or str(error)) from error
+            raise SchemaOutdatedError(_unlike(found, _named(engine)) or str(error)) from error
     return newest_revision()
 
 
@@ -76,21 +77,31 @@ def current_revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def schema_trouble(engine: Engine) -> str | None:
-    """What is wrong with the database's schema, with what to do about it; None where it is the one that is needed."""
-    return _unlike(current_revision(engine))
+def schema_trouble(engine: Engine, ledger: str | None = None) -> str | None:
+    """What is wrong with the database's schema, with what to do about it; None where it is the one that is needed.
+
+    `ledger` stands for the ledger where not everybody may read where that is.
+    """
+    return _unlike(current_revision(engine), ledger or _named(engine))
 
 
-def _unlike(found: str | None) -> str | None:
+def _named(engine: Engine) -> str:
+    return f"the ledger {ledger_name(engine)}"
+
+
+def _unlike(found: str | None, ledger: str) -> str | None:
     needed = newest_revision()
     if found == needed:
         return None
     if found is None:
-        return f"the ledger has no schema yet, this version needs {needed}: run `attribution migrate`"
+        return (
+            f"{ledger} has no schema yet, this version needs {needed}: run `attribution migrate`, or mend "
+            "ATTRIBUTION_DATABASE_URL or ATTRIBUTION_DATA_DIR where that is not the one that was meant"
+        )
     if any(known.revision == found for known in ScriptDirectory.from_config(_config()).walk_revisions()):
-        return f"the ledger has schema {found}, this version needs {needed}: run `attribution migrate`"
+        return f"{ledger} has schema {found}, this version needs {needed}: run `attribution migrate`"
     return (
-        f"the ledger has schema {found}, which this version does not know; the newest that it knows is {needed}. "
+        f"{ledger} has schema {found}, which this version does not know; the newest that it knows is {needed}. "
         "A newer version of attribution has written it, and a ledger is not taken back: install that version here, "
         "or restore a backup from before"
     )

@@ -13,6 +13,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from attribution_contracts.patterns import DEVICE
+from storage.amounts import BYTES, DAYS, amount
+
 Seconds = Annotated[float, Field(gt=0)]
 Password = Annotated[SecretStr, Field(min_length=1)]
 DatasetPrefix = Annotated[str, StringConstraints(pattern=r"^(?:file:///|s3://).+")]
@@ -81,9 +84,9 @@ class Settings(BaseSettings):
     republish_grace_s: Seconds = 5.0
     """A queued job is left to its own message for this long."""
     keep_jobs_days: Annotated[float, Field(gt=0)] | None = None
-    """Jobs that ended so many days ago are deleted with all that only they used; none keeps them."""
+    """Jobs that ended so many days ago (`30`, `12h`) are deleted with all that only they used; none keeps them."""
     keep_bytes: Annotated[int, Field(gt=0)] | None = None
-    """Where artefacts take more bytes, the jobs that ended first are deleted until they do not; none keeps them."""
+    """Where artefacts take more (`20GB`), the jobs that ended first are deleted until they do not; none keeps them."""
     keep_unused_s: Seconds = 24 * 3600.0
     """An upload that no job, model or data set has used for so long is deleted."""
     sweep_s: Seconds = 600.0
@@ -100,7 +103,7 @@ class Settings(BaseSettings):
     """Largest network that may be registered, in parameters."""
     check_bytes: Annotated[int, Field(gt=0)] = 4096 * MiB
     """Memory that a model's check may take for what the network computes of images; larger images are refused."""
-    device: Annotated[str, StringConstraints(pattern=r"^(?:auto|cpu|cuda(?::\d+)?)$")] = "auto"
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one CPU worker."""
@@ -114,6 +117,16 @@ class Settings(BaseSettings):
     """Workers that `attribution serve` starts."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("keep_jobs_days", mode="before")
+    @classmethod
+    def _in_days(cls, given: object) -> object:
+        return amount(given, DAYS, "30d or 12h") if isinstance(given, str) else given
+
+    @field_validator("keep_bytes", mode="before")
+    @classmethod
+    def _in_bytes(cls, given: object) -> object:
+        return int(amount(given, BYTES, "20GB")) if isinstance(given, str) else given
 
     @field_validator("data_dir")
     @classmethod

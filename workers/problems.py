@@ -11,6 +11,7 @@ WorkProblem
 from typing import ClassVar
 
 from attribution_contracts.problems import ErrorCode
+from storage.artifacts.store import ArtifactStore
 
 
 class WorkProblem(Exception):
@@ -51,3 +52,12 @@ class TooLittleMemory(WorkProblem):
     """The machine has too little memory for what was asked."""
 
     code = ErrorCode.OUT_OF_MEMORY
+
+
+def absence(what: str, store: ArtifactStore, remedy: str) -> str:
+    """What is said of an artefact that the ledger knows and the store of this worker does not have."""
+    return (
+        f"{what} not in the artefact store of the worker that looked, {store.url}: where the gateway's is another, the "
+        "operator sets ATTRIBUTION_ARTIFACT_URL (or ATTRIBUTION_DATA_DIR) alike for gateways and workers; else it was "
+        f"deleted: {remedy}"
+    )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from attribution_contracts.base import Sha256
 from attribution_contracts.parameters.base import MethodParams
 
 
@@ -24,5 +25,7 @@ class SelfTestParams(MethodParams):
     """How long `sleep` sleeps, in steps of 0.05 s between which it can be cancelled."""
     children: Annotated[int, Field(ge=1, le=1000, strict=True)] = 4
     """How many children `fan_out` makes; each does nothing, and the merge counts them."""
+    artifact: Sha256 | None = None
+    """An artefact that the worker must have in its store: one that lacks it has another store than who stored it."""
     times: Annotated[int, Field(ge=1, le=1000, strict=True)] = 1000
     """`fail`, `exit`, `segfault`, `out_of_memory` and `hang` only strike on this many first attempts."""

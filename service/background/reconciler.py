@@ -65,7 +65,7 @@ def reconcile(engine: Engine, queue: Queue, watch: LeaseWatch, *, grace_s: float
     """
     recovered = recover(engine, watch)
     if moved := recovered.requeued + recovered.merges:
-        log.info("brought back: %s", recovered)
+        log.info("jobs of lost workers, and jobs that are over: %s", recovered)
         queue.wake(count=min(moved, MAX_WAKES))
     waiting = count_queued(engine, older_than_s=grace_s)
     if waiting and (missing := waiting - queue.depth()) > 0:

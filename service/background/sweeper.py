@@ -11,6 +11,7 @@ from storage.artifacts.store import ArtifactStore, StoreUnavailableError
 from storage.database import LedgerUnavailableError
 from storage.operator_config import load_config
 from storage.retention.expiry import Limits
+from storage.retention.remains import remains, shortfall, size_in_words
 from storage.retention.sweep import Swept, sweep
 from storage.retention.turns import Turn
 from storage.settings import Settings
@@ -36,6 +37,7 @@ class Sweeper:
         self._kept = load_config(settings.config_file).artifacts
         self._stopped = threading.Event()
         self._trouble: str | None = None
+        self._is_short = False
 
     def run(self) -> None:
         """Sweeps until `stop` is called from another thread."""
@@ -63,10 +65,20 @@ class Sweeper:
         if swept:
             log.info("deleted: %s", swept)
 
+    def _note_shortfall(self) -> None:
+        """Says once that more remains than was granted."""
+        if self._settings.keep_bytes is None:
+            return
+        found = remains(self._engine)
+        short = shortfall(found, self._settings.keep_bytes)
+        if short is not None and not self._is_short:
+            log.warning("ATTRIBUTION_KEEP_BYTES: %s remain; %s", size_in_words(found.bytes), short)
+        self._is_short = short is not None
+
     def _swept(self) -> Swept:
         settings = self._settings
         age_s = None if settings.keep_jobs_days is None else settings.keep_jobs_days * 24 * 3600
-        return sweep(
+        swept = sweep(
             self._engine,
             self._store,
             Limits(age_s, settings.keep_bytes),
@@ -75,6 +87,8 @@ class Sweeper:
             step=self._step,
             strays=self._listing.take(),
         )
+        self._note_shortfall()
+        return swept
 
     def _step(self) -> None:
         if self._stopped.is_set() or not self._turn.extend():

@@ -84,7 +84,8 @@ EXPLANATIONS: dict[ErrorCode, str] = {
     ),
     ErrorCode.STORE_UNAVAILABLE: (
         "The artefact store is full, read-only or away. No job was made; send the same request again after Retry- "
-        "After."
+        "After. Of a job that failed so, the detail names a file that the worker's store does not have, and what to "
+        "do."
     ),
     ErrorCode.NO_IMAGE_EXPLAINED: ("Each image of the job failed; the detail says how the first did."),
     ErrorCode.OUT_OF_MEMORY: (

@@ -76,7 +76,11 @@ def _require_known(gateway: Gateway, spec: ModelSpec) -> None:
     name = spec.architecture.removeprefix(_FACTORY)
     if name != spec.architecture and name not in gateway.factories:
         hint = closest(name, sorted(gateway.factories))
-        raise wrong("/architecture", f"the operator's configuration has no factory {name!r}; {hint}")
+        detail = (
+            f"the gateway's ATTRIBUTION_CONFIG_FILE has no factory {name!r}; {hint}: the operator starts gateways and "
+            "workers with the same file"
+        )
+        raise wrong("/architecture", detail)
     known = OUR_OPTIONS.get(spec.architecture)
     errors = [
         FieldError(pointer=to_pointer(("options", option)), detail=f"{name} has no option {option!r}; {hint}")

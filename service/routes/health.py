@@ -80,7 +80,7 @@ def _check(name: str, look: Callable[[], Check]) -> Check:
 
 
 def _ledger(gateway: Gateway) -> Check:
-    if (trouble := schema_trouble(gateway.engine)) is not None:
+    if (trouble := schema_trouble(gateway.engine, "the ledger")) is not None:
         return Check(ok=False, detail=trouble)
     if (short := gateway.short_of_room()) is not None:
         return Check(ok=False, detail=short)

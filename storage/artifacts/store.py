@@ -18,6 +18,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from storage.addresses import shown
 from storage.artifacts.vanishing import vanishing_file
 from storage.room import shortage
 
@@ -52,9 +53,10 @@ class Readable(Protocol):
 
 
 class ArtifactStore:
-    """Immutable files named by their SHA-256; `put` returns only once the bytes are safe."""
+    """Immutable files named by their SHA-256; `put` returns only once the bytes are safe. `url` has no password."""
 
     def __init__(self, url: str) -> None:
+        self.url = shown(url)
         options: dict[str, Any] = S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
         self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
         self._is_local = isinstance(self._fs, LocalFileSystem)

@@ -30,6 +30,17 @@ class Recovered:
     merges: int
     """Parents that were put into the queue because their last child ended here."""
 
+    def __str__(self) -> str:
+        """In words, without what did not happen."""
+        counts = {
+            "queued again": self.requeued,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "expired": self.expired,
+            "to be merged": self.merges,
+        }
+        return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
     def __add__(self, other: "Recovered") -> "Recovered":
         """The sum of two rounds."""
         return Recovered(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))

@@ -33,6 +33,10 @@ class Freed:
         """Both together."""
         return Freed(self.jobs + other.jobs, self.artifacts + other.artifacts, self.bytes + other.bytes)
 
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.jobs} jobs, {self.artifacts} artefacts, {self.bytes} bytes"
+
 
 NOTHING = Freed()
 

@@ -27,6 +27,17 @@ class Swept:
     strays: int = 0
     """Files in the store that the ledger does not know."""
 
+    @property
+    def together(self) -> Freed:
+        """What went for any reason."""
+        return self.aged + self.crowded + self.unused
+
+    def __str__(self) -> str:
+        """In words."""
+        reasons = {"too old": self.aged, "to make room": self.crowded, "unused": self.unused}
+        told = [f"{freed} ({why})" for why, freed in reasons.items() if freed != NOTHING]
+        return "; ".join([*told, *([f"{self.strays} files that the ledger did not know"] if self.strays else [])])
+
     def __bool__(self) -> bool:
         """Whether there was anything."""
         return self != Swept()

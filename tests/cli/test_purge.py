@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from cli.main import command
@@ -12,8 +13,10 @@ from storage.artifacts.owned import own
 from storage.artifacts.store import ArtifactStore
 from storage.ledger import jobs
 from storage.ledger.records import StoredArtifact
+from storage.registry import models
 from storage.settings import Settings
 from tests.storage.helpers import TENANT, submit, succeed, take
+from tests.storage.registry import specs
 
 
 def purged(folder: Path, *words: str, **environment: str) -> Result:
@@ -56,6 +59,38 @@ def test_it_does_what_it_told(folder: Path, engine: Engine, store: ArtifactStore
     assert left(engine) == 2
     assert sum(path.is_file() for path in Path(store._root).rglob("*")) == 2
     assert json.loads(purged(folder, *options).output)["crowded"]["jobs"] == 0
+
+
+def test_what_remains_is_told_with_what_it_is_for(folder: Path, engine: Engine, store: ArtifactStore) -> None:
+    weights = StoredArtifact(store.put(b"w" * 5000), "application/octet-stream", 5000)
+    spec, digest = specs.spec_of(weights={"sha256": weights.sha256})
+    models.register(engine, TENANT, spec, digest, specs.check_of(inputs=(weights,)))
+    before = {"models": 5000, "datasets": 0, "others": 3006}
+    assert json.loads(purged(folder, "--keep-bytes", "1GB", "--json").output)["remains"] == before
+    for words in (("--dry-run",), ()):
+        told = " ".join(purged(folder, "--keep-bytes", "4kB", *words).output.split())
+        assert "remain: 5.0 kB (models 5.0 kB, data sets 0 bytes, jobs and uploads 6 bytes)" in told
+        assert "more than the 4.0 kB that were granted, and no job can make room for it" in told
+    assert "more than" not in purged(folder, "--keep-bytes", "6kB").output
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "meant"),
+    [
+        ("keep_bytes", "20GB", 20 * 10**9),
+        ("keep_bytes", "1GiB", 2**30),
+        ("keep_bytes", "1000", 1000),
+        ("keep_jobs_days", "30d", 30),
+        ("keep_jobs_days", "12h", 0.5),
+        ("keep_jobs_days", "7", 7),
+    ],
+)
+def test_settings_take_the_same_amounts(monkeypatch: pytest.MonkeyPatch, name: str, given: str, meant: float) -> None:
+    monkeypatch.setenv(f"ATTRIBUTION_{name.upper()}", given)
+    assert getattr(Settings(), name) == meant
+    monkeypatch.setenv(f"ATTRIBUTION_{name.upper()}", "much")
+    with pytest.raises(ValidationError, match="expected a number with a unit"):
+        Settings()
 
 
 def test_uploads_have_a_day(folder: Path) -> None:

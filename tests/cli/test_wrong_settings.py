@@ -70,12 +70,25 @@ def test_a_store_that_does_not_answer(tmp_path: Path) -> None:
         del os.environ["AWS_ENDPOINT_URL"]
 
 
-def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+def test_a_worker_says_what_it_works_with_and_misses(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    said = told("worker", tmp_path, DEVICE="cuda", BROKER_URL="redis://127.0.0.1:1/0")
-    assert "torch sees no GPU: use auto or cpu" in said
+    (tmp_path / "attribution.toml").write_text('[factories]\nmine = "not_there.networks:mine"\n')
+    settings = {"BROKER_URL": "redis://:swordfish@127.0.0.1:1/0", "CONFIG_FILE": f"{tmp_path}/attribution.toml"}
+    places, factory, error = told("worker", tmp_path, DEVICE="cuda", **settings).splitlines()
+    assert places.endswith(
+        f"a worker with ledger SQLite {tmp_path}/data/ledger.sqlite, artefact store {tmp_path}/data/artifacts, "
+        "broker redis://127.0.0.1:1/0"
+    )
+    assert "WARNING" in factory
+    assert "the factory 'mine' cannot be imported here: there is no module 'not_there'; the PYTHONPATH " in factory
+    assert "torch sees no GPU: use auto or cpu" in error
+
+
+def test_a_device_that_is_none(tmp_path: Path) -> None:
+    said = told("worker", tmp_path, DEVICE="gpu", BROKER_URL="redis://127.0.0.1:1/0")
+    assert "ATTRIBUTION_DEVICE: expected auto, cpu, cuda or cuda:<number> (given: 'gpu')" in said
 
 
 def test_secrets_reach_the_processes_of_the_tree_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def test_our_services_run_commands_and_targets_that_exist(name):
 
 @our_service
 def test_our_services_set_only_what_is_a_setting(name):
-    known = {f"ATTRIBUTION_{field.upper()}" for field in Settings.model_fields}
+    known = {f"ATTRIBUTION_{field.upper()}" for field in Settings.model_fields} | {"ATTRIBUTION_URL"}
     assert services()[name]["environment"].keys() <= known
 
 

@@ -60,7 +60,8 @@ def test_a_job_goes_through_the_tree(tree: Served):
 
 
 def test_the_doctor_finds_nothing_wrong(tree: Served):
-    found = run("doctor", "--timeout", "60", ATTRIBUTION_DATA_DIR=str(tree.folder))
+    url = str(tree.http.base_url)
+    found = run("doctor", "--timeout", "60", ATTRIBUTION_DATA_DIR=str(tree.folder), ATTRIBUTION_URL=url)
     assert found.returncode == 0, found.stdout
     assert {line.split()[0] for line in found.stdout.splitlines()} == {"ok"}
 

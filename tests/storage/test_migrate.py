@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 
 from storage import migrate as schema
+from storage.addresses import ledger_name
 from storage.database import LedgerUnavailableError, open_database, reading, writing
 from storage.migrate import SchemaOutdatedError, current_revision, migrate, newest_revision, wait_for_schema
 from storage.tables import datasets, job_artifacts, metadata, models, version_artifacts
@@ -103,8 +104,12 @@ class TestWaiting:
         wait_for_schema(engine, timeout_s=0)
 
     def test_gives_up_with_what_to_do(self, empty: Engine) -> None:
-        with pytest.raises(SchemaOutdatedError, match=r"has no schema yet, .* needs 0\d+: run `attribution migrate`"):
+        with pytest.raises(
+            SchemaOutdatedError, match=r"has no schema yet, .* needs 0\d+: run `attribution migrate`"
+        ) as e:
             wait_for_schema(empty, timeout_s=0.1)
+        assert f"the ledger {ledger_name(empty)} has no schema" in str(e.value)
+        assert "ATTRIBUTION_DATABASE_URL or ATTRIBUTION_DATA_DIR" in str(e.value)
 
     def test_names_the_schema_of_another_version(self, empty: Engine) -> None:
         migrate(empty)

@@ -16,7 +16,7 @@ from workers.context import WorkerContext
 from workers.datasets.ahead import ahead
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
-from workers.problems import InvalidDataset, InvalidImage
+from workers.problems import InvalidDataset, InvalidImage, absence
 
 LARGEST_READ = 64 * 1024 * 1024
 """Bytes of the pack that one thread holds at once, unless a single image is larger."""
@@ -131,6 +131,5 @@ class DatasetReader:
         except FileNotFoundError as error:
             raise self._gone(self._index.pack) from error
 
-    @staticmethod
-    def _gone(sha256: Sha256) -> InvalidDataset:
-        return InvalidDataset(f"the artefact {sha256} of the data set is gone from the store: register it again")
+    def _gone(self, sha256: Sha256) -> InvalidDataset:
+        return InvalidDataset(absence(f"the artefact {sha256} of the data set is", self._store, "register it again"))

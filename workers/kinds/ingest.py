@@ -26,7 +26,7 @@ from workers.images.decoding import decode
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import provenance
 from workers.jobs.tracking import Tracker, watched
-from workers.problems import InvalidDataset, InvalidImage
+from workers.problems import InvalidDataset, InvalidImage, absence
 
 _SHOWN = 5
 
@@ -106,7 +106,7 @@ def _entries(context: WorkerContext, source: DatasetSource, limits: Limits, trac
                 yield archive_entries(path, limits)
     except FileNotFoundError as error:
         raise InvalidDataset(
-            f"a file of the source is gone from the artefact store ({error}): send it again", retryable=True
+            absence(f"a file of the source ({error}) is", context.store, "send it again"), retryable=True
         ) from error
 
 

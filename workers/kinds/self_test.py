@@ -14,6 +14,7 @@ from storage.ledger.claims import Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob
 from workers.context import WorkerContext
 from workers.jobs.tracking import Tracker
+from workers.problems import MissingArtifact, absence
 
 STEP_S = 0.05
 
@@ -25,6 +26,8 @@ def self_test(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outco
     if claimed.phase == "merge":
         children = [child for child in children_of(context.engine, claimed) if child.body is not None]
         return _succeeded(claimed, params, {"children": len(children)})
+    if params.artifact is not None and not context.store.has(params.artifact):
+        raise MissingArtifact(absence(f"the artefact {params.artifact} is", context.store, "store it again"))
     if params.action == "fan_out":
         return FannedOut([_child(claimed, index) for index in range(params.children)])
     if params.action != "nothing" and (params.action == "sleep" or claimed.attempt <= params.times):

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
 from attribution_contracts.hints import closest
 from attribution_contracts.models import ModelSpec, Preprocessing
+from storage.operator_config import where_to_mend
 from workers.problems import InvalidModel
 
 Factories = Mapping[str, str]
@@ -120,14 +121,17 @@ def _ours(name: str, preprocessing: Preprocessing) -> Callable[..., nn.Module]:
 
 def _factory(name: str, factories: Factories) -> Callable[..., nn.Module]:
     if name not in factories:
-        raise InvalidModel(f"the operator has configured no factory {name!r}: {closest(name, sorted(factories))}")
+        raise InvalidModel(
+            f"the worker's ATTRIBUTION_CONFIG_FILE has no factory {name!r}: {closest(name, sorted(factories))}; the "
+            "operator starts gateways and workers with the same file"
+        )
     module, _, function = factories[name].partition(":")
     try:
         factory = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidModel(
-            f"the factory {name!r} cannot be imported ({error}): ask the operator of the service"
-        ) from error
+    except Exception as error:
+        remedy = where_to_mend(module) if isinstance(error, ModuleNotFoundError) else f"mend the module {module!r}"
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidModel(f"the factory {name!r} cannot be imported by the worker ({reason}): {remedy}") from error
     return _described(factory, frozenset(inspect.signature(factory).parameters))
 
 

@@ -25,7 +25,7 @@ from workers.images.preprocessing import Prepared, preprocess
 from workers.methods.baselines import Row
 from workers.models.loading import LoadedModule, load_module
 from workers.models.report import checks_of
-from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem
+from workers.problems import InvalidImage, InvalidModel, MissingArtifact, WorkProblem, absence
 
 KEPT_BYTES = 256 * 1024 * 1024
 """Memory for decoded baselines and backgrounds of a job: 400 of 224 x 224."""
@@ -111,7 +111,8 @@ def load_model(context: WorkerContext, claimed: Claim) -> Loaded:
     """The network that the job is pinned to, from the cache where it is there.
 
     Raises:
-        InvalidModel: It is registered no longer, or its weights are gone.
+        InvalidModel: It is registered no longer.
+        MissingArtifact: Its weights are gone.
     """
     assert claimed.model is not None  # noqa: S101 - the gateway pins every explanation
     digest = claimed.model.sha256
@@ -163,13 +164,14 @@ def loaded_weights(context: WorkerContext, spec: ModelSpec) -> LoadedModule:
     """Builds the architecture of a specification and loads its weights.
 
     Raises:
-        InvalidModel: The weights are not in the store, or not those of the architecture.
+        InvalidModel: The weights are not those of the architecture.
+        MissingArtifact: They are not in the store.
     """
     limit, device = context.settings.max_parameters, context.models.device
     if spec.weights.sha256 is None:
         return load_module(spec, None, context.config.factories, max_parameters=limit, device=device)
     if not context.store.has(spec.weights.sha256):
-        raise InvalidModel(f"the weights {spec.weights.sha256} are not in the artefact store: upload them again")
+        raise MissingArtifact(absence(f"the weights {spec.weights.sha256} are", context.store, "upload them again"))
     with context.store.local_path(spec.weights.sha256) as path:
         return load_module(spec, path, context.config.factories, max_parameters=limit, device=device)
 
@@ -235,7 +237,7 @@ def _decoded(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Image.Im
         data = context.store.get(_digest(ref))
     except FileNotFoundError as error:
         # Where it went with another job just as this one was entered, the gateway is about to put it back.
-        detail = f"image {_digest(ref)} is not in the artefact store any more: upload it again"
+        detail = absence(f"image {_digest(ref)} is", context.store, "upload it again")
         raise InvalidImage(detail, retryable=True) from error
     return decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
 
@@ -254,7 +256,7 @@ def artifact(context: WorkerContext, sha256: str) -> bytes:
     try:
         return context.store.get(sha256)
     except FileNotFoundError as error:
-        detail = f"the artefact {sha256} is not in the store any more: run the job that made it again"
+        detail = absence(f"the artefact {sha256} is", context.store, "run the job that made it again")
         raise MissingArtifact(detail) from error
 
 

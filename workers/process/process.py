@@ -9,10 +9,11 @@ from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
+from storage.addresses import places
 from storage.broker.queue import Queue, celery_app
 from storage.database import LedgerUnavailableError, open_database
 from storage.migrate import wait_for_schema
-from storage.operator_config import ConfigError
+from storage.operator_config import ConfigError, lacking_factories, load_config
 from storage.settings import Settings
 from workers.context import WorkerContext, open_context
 from workers.process.presence import Presence
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 HARD_LIMIT_MARGIN_S = 30.0
 """A job that ignores its soft time limit is killed so much later, or at twice the limit where that is sooner."""
+_CHATTY = ("alembic", "celery.utils.log", "celery.app.trace", "celery.worker.strategy")
+"""Celery calls each wake-up a success, in the process for jobs as well: our own lines say how a job ended."""
 
 
 def worker_app(settings: Settings) -> Celery:
@@ -44,12 +47,13 @@ def worker_app(settings: Settings) -> Celery:
 def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
+    log.info("a worker with %s", places(settings))
+    for lacking in lacking_factories(load_config(settings.config_file).factories):
+        log.warning("%s", lacking)
     _require_device(settings.device)
     _await_schema(settings)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
-    for chatty in ("celery.utils.log", "celery.app.trace", "celery.worker.strategy"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # the ledger and our own lines say how a job ended
     worker = app.Worker(
         loglevel=settings.log_level, without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True
     )
@@ -89,7 +93,8 @@ def current_context() -> WorkerContext:
 @setup_logging.connect
 def _configure_logging(loglevel: int | str = "INFO", **_: object) -> None:
     logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for chatty in _CHATTY:
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @cache

@@ -52,6 +52,23 @@ def test_what_the_configuration_names_stays(
     assert store.has(weights)
 
 
+def test_what_cannot_be_made_room_for_is_told_once(
+    settings: Settings, engine: Engine, store: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for letter in b"ab":
+        submit(engine, inputs=(StoredArtifact(store.put(bytes([letter]) * 2000), "image/png", 2000),))
+    succeed(engine, take(engine))
+    sweeper = Sweeper(engine, store, settings.model_copy(update={"keep_bytes": 1000, "sweep_s": 1e-9}))
+    sweeper.round()
+    sweeper.round()
+    [deleted] = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
+    assert deleted == "deleted: 1 jobs, 1 artefacts, 2000 bytes (to make room)"
+    [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told.startswith("ATTRIBUTION_KEEP_BYTES: 2.0 kB remain; that is more than the 1.0 kB that were granted: ")
+    assert "jobs that have not ended" in told
+
+
 def test_trouble_is_told_once(
     hasty: Settings, engine: Engine, store: ArtifactStore, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -137,7 +137,11 @@ def test_a_method_that_does_not_apply(house: House) -> None:
     ("changes", "pointer", "said"),
     [
         ({"architecture": "resnet"}, "/architecture", "expected torchvision:<name>"),
-        ({"architecture": "factory:mine"}, "/architecture", "no factory 'mine'"),
+        (
+            {"architecture": "factory:mine"},
+            "/architecture",
+            "the gateway's ATTRIBUTION_CONFIG_FILE has no factory 'mine'",
+        ),
         ({"weights": {}}, "/weights", "exactly one of"),
         ({"weights": {"sha256": "0" * 64}}, "/weights/sha256", "was uploaded"),
         ({"weights": {"part": "file"}}, "/weights/part", "has no parts"),

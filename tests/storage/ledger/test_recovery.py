@@ -30,6 +30,11 @@ from tests.storage.helpers import (
 NOTHING = Recovered(requeued=0, failed=0, cancelled=0, expired=0, merges=0)
 
 
+def test_a_round_is_told_in_words():
+    moved = Recovered(requeued=1, failed=0, cancelled=0, expired=2, merges=0)
+    assert str(moved) == "1 queued again, 2 expired"
+
+
 def test_does_nothing_where_nothing_is_lost(engine: Engine) -> None:
     submit(engine)
     submit(engine)

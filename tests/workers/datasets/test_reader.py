@@ -62,7 +62,7 @@ def test_a_lost_pack_is_told(context, classifier):
     reader = DatasetReader(context, DEFAULT_TENANT, version.sha256)
     for file in context.settings.resolved_data_dir.glob(f"artifacts/*/{reader._index.pack}"):
         file.unlink()
-    with pytest.raises(InvalidDataset, match="gone from the store"):
+    with pytest.raises(InvalidDataset, match="not in the artefact store of the worker that looked"):
         next(reader.batches(classifier.spec, [0], batch_size=1, device="cpu"))
 
 

@@ -245,7 +245,9 @@ def test_weights_that_are_gone_fail_the_job_with_what_to_do(context, classifier,
     [digest] = images(1)
     monkeypatch.setattr(context.store, "has", lambda sha256: sha256 != classifier.spec.weights.sha256)
     job, _ = explained([digest])
-    assert job.error.code == ErrorCode.INVALID_MODEL
+    assert job.error.code == ErrorCode.STORE_UNAVAILABLE
+    assert f"not in the artefact store of the worker that looked, {context.store.url}: " in job.error.detail
+    assert "ATTRIBUTION_ARTIFACT_URL" in job.error.detail
     assert "upload them again" in job.error.detail
 
 

@@ -333,4 +333,7 @@ def test_a_fit_that_is_gone_from_the_store_says_so(over):
     over.work()
     job = over.job(job_id)
     assert (job.status, job.error.code) == (JobStatus.FAILED, ErrorCode.CHILDREN_FAILED)
-    assert f"{gone} is not in the store any more: run the job that made it again" in job.error.detail
+    assert (
+        f"{gone} is not in the artefact store of the worker that looked, {over.context.store.url}" in job.error.detail
+    )
+    assert "run the job that made it again" in job.error.detail
