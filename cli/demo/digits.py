@@ -1,6 +1,7 @@
 """Real handwritten digits, from scikit-learn's own package, and the classifier that learns them at first use."""
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -58,6 +59,20 @@ def training() -> Digits:
     """The digits that the classifier learns from."""
     images, labels = _all_digits()
     return Digits(images[HELD_OUT:], labels[HELD_OUT:])
+
+
+def mistakes(weights: Path) -> list[int]:
+    """The held-out digits that the classifier with these weights gets wrong."""
+    from safetensors.torch import load_file
+
+    from attribution.architectures import mnist_cnn
+    from cli.demo.training import Examples, is_right
+
+    module = mnist_cnn()
+    module.load_state_dict(load_file(weights))
+    unseen = held_out()
+    examples = Examples.of(unseen.images[:, None], unseen.labels, SPEC.preprocessing)
+    return (~is_right(module.eval(), examples)).nonzero()[:, 0].tolist()
 
 
 def train(seed: int = 0, progress: "Progress | None" = None) -> "Trained":

@@ -38,17 +38,19 @@ class Engine(NamedTuple):
     """The pictures of each image; what the first is of is scored where the evidence is known."""
     has_fit: bool = False
     """Whether the method needs something that is fitted on a data set first."""
+    method: str | None = None
+    """The method, where that is not its key."""
 
     @property
     def is_wide(self) -> bool:
         """Whether its pictures are sheets and charts, which need the width of the page."""
         return self.shown[0].of is None
 
-    def explanation(self, method: str, exhibit: Exhibit, fit: str | None = None) -> dict[str, Any]:
+    def explanation(self, key: str, exhibit: Exhibit, fit: str | None = None) -> dict[str, Any]:
         """The explanation that a job asks for; `fit` is what was fitted on the exhibit's lessons."""
         baselines = {"baselines": [exhibit.baseline]} if self.has_baseline else {}
         fits = {"fit": fit} if self.has_fit else {}
-        return {"method": method, **self.parameters, **baselines, **fits}
+        return {"method": self.method or key, **self.parameters, **baselines, **fits}
 
 
 _TOLD: dict[str, Engine] = {
@@ -139,3 +141,25 @@ ENGINES: dict[str, Engine] = _TOLD | {
     if method not in _TOLD and params.takes == "images"
 }
 """Every method that explains images, by its id."""
+
+STORIES: dict[str, Engine] = {
+    "why_wrong": Engine(
+        title="Why wrong: the predicted class against the true one",
+        question=(
+            "What made the network choose the class that it chose, and not the true one? Not what both have in "
+            "common: the difference of the two logits is explained, compared with {reference}."
+        ),
+        reading=(
+            "Red pixels speak for the wrong class above the true one, blue ones for the true class. The values of a "
+            "map add up to the change of the difference."
+        ),
+        parameters={"target": {"against": "label"}, "tolerance": 0.01},
+        has_baseline=True,
+        ends=("for the true class", "for the wrong class"),
+        shown=(Shown("heatmap", "attributions"), Shown("overlay", "attributions", "overlay")),
+        method="integrated_gradients",
+    ),
+}
+"""Questions that are no method of their own."""
+
+SHOWN: dict[str, Engine] = ENGINES | STORIES

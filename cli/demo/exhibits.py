@@ -46,6 +46,10 @@ class Exhibit(NamedTuple):
     """The same in words."""
     lessons: Callable[[], bytes]
     """Some of what the classifier learned from, as a NumPy archive of images and class names."""
+    shows: tuple[str, ...] = ()
+    """What is shown of it, by key of what the demonstration asks for; every method unless told."""
+    is_sample: bool = True
+    """Whether its pictures come as they are, so that it means something how many are classified correctly."""
 
 
 def digits_exhibit(cache: Path, progress: Progress) -> Exhibit:
@@ -72,6 +76,30 @@ def digits_exhibit(cache: Path, progress: Progress) -> Exhibit:
         baseline={"kind": "black"},
         reference="a black image",
         lessons=_digit_lessons,
+    )
+
+
+def mistakes_exhibit(exhibit: Exhibit, count: int = 4) -> Exhibit | None:
+    """Held-out digits that the classifier of the digits gets wrong; nothing where there are none."""
+    held_out, labels = digits.held_out(), digits.SPEC.labels
+    wrong = digits.mistakes(exhibit.weights)[:count]
+    if not wrong:
+        return None
+    return exhibit._replace(
+        name="mistakes",
+        title="Digits that the classifier gets wrong",
+        text="Of the 360 digits that were held out, some that the same classifier takes for another.",
+        pictures=[
+            Picture(
+                f"{place}-{labels[held_out.labels[index]]}",
+                png(held_out.images[index]),
+                labels[held_out.labels[index]],
+                None,
+            )
+            for place, index in enumerate(wrong)
+        ],
+        shows=("why_wrong",),
+        is_sample=False,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from cli.demo.engines import ENGINES, RENDER, Engine, Shown
+from cli.demo.engines import RENDER, SHOWN, Engine, Shown
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore
 from workers.drawing.pages import address, gradient, template
@@ -30,7 +30,7 @@ def write_page(sections: list[Section], path: Path, service: str) -> Path:
     """Writes the page for the sections; `service` is the address in the commands that it shows."""
     rendered = template("cli.demo", "page.html").render(
         sections=sections,
-        engines=ENGINES,
+        engines=SHOWN,
         facts=_facts(sections),
         command=lambda section: _command(section, path.parent, service),
         legend=_legend,
@@ -45,7 +45,12 @@ def write_page(sections: list[Section], path: Path, service: str) -> Path:
 def _facts(sections: list[Section]) -> dict[str, Any]:
     """What the top of the page says about all of it."""
     shown = [explained for section in sections for explained in section.pictures]
-    images = {explained.original: explained for explained in shown}
+    images = {
+        explained.original: explained
+        for section in sections
+        if section.exhibit.is_sample
+        for explained in section.pictures
+    }
     errors = [
         item.completeness.relative for item in shown if item.completeness and item.completeness.relative is not None
     ]
@@ -97,7 +102,7 @@ def _command(section: Section, folder: Path, service: str) -> str:
     model = section.job.model
     request = {
         "model": f"{model.name}@{model.version}" if model else None,
-        "inputs": [{"part": "image"}],
+        "inputs": [{"part": "image", "label": first.picture.label}],
         "explanation": section.explanation,
         "render": RENDER,
         "seed": section.result.provenance.seed,

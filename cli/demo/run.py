@@ -14,8 +14,8 @@ from attribution_client import Client
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.jobs import Job
 from attribution_contracts.results import ArtifactRef, ImageResult, Result
-from cli.demo.engines import ENGINES, RENDER
-from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, planted_exhibit
+from cli.demo.engines import ENGINES, RENDER, SHOWN
+from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, mistakes_exhibit, planted_exhibit
 from cli.demo.scores import EvidenceScore, evidence_score
 
 CHECK_TIMEOUT_S = 120.0
@@ -49,10 +49,11 @@ class Explained(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One method on one exhibit."""
+    """One method, or one question, on one exhibit."""
 
     exhibit: Exhibit
     method: str
+    """Its key among what the demonstration shows."""
     job: Job
     result: Result
     pictures: list[Explained]
@@ -63,18 +64,20 @@ class Section(NamedTuple):
 def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section]:
     """Registers the classifiers, explains every exhibit by every method, and writes all files to the folder."""
     learning = progress.add_task("learning digits", total=None)
-    exhibits = [digits_exhibit(cache, _told(progress, learning)), planted_exhibit()]
+    of_digits = digits_exhibit(cache, _told(progress, learning))
+    exhibits = [one for one in (of_digits, mistakes_exhibit(of_digits), planted_exhibit()) if one is not None]
     progress.update(learning, total=1, completed=1)
     with Client(url) as client:
         checking = progress.add_task("registering classifiers", total=len(exhibits))
         for exhibit in exhibits:
             _register(client, exhibit)
             progress.advance(checking)
-        fits = {exhibit.name: _fit(client, exhibit, progress) for exhibit in exhibits}
+        shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or ENGINES]
+        fitted = {exhibit.name: exhibit for exhibit, key in shown if SHOWN[key].has_fit}
+        fits = {name: _fit(client, exhibit, progress) for name, exhibit in fitted.items()}
         return [
-            _section(client, exhibit, method, fits[exhibit.name], folder / exhibit.name, progress)
-            for exhibit in exhibits
-            for method in ENGINES
+            _section(client, exhibit, key, fits.get(exhibit.name), folder / exhibit.name, progress)
+            for exhibit, key in shown
         ]
 
 
@@ -104,13 +107,16 @@ def _fit(client: Client, exhibit: Exhibit, progress: Progress) -> str:
     return fit
 
 
-def _section(client: Client, exhibit: Exhibit, method: str, fit: str, folder: Path, progress: Progress) -> Section:
-    engine = ENGINES[method]
+def _section(
+    client: Client, exhibit: Exhibit, method: str, fit: str | None, folder: Path, progress: Progress
+) -> Section:
+    engine = SHOWN[method]
     explanation = engine.explanation(method, exhibit, fit)
     originals = _write_originals(exhibit, folder)
     bar = progress.add_task(f"{engine.title.lower()}: {exhibit.name}", total=None)
     submitted = client.submit(
         model=f"{exhibit.spec.name}@{exhibit.spec.version}",
+        inputs=[{"label": picture.label} for picture in exhibit.pictures],
         images=originals,
         explanation=explanation,
         render=RENDER,

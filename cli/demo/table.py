@@ -3,7 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from cli.demo.engines import ENGINES
+from cli.demo.engines import SHOWN
 from cli.demo.run import Explained, Section
 from workers.drawing.words import percent
 
@@ -16,7 +16,7 @@ def table(section: Section) -> Table:
     has_evidence = any(explained.evidence for explained in section.pictures)
     if has_evidence:
         columns += ["in\nevidence", "its\narea"]
-    title = f"{section.exhibit.title}: {ENGINES[section.method].title.lower()}"
+    title = f"{section.exhibit.title}: {SHOWN[section.method].title.lower()}"
     made = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in made.columns[2:]:
         column.justify = "right"

@@ -78,11 +78,16 @@ def fit(module: nn.Module, examples: Examples, recipe: Recipe, progress: Progres
     module.eval()
 
 
-@torch.no_grad()
 def accuracy(module: nn.Module, examples: Examples) -> float:
     """The share of examples whose highest logit is their label's."""
+    return float(is_right(module, examples).float().mean())
+
+
+@torch.no_grad()
+def is_right(module: nn.Module, examples: Examples) -> torch.Tensor:
+    """Whether the highest logit of each example is its label's."""
     predicted = torch.cat([module(rows).argmax(1) for rows in torch.split(examples.inputs, 64)])
-    return float((predicted == examples.labels).float().mean())
+    return predicted == examples.labels
 
 
 def save(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -65,6 +65,18 @@ def test_every_image_has_its_maps_and_its_error(outcome):
             assert size(files["heatmap"]) == size(files["overlay"]) == (side * (224 // side + (224 % side > 0)),) * 2
 
 
+def test_what_the_classifier_gets_wrong_is_explained_against_the_true_class(outcome):
+    _, folder = outcome
+    result = Result.model_validate_json((folder / "demo" / "mistakes" / "why_wrong" / "result.json").read_text())
+    assert result.counts.images == result.counts.succeeded > 0
+    for image in result.images:
+        assert image.label is not None
+        [target] = image.targets
+        assert target.index == image.prediction[0].index != image.label.index
+        assert [held.index for held in target.against] == [image.label.index]
+    assert "Why wrong: the predicted class against the true one" in (folder / "demo" / "index.html").read_text()
+
+
 def test_the_planted_classifier_is_right_and_looks_at_the_evidence(outcome):
     done, _ = outcome
     rows = [line.split() for line in done.stdout.splitlines() if "-chequered" in line]
