@@ -18,11 +18,14 @@ from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.methods.decomposition import Decomposition, decomposition
+from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
+from attribution.passes.smoothing import Smooth
 
 __all__ = [
     "DecomposedHead",
@@ -30,6 +33,7 @@ __all__ = [
     "Evaluation",
     "FeatureHistogram",
     "Influential",
+    "InputXGradient",
     "IntegratedGradients",
     "LayerShapley",
     "MinProbability",
@@ -38,6 +42,8 @@ __all__ = [
     "Overlap",
     "PixelCovariation",
     "Retrained",
+    "Saliency",
+    "Smooth",
     "Sweep",
     "TopK",
     "ablate",
@@ -52,12 +58,14 @@ __all__ = [
     "evaluate",
     "feature_histogram",
     "influential_features",
+    "input_x_gradient",
     "integrated_gradients",
     "layer_shapley",
     "multiclass_importance",
     "overlap",
     "pixel_covariation",
     "retrain",
+    "saliency",
     "sweep",
     "swept",
 ]

@@ -7,13 +7,21 @@ from pydantic import Field
 from attribution_contracts.base import Wire
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
-    DecompositionParams | IntegratedGradientsParams | LayerShapleyParams | MulticlassImportanceParams | SelfTestParams,
+    DecompositionParams
+    | InputXGradientParams
+    | IntegratedGradientsParams
+    | LayerShapleyParams
+    | MulticlassImportanceParams
+    | SaliencyParams
+    | SelfTestParams,
     Field(discriminator="method"),
 ]
 """Every method of this version."""

@@ -6,6 +6,7 @@ import torch
 
 from attribution.memory import fitted_chunk
 from attribution.networks.network import Network
+from attribution.passes.chunks import Chunks
 from attribution.targets import Targets
 
 
@@ -31,6 +32,21 @@ def target_gradients(network: Network, points: torch.Tensor, target: Targets) ->
             torch.autograd.grad(values[:, j].sum(), points, retain_graph=j < k - 1)[0].contiguous() for j in range(k)
         ]
     return Gradients(values.detach(), torch.stack(rows, dim=1))
+
+
+def input_gradients(network: Network, inputs: torch.Tensor, targets: Targets, chunks: Chunks) -> torch.Tensor:
+    """Returns the gradients ``(batch, k, *features)`` of what is explained of images, chunk by chunk.
+
+    Cost:
+        One forward and k backward passes an image.
+    """
+    parts: list[torch.Tensor] = []
+
+    def work(start: int, stop: int) -> None:
+        parts.append(target_gradients(network, inputs[start:stop], targets.rows(slice(start, stop))).gradients)
+
+    chunks.run(len(inputs), work)
+    return torch.cat(parts)
 
 
 def default_chunk(network: Network, inputs: torch.Tensor) -> int:

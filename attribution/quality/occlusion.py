@@ -16,7 +16,7 @@ from attribution.networks.link import entropy, probabilities
 from attribution.networks.network import Network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
-from attribution.passes.gradients import default_chunk, laid_out, target_gradients
+from attribution.passes.gradients import default_chunk, input_gradients, laid_out
 from attribution.paths.straight import stacked_baselines
 from attribution.targets import require_classes, targets_of
 
@@ -164,15 +164,9 @@ def input_x_gradient_maps(
     """
     inputs = network.require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
-    parts: list[torch.Tensor] = []
-
-    def work(start: int, stop: int) -> None:
-        found = target_gradients(network, inputs[start:stop], targets.rows(slice(start, stop)))
-        parts.append(inputs[start:stop] * found.gradients[:, 0])
-
     with torch.inference_mode(False):
-        Chunks(default_chunk(network, inputs), len(inputs)).run(len(inputs), work)
-    return torch.cat(parts)
+        chunks = Chunks(default_chunk(network, inputs), len(inputs))
+        return inputs * input_gradients(network, inputs, targets, chunks)[:, 0]
 
 
 def _require_maps(maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:

@@ -158,7 +158,8 @@ def explained(context, claimed, classifier, job_now):
 
     def run(inputs, **options):
         given = [{"image": item} if isinstance(item, str) else item for item in inputs]
-        explanation = {"method": "integrated_gradients", "n_steps": 4} | options.pop("explanation", {})
+        asked = {"method": "integrated_gradients", "n_steps": 4} | options.pop("explanation", {})
+        explanation = {name: value for name, value in asked.items() if value is not None}
         options = {"max_attempts": 1, "identity": classifier.identity} | options
         taken = claimed(explanation, model="tiny@1", inputs=given, **options)
         run_jobs(context, [taken])

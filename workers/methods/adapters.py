@@ -7,33 +7,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import attribution
 from attribution.errors import NetworkError
 from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.parameters.smooth import Smooth
+from workers.methods.baselines import pixel_range
 from workers.methods.calls import Call, Explained, Figures, MethodOutput
 
 _OURS = frozenset({"method", "target", "output"})
 """Parameters that the job's procedure reads itself."""
 
 
-def one_map_a_class(function: Callable[..., Any], field: str) -> Callable[[Call], Explained]:
+def one_map_a_class(function: Callable[..., Any]) -> Callable[[Call], Explained]:
     """The adapter of a function of the engine that takes inputs and targets, and options by their names on the wire.
 
-    It takes `against` where classes are held against others. Its result begins with the maps,
-    `(batch, k, channels, height, width)`; where it has a `convergence_delta` and a number of `n_steps`, these are the
-    completeness of each image and class.
+    It takes `against` where classes are held against others, and `smooth` where noisy copies are asked for. Its result
+    begins with the maps, `(batch, k, channels, height, width)`, of the first of the parameters' quantities; where it
+    has a `convergence_delta` and a number of `n_steps`, these are the completeness of each image and class.
     """
 
     def run(call: Call) -> Explained:
-        options = call.params.model_dump(exclude=set(_OURS), exclude_none=True)
+        options = call.params.model_dump(exclude={*_OURS, "smooth"}, exclude_none=True)
         if call.against is not None:
             options["against"] = call.against
+        if (smooth := getattr(call.params, "smooth", None)) is not None:
+            options["smooth"] = _noisy(call, smooth)
         found = function(call.network, call.inputs, call.target, **options, progress=call.progress)
         maps = found[0]
         require_finite(f"{call.params.method}: the maps", maps)
         sums = maps.flatten(2).sum(2, dtype=torch.float64)
-        return Explained(one_output_a_class(field, maps, call.target), summed(found, call, sums), found.chunk_size)
+        outputs = one_output_a_class(call.params.quantities[0], maps, call.target)
+        if (error := getattr(found, "standard_error", None)) is not None:
+            outputs += one_output_a_class("standard_error", error, call.target)
+        return Explained(outputs, summed(found, call, sums), found.chunk_size)
 
     return run
+
+
+def _noisy(call: Call, smooth: Smooth) -> attribution.Smooth:
+    """How noisy copies are made, in units of the inputs and from the seed of each image."""
+    noise = smooth.noise * pixel_range(call.rows[0])
+    return attribution.Smooth([row.generator("smooth") for row in call.rows], smooth.kind, smooth.n_samples, noise)
 
 
 def one_output_a_class(field: str, maps: Tensor, target: Tensor, layer: str | None = None) -> list[MethodOutput]:

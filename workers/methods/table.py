@@ -1,20 +1,32 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
+import attribution
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
-from workers.methods.calls import Method
+from attribution_contracts.parameters.saliency import SaliencyParams
+from workers.methods.adapters import one_map_a_class
+from workers.methods.calls import Method, OutputKind
 from workers.methods.decomposition import decomposition
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.multiclass_importance import multiclass_importance
+
+_GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
+"""What comes of a method by gradients over noisy copies, beside its own maps."""
 
 METHODS: dict[str, Method] = {
     "decomposition": Method(
         params=DecompositionParams,
         run=decomposition,
         outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
+    ),
+    "input_x_gradient": Method(
+        params=InputXGradientParams,
+        run=one_map_a_class(attribution.input_x_gradient),
+        outputs={"attributions": "signed", **_GRADIENTS},
     ),
     "integrated_gradients": Method(
         params=IntegratedGradientsParams,
@@ -43,6 +55,11 @@ METHODS: dict[str, Method] = {
             "pixel_covariation": "signed",
         },
         trial={"mode": "importance"},
+    ),
+    "saliency": Method(
+        params=SaliencyParams,
+        run=one_map_a_class(attribution.saliency),
+        outputs={"saliency": "magnitude", "gradient": "signed", **_GRADIENTS},
     ),
 }
 """Every method that explains images, by its id on the wire."""
