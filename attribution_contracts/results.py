@@ -45,13 +45,27 @@ class TargetScore(Wire):
     """The sum of the map; it differs from output minus baseline output by the completeness error."""
     against: list[HeldAgainst] = []
     """What the class is held against; empty where it is explained by itself."""
+    baseline_output: float | None = None
+    """The same for the baselines, averaged: what the map explains is the change from there. Null where the method
+    compares with nothing."""
 
     @property
     def said(self) -> str:
         """What is explained, in words: `cat`, or `cat against dog`."""
-        own = self.name or str(self.index)
-        others = [held.name or held.index for held in self.against]
-        return f"{own} against {in_words(others)}" if others else own
+        return f"{self._own} against {self._others}" if self.against else self._own
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """What negative and positive values of its map speak for."""
+        return (f"for {self._others}", f"for {self._own}") if self.against else ("against the class", "for the class")
+
+    @property
+    def _own(self) -> str:
+        return self.name or str(self.index)
+
+    @property
+    def _others(self) -> str:
+        return in_words([held.name or held.index for held in self.against])
 
 
 class ArtifactRef(Wire):

@@ -60,6 +60,8 @@ class Map(NamedTuple):
     """Of a layer's map: where its units lie in the image, where that is known."""
     title: tuple[str, ...] = ()
     """Lines of a legend."""
+    ends: tuple[str, str] = ("", "")
+    """What negative and positive values speak for, in words."""
 
 
 class Drawn:
@@ -159,7 +161,7 @@ def draw(drawn: Drawn, maps: Iterable[Map], options: RenderOptions, progress: Ca
 
     def rendered(work: tuple[Map, float]) -> list[RenderedFile]:
         item, limit = work
-        shown = Shown(item.field, item.kind, item.values, item.scene, item.lattice, item.title)
+        shown = Shown(item.field, item.kind, item.values, item.scene, item.lattice, item.title, item.ends)
         return render(shown, limit, options)
 
     # Compression works outside of Python's lock.

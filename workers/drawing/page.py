@@ -13,12 +13,12 @@ from attribution_contracts.warnings import ResultWarning
 from workers.drawing.album import MOST_BYTES, Album
 from workers.drawing.pages import gradient, template
 from workers.drawing.rendering import RenderedFile
-from workers.drawing.words import number, of_class, of_image
+from workers.drawing.words import ENDS, MEANINGS, number, of_class, of_image
 
 QUANTITY = "sheet_html"
 ONE_SCALE = (
-    "Maps of one kind share their colours over all images, so that they compare; a pale one is weak. Drawn with "
-    "`render` `scale` `image` (on the command line --render scale=image) each has colours of its own."
+    'Maps of one kind share their colours over all images, so that they compare; a pale one is weak. With "scale": '
+    '"image" in render (on the command line --render scale=image) each is drawn in colours of its own.'
 )
 """Of maps that share their colours over several images."""
 _SIDE_BY_SIDE = "all explanations side by side"
@@ -87,6 +87,8 @@ class _Group(NamedTuple):
     sentences: list[str]
     warnings: list[ResultWarning]
     maps: list[Shown]
+    framed: list[Shown]
+    """Maps with legends of their own, which are read at their own size."""
     charts: list[Shown]
 
 
@@ -178,9 +180,12 @@ def _groups(image: ImageResult, album: Album, content: Callable[[ArtifactRef], b
         target = None if index is None else targets.get(index)
         sentences = list(of_image(image) if index is None else of_class(image, index))
         warnings = [warning for warning in image.warnings if warning.target == index]
-        maps, charts = _pictures([file for file in image.artifacts if file.target == index], album, content)
+        files = [file for file in image.artifacts if file.target == index]
+        maps, charts = _pictures(files, target, album, content)
+        has_legends = any(file.quantity == "heatmap" and file.frame is not None for file in files)
         if sentences or warnings or maps or charts:
-            yield _Group(_title(image, index, target), sentences, warnings, maps, charts)
+            shown = ([], maps) if has_legends else (maps, [])
+            yield _Group(_title(image, index, target), sentences, warnings, *shown, charts)
 
 
 def _title(image: ImageResult, index: int | None, target: TargetScore | None) -> str:
@@ -201,39 +206,37 @@ def _compared(image: ImageResult) -> str:
 
 
 def _pictures(
-    files: Sequence[ArtifactRef], album: Album, content: Callable[[ArtifactRef], bytes]
+    files: Sequence[ArtifactRef], target: TargetScore | None, album: Album, content: Callable[[ArtifactRef], bytes]
 ) -> tuple[list[Shown], list[Shown]]:
     """The maps that no chart shows together, with the last layer of one that does over the image; and the charts."""
     charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
     shown_there = {CHARTS[file.quantity].shows for file in charts}
     maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
     maps += [file for file in files if file.quantity == "overlay" and file.of in shown_there and file.layer][-1:]
-    if any(file.quantity == "heatmap" and file.frame is not None for file in maps):
-        # Pictures with legends of their own are read at their own size.
-        maps, charts = [], [*maps, *charts]
-    maps_shown, charts_shown = (
-        [_shown(file, _caption(file), album, content) for file in some] for some in (maps, charts)
+    return (
+        [_shown(file, _caption(file), album, content)._replace(legend=_legend(file, target)) for file in maps],
+        [_shown(file, _caption(file), album, content) for file in charts],
     )
-    return maps_shown, charts_shown
 
 
 def _caption(file: ArtifactRef) -> str:
     layer = "" if file.layer is None else f" of {file.layer}"
-    chart = CHARTS.get(file.quantity)
-    return _CAPTIONS[file.quantity].format(_words(file.of), layer) if chart is None else f"{chart.caption}{layer}"
+    if (chart := CHARTS.get(file.quantity)) is not None:
+        return f"{chart.caption}{layer}"
+    meaning = MEANINGS.get(file.of or "") if file.quantity == "heatmap" else None
+    return _CAPTIONS[file.quantity].format(_words(file.of), layer) + (f": {meaning}" if meaning else "")
 
 
 def _shown(file: ArtifactRef, caption: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> Shown:
-    placed = album.place(file.sha256, lambda: content(file))
-    return Shown(file.name, caption, caption, *placed, _legend(file))
+    return Shown(file.name, caption, caption, *album.place(file.sha256, lambda: content(file)))
 
 
-def _legend(file: ArtifactRef) -> Legend | None:
+def _legend(file: ArtifactRef, target: TargetScore | None) -> Legend | None:
     if file.colormap is None or file.range is None:
         return None
     low, high = file.range
-    ends = ("against the class", "for the class") if low < 0 < high and file.target is not None else ("", "")
-    return Legend(gradient(file.colormap), number(low), number(high), *ends)
+    words = ENDS.get(file.of or "", ("", "")) if target is None else target.ends
+    return Legend(gradient(file.colormap), number(low), number(high), *(words if low < 0 < high else ("", "")))
 
 
 def _words(name: str | None) -> str:

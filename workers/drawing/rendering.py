@@ -50,6 +50,8 @@ class Shown(NamedTuple):
     """Of a layer: where its units lie in the image, where that is known."""
     title: tuple[str, ...] = ()
     """Lines of a legend: of what class it is, and by which method."""
+    ends: tuple[str, str] = ("", "")
+    """What negative and positive values speak for, in words."""
 
 
 def render(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
@@ -117,6 +119,9 @@ def _picture(shown: Shown, quantity: str, laid: Laid, colours: Colours, options:
     sigma = smoothing(shown.values, shown.kind, options)
     if options.legend:
         notes = [f"smoothed over {sigma:.2g} pixels"] if sigma else []
+        if colours.is_diverging and all(shown.ends):
+            above, below = colours.colormap.split("_")  # signed maps are called by the colours of both signs
+            notes = [f"{above}: {shown.ends[1]}", f"{below}: {shown.ends[0]}", *notes]
         picture, (across, down) = with_legend(picture, shown.title, colours, notes)
         left, top, right, bottom = left + across, top + down, right + across, bottom + down
     frame = (left, top, right, bottom)

@@ -5,8 +5,18 @@ from collections.abc import Iterator
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
-from attribution_contracts.results import ImageResult
+from attribution_contracts.results import ImageResult, TargetScore
 
+ENDS = {"importance": ("blurs the classes", "tells them apart")}
+"""What negative and positive values of maps of no single class speak for."""
+MEANINGS = {
+    "std": "how differently a pixel speaks for the classes",
+    "importance": "what pixels tell the classes apart together",
+    "individual": "what each pixel tells them apart by itself",
+    "covariation": "what it does together with all others",
+    "silhouette": "what of the deviation stands out of its surroundings",
+}
+"""Quantities whose names do not say what they are, by name."""
 _WORTH_TELLING = 0.05
 """Of what attributions should add up to, that they may be off by without a word."""
 
@@ -23,10 +33,11 @@ def number(value: float) -> str:
 
 def of_class(image: ImageResult, index: int) -> Iterator[str]:
     """What the result says of the map of one class."""
-    sums = {target.index: target.sum for target in image.targets}
+    scores = {target.index: target for target in image.targets}
     for gap in image.completeness:
         if gap.target == index:
-            yield _layers_add_up(gap) if image.layers else _adds_up(gap, sums[index])
+            yield from _changes(scores[index])
+            yield _layers_add_up(gap) if image.layers else _adds_up(gap, scores[index].sum)
     for found in image.decomposition:
         if found.target == index:
             yield from _decomposed(found)
@@ -37,6 +48,16 @@ def of_image(image: ImageResult) -> Iterator[str]:
     """What the result says of the maps that are of no class."""
     if image.class_variation is not None:
         yield from _varies(image.class_variation)
+
+
+def _changes(score: TargetScore) -> Iterator[str]:
+    """Where what is explained begins, which a sum alone does not say."""
+    if score.baseline_output is not None:
+        what = "difference" if score.against else "output"
+        yield (
+            f"The {what} is {number(score.output)} for the image and {number(score.baseline_output)} for the baseline: "
+            "what is explained is the change from there."
+        )
 
 
 def _adds_up(gap: Completeness, total: float) -> str:

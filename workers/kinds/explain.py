@@ -17,7 +17,7 @@ from attribution_contracts.digests import canonical_digest
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
-from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result
+from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result, TargetScore
 from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
@@ -29,6 +29,7 @@ from workers.drawing.files import Drawn, Map, Subject, draw
 from workers.drawing.overlays import Scene
 from workers.drawing.page import ONE_SCALE, Answer, page
 from workers.drawing.rendering import RenderedFile, input_picture
+from workers.drawing.words import ENDS
 from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
@@ -213,7 +214,8 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
     likely, outputs = probabilities(logits, network.link).cpu(), network.explained(logits).cpu()
     logits, labels = logits.cpu(), job.loaded.spec.labels
     for position, row in enumerate(rows):
-        targets = target_scores(chosen[position], outputs[position], explained.figures[position].sums, labels)
+        starts = [change.start for change in changes[position]]
+        targets = target_scores(chosen[position], outputs[position], explained.figures[position].sums, labels, starts)
         job.done.append(
             Done(
                 row,
@@ -221,7 +223,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 _label(row, logits[position], likely[position], labels),
                 targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
-                list(_maps(job, kept, row, position, {target.index: target.said for target in targets})),
+                list(_maps(job, kept, row, position, {target.index: target for target in targets})),
                 occlusion[position],
             )
         )
@@ -250,25 +252,28 @@ def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor
         return occlusion_of(followed, judged, predicted, explained.compared, options)
 
 
-def _maps(job: Running, outputs: list[MethodOutput], row: Row, position: int, said: Mapping[int, str]) -> Iterator[Map]:
+def _maps(
+    job: Running, outputs: list[MethodOutput], row: Row, position: int, targets: Mapping[int, TargetScore]
+) -> Iterator[Map]:
     kinds, scene = METHODS[job.params.method].outputs, _scene(job, row)
     for given in outputs:
         values = given.values[position]
         if values.isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
-            title = _title(job, given, None if target is None else said[target])
-            yield Map(scene, subject, given.field, kinds[given.field], values.numpy(), given.lattice, title)
+            score = None if target is None else targets[target]
+            title, ends = _title(job, given, score), ENDS.get(given.field, ("", "")) if score is None else score.ends
+            yield Map(scene, subject, given.field, kinds[given.field], values.numpy(), given.lattice, title, ends)
 
 
 def _scene(job: Running, row: Row) -> Scene:
     return Scene(row.displayed, row.view, partial(job.photographs, row.given))
 
 
-def _title(job: Running, given: MethodOutput, target: str | None) -> tuple[str, ...]:
+def _title(job: Running, given: MethodOutput, target: TargetScore | None) -> tuple[str, ...]:
     """What a legend says: the class, then the method and what of it is shown."""
     words = [job.params.method, given.field, given.layer or "", given.part or ""]
-    return *([target] if target is not None else []), ", ".join(filter(None, words))
+    return *([target.said] if target is not None else []), ", ".join(filter(None, words))
 
 
 def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:

@@ -64,9 +64,17 @@ def against_table(chosen: Sequence[Sequence[Chosen]], n_classes: int, device: to
 
 
 def target_scores(
-    chosen: Sequence[Chosen], outputs: Tensor, sums: Sequence[float], labels: list[str]
+    chosen: Sequence[Chosen], outputs: Tensor, sums: Sequence[float], labels: list[str], starts: Sequence[float] = ()
 ) -> list[TargetScore]:
-    """What is explained of an image with outputs `(classes,)`, and the map's sum, for each class."""
+    """What is explained of an image, for each class.
+
+    Args:
+        chosen: The classes.
+        outputs: Of the image, `(classes,)`.
+        sums: Of each map.
+        labels: Of the model.
+        starts: The explained outputs of the baselines; empty where there are none.
+    """
     return [
         TargetScore(
             index=index,
@@ -74,8 +82,9 @@ def target_scores(
             output=float(outputs[index]) - sum(weight * float(outputs[other]) for other, weight in against),
             sum=total,
             against=[HeldAgainst(index=other, name=name_of(other, labels), weight=weight) for other, weight in against],
+            baseline_output=starts[place] if starts else None,
         )
-        for (index, against), total in zip(chosen, sums, strict=True)
+        for place, ((index, against), total) in enumerate(zip(chosen, sums, strict=True))
     ]
 
 

@@ -11,7 +11,14 @@ from PIL import Image
 
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.problems import ErrorCode, problem
-from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, Provenance, TargetScore
+from attribution_contracts.results import (
+    ArtifactRef,
+    ClassScore,
+    HeldAgainst,
+    ImageResult,
+    Provenance,
+    TargetScore,
+)
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.drawing import album
 from workers.drawing.album import Album
@@ -156,8 +163,21 @@ def test_pictures_with_legends_of_their_own_are_at_their_own_size_and_have_no_se
     framed = [file.model_copy(update={"frame": (4.0, 30.0, 60.0, 86.0)}) for file in legends.artifacts]
     found = [read([answer(image)]) for image in (plain, legends.model_copy(update={"artifacts": framed}))]
     assert [page.text.count("for the class") for page in found] == [1, 0]
-    classes = [[one.get("class") for tag, one in page.tags if tag == "figure"] for page in found]
-    assert [of_page.count("chart") for of_page in classes] == [0, 2]
+    classes = [[one.get("class") for tag, one in page.tags if tag in {"div", "span"}] for page in found]
+    assert ["framed" in of_page for of_page in classes] == [False, True]
+    assert [of_page.count("frame") for of_page in classes] == [3, 1]
+
+
+def test_the_colours_of_a_class_against_another_are_called_by_both_and_the_start_is_told():
+    image = image_result()
+    [target] = image.targets
+    held = HeldAgainst(index=0, name="dog", weight=1.0)
+    target = target.model_copy(update={"against": [held], "output": 4.0, "baseline_output": 1.0})
+    found = read([answer(image.model_copy(update={"targets": [target]}))])
+    for said in ("Class cat against dog, difference +4", "for cat", "for dog"):
+        assert said in found.text
+    assert "The difference is +4 for the image and +1 for the baseline" in found.text
+    assert "for the class" not in found.text
 
 
 def test_the_last_layer_is_named_beside_what_it_is_over():

@@ -63,6 +63,8 @@ def test_page_and_legend_name_both_classes(context, images, explained):
         [digest], **asked({"classes": [1], "against": "runner_up"}), render={"legend": True}, quality={"occlusion": {}}
     )
     [target] = result.images[0].targets
+    change = target.sum - result.images[0].completeness[0].convergence_delta
+    assert target.baseline_output == pytest.approx(target.output - change, abs=1e-4)
     page = context.store.get(result.page.sha256).decode()
     assert f"Class {target.said}, difference" in page
     assert target.said.startswith("east against ")
