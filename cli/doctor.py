@@ -218,7 +218,9 @@ def _what_keeps(engine: Engine, job: Job, timeout_s: float, settings: Settings) 
         return Trouble(
             f"{waited}, and none took it of {there} that showed themselves in the ledger within the last minute: one "
             "that ended a moment ago is still counted, one that was started a moment ago may be loading torch; one "
-            "that runs for longer needs the same ATTRIBUTION_BROKER_URL"
+            "that runs for longer needs this ledger and the same ATTRIBUTION_BROKER_URL: the first line of its log "
+            "says which it has, `attribution health worker` on its machine as well; one with another ledger may be "
+            "taking the wake-ups of this broker"
         )
     return _nobody(waited)
 

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torchvision
@@ -119,20 +119,45 @@ def _ours(name: str, preprocessing: Preprocessing) -> Callable[..., nn.Module]:
     return _described(functools.partial(OURS[name], preprocessing), _scalar_keywords(OURS[name]))
 
 
+def broken_factories(factories: Factories) -> Iterator[str]:
+    """What is said of factories that cannot be imported here, which are all imported to find out."""
+    for name in factories:
+        try:
+            _imported(name, factories)
+        except InvalidModel as error:
+            yield str(error)
+
+
 def _factory(name: str, factories: Factories) -> Callable[..., nn.Module]:
+    factory = _imported(name, factories)
+    return _described(factory, frozenset(inspect.signature(factory).parameters))
+
+
+def _imported(name: str, factories: Factories) -> Callable[..., nn.Module]:
+    """The function of a factory; another worker, set up otherwise, may have what this one has not."""
     if name not in factories:
         raise InvalidModel(
             f"the worker's ATTRIBUTION_CONFIG_FILE has no factory {name!r}: {closest(name, sorted(factories))}; the "
-            "operator starts gateways and workers with the same file"
+            "operator starts gateways and workers with the same file",
+            retryable=True,
         )
     module, _, function = factories[name].partition(":")
     try:
-        factory = getattr(importlib.import_module(module), function)
+        imported = importlib.import_module(module)
     except Exception as error:
         remedy = where_to_mend(module) if isinstance(error, ModuleNotFoundError) else f"mend the module {module!r}"
         reason = f"{type(error).__name__}: {error}"
-        raise InvalidModel(f"the factory {name!r} cannot be imported by the worker ({reason}): {remedy}") from error
-    return _described(factory, frozenset(inspect.signature(factory).parameters))
+        said = f"the factory {name!r} cannot be imported by the worker ({reason}): {remedy}"
+        raise InvalidModel(said, retryable=True) from error
+    found: Callable[..., nn.Module] | None = getattr(imported, function, None)
+    if found is None:
+        raise InvalidModel(
+            f"the factory {name!r} cannot be imported by the worker: the module {module!r} has no {function!r}; "
+            f"{closest(function, [one for one in vars(imported) if not one.startswith('_')])}: mend `factories` in "
+            "ATTRIBUTION_CONFIG_FILE, or the module",
+            retryable=True,
+        )
+    return found
 
 
 def _described(builder: Callable[..., nn.Module], keywords: frozenset[str]) -> Callable[..., nn.Module]:

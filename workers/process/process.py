@@ -10,12 +10,14 @@ from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from storage.addresses import places
+from storage.artifacts.store import StoreUnavailableError
 from storage.broker.queue import Queue, celery_app
 from storage.database import LedgerUnavailableError, open_database
 from storage.migrate import wait_for_schema
 from storage.operator_config import ConfigError, lacking_factories, load_config
 from storage.settings import Settings
 from workers.context import WorkerContext, open_context
+from workers.process.first_look import require_our_store, warn_of_factories
 from workers.process.presence import Presence
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ def run_worker(settings: Settings) -> None:
     for lacking in lacking_factories(load_config(settings.config_file).factories):
         log.warning("%s", lacking)
     _require_device(settings.device)
-    _await_schema(settings)
+    _look_around(settings)
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
@@ -61,11 +63,13 @@ def run_worker(settings: Settings) -> None:
     raise SystemExit(worker.exitcode)
 
 
-def _await_schema(settings: Settings) -> None:
+def _look_around(settings: Settings) -> None:
     engine = open_database(settings.resolved_database_url, pool_size=1)
     try:
         wait_for_schema(engine)
-    except LedgerUnavailableError as error:  # the process for jobs looks again, and goes on until it is there
+        warn_of_factories(engine, frozenset(load_config(settings.config_file).factories))
+        require_our_store(engine, settings)
+    except (LedgerUnavailableError, StoreUnavailableError) as error:  # the process for jobs looks again, and goes on
         log.warning("%s", error)
     finally:
         engine.dispose()
@@ -110,6 +114,10 @@ def _start(**_: object) -> None:
     os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)  # read by torch when it is imported
     if settings.preload:
         import workers.kinds.explain  # noqa: F401 - torch takes seconds to import: better now than in the first job
+        from workers.models.architectures import broken_factories
+
+        for broken in broken_factories(current_context().config.factories):
+            log.warning("%s", broken)
 
 
 @worker_process_shutdown.connect
