@@ -17,6 +17,7 @@ from attribution.decomposition.overlap import Overlap, overlap
 from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
+from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
@@ -28,6 +29,7 @@ from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
 
 __all__ = [
+    "Cam",
     "DecomposedHead",
     "Decomposition",
     "Evaluation",
@@ -49,6 +51,7 @@ __all__ = [
     "ablate",
     "applicable_methods",
     "baselines",
+    "cam",
     "chosen_features",
     "decompose",
     "decomposed_bytes",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from attribution_contracts.base import Wire
 from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
@@ -15,7 +16,8 @@ from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
-    DecompositionParams
+    CamParams
+    | DecompositionParams
     | InputXGradientParams
     | IntegratedGradientsParams
     | LayerShapleyParams

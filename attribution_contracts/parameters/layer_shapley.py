@@ -32,7 +32,12 @@ _TAKERS = {
 """Which estimators take which option."""
 
 
-def _require_few_patterns(choices: list[str]) -> list[str]:
+def require_few_patterns(choices: list[str]) -> list[str]:
+    """Accepts choices of layers that are quickly held against every layer's name.
+
+    Raises:
+        ValueError: Too many are patterns, or one has too many wildcards.
+    """
     patterns = 0
     for choice in choices:
         wildcards = sum(map(choice.count, "*?["))
@@ -88,7 +93,7 @@ Players = Annotated[
 Layers = Annotated[
     Annotated[Literal["stages", "all"], Tag("word")]
     | Annotated[
-        list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(_require_few_patterns), Tag("list")
+        list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(require_few_patterns), Tag("list")
     ],
     form_of(("stages", "all"), {}, 'expected "stages", "all" or a list of names, kinds and patterns of layers'),
 ]
@@ -135,7 +140,7 @@ class LayerShapleyParams(MethodParams):
     """How coalitions are chosen; the first possible of linear, exact and regression unless told."""
     excluded: Literal["mean", "average"] | None = None
     """What stands for players that take no part: their mean over the background, or each of its images in turn."""
-    raw: Annotated[list[LayerChoice], Field(max_length=20), AfterValidator(_require_few_patterns)] = []
+    raw: Annotated[list[LayerChoice], Field(max_length=20), AfterValidator(require_few_patterns)] = []
     """Layers whose values are also returned whole, with all their feature maps."""
     top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""

@@ -24,6 +24,8 @@ def chosen_layers(
         layers: Of the model.
         stages: What `stages` means; all of them where the model's report is older than the word.
     """
+    if choice == "last":
+        return set(list(stages or [INPUT])[-1:])
     named = _Named(layers, stages or None)
     return {name for one in ([choice] if isinstance(choice, str) else choice) for name in named.meant(one)}
 

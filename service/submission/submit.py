@@ -254,7 +254,9 @@ def _pinned(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) ->
     for pointer, target in targets_of(request):
         owner, _, name = pointer.rpartition("/")
         indexed = with_indices(target, model)
-        at(resolved, owner)[name] = indexed if isinstance(indexed, str) else indexed.model_dump(mode="json")
+        at(resolved, owner)[name] = (
+            indexed if isinstance(indexed, str) else indexed.model_dump(mode="json", exclude_none=True)
+        )
     for pointer, label in labels_of(request):
         at(resolved, pointer.removesuffix("/label"))["label"] = class_index(label, model)
     return resolved

@@ -1,6 +1,7 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
 import attribution
+from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
@@ -9,6 +10,7 @@ from attribution_contracts.parameters.multiclass_importance import MulticlassImp
 from attribution_contracts.parameters.saliency import SaliencyParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
+from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
@@ -18,6 +20,7 @@ _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitu
 """What comes of a method by gradients over noisy copies, beside its own maps."""
 
 METHODS: dict[str, Method] = {
+    "cam": Method(params=CamParams, run=cam, outputs=OUTPUTS, trial={"layers": "all", "variants": ["grad_cam"]}),
     "decomposition": Method(
         params=DecompositionParams,
         run=decomposition,
