@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.checks import require_finite
 from attribution.networks.network import Network
-from attribution.passes.chunks import Chunks, Progress
-from attribution.passes.gradients import default_chunk, input_gradients
-from attribution.passes.smoothing import Smooth, require_smooth, smoothed
-from attribution.targets import require_classes, targets_of
+from attribution.passes.chunks import Progress
+from attribution.passes.gradient_maps import gradient_maps
+from attribution.passes.smoothing import Smooth
 
 
 class InputXGradient(NamedTuple):
@@ -83,18 +81,15 @@ def input_x_gradient(
     >>> input_x_gradient(Network(linear), torch.full((1, 1, 1, 2), 4.0), torch.tensor([0])).maps.tolist()
     [[[[8.0, -12.0]]]]
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
-    targets = targets_of(target, against, len(inputs), inputs.device)
-    copies = require_smooth(smooth)
-    with torch.inference_mode(False), torch.no_grad():
-        require_classes(targets, network.require_gradients(inputs))
-        size = default_chunk(network, inputs) if chunk_size is None else chunk_size
-        chunks = Chunks(size, copies * len(inputs), progress)
-        found = smoothed(
-            lambda images: images.unsqueeze(1) * input_gradients(network, images, targets, chunks), inputs, smooth
+    return InputXGradient(
+        *gradient_maps(
+            network,
+            inputs,
+            target,
+            lambda images, gradients: images * gradients,
+            against=against,
+            smooth=smooth,
+            chunk_size=chunk_size,
+            progress=progress,
         )
-    require_finite("products with the gradient", found.maps)
-    maps, error = found.maps, found.standard_error
-    if target.dim() == 1:
-        maps, error = maps[:, 0], None if error is None else error[:, 0]
-    return InputXGradient(maps, error, found.n_draws, chunks.size)
+    )
