@@ -41,7 +41,7 @@ class Client:
         base_url: str = "http://127.0.0.1:8000",
         *,
         timeout: float = 30.0,
-        patience: float = 60.0,
+        patience: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Connects on first use.
@@ -49,7 +49,8 @@ class Client:
         Args:
             base_url: Where the service listens.
             timeout: Seconds to wait for one answer.
-            patience: Seconds to go on asking a service that is away or busy, where asking again is safe.
+            patience: Seconds to go on asking a service that is away or busy, where asking again is safe; a minute
+                unless told, and some seconds where an address of this machine refuses connections.
             headers: Sent with every request.
         """
         self._session = Session(base_url, timeout, patience, headers)

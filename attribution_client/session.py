@@ -1,5 +1,6 @@
 """Requests that are sent again where that is safe."""
 
+import ipaddress
 import itertools
 import logging
 import random
@@ -23,6 +24,10 @@ _NOT_FOUND = frozenset({404})
 _AWAY = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
+PATIENCE_S = 60.0
+"""How long a service that is away or busy is asked again, unless told."""
+HERE_PATIENCE_S = 8.0
+"""The same for one on this machine that refuses connections: it is started again within seconds, or not there."""
 _TELLS_AT = 3
 """Attempts after which the log says that nobody answers: after about a second."""
 
@@ -30,11 +35,15 @@ _TELLS_AT = 3
 class Session:
     """One pool of connections to one service."""
 
-    def __init__(self, base_url: str, timeout: float, patience_s: float, headers: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, base_url: str, timeout: float, patience_s: float | None, headers: Mapping[str, str] | None
+    ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must start with http:// or https://, given {base_url!r}")
         self._http = httpx.Client(base_url=base_url, timeout=timeout, headers=dict(headers or {}))
-        self._patience_s = patience_s
+        self._patience_s = PATIENCE_S if patience_s is None else patience_s
+        is_here = patience_s is None and _is_here(self._http.base_url.host)
+        self._refused_patience_s = HERE_PATIENCE_S if is_here else self._patience_s
 
     def close(self) -> None:
         """Closes every connection."""
@@ -70,7 +79,7 @@ class Session:
         """
         options = dict(body or {})
         options["headers"] = options.get("headers", {}) | dict(headers or {})
-        gives_up_at = time.monotonic() + self._patience_s
+        started = time.monotonic()
         for attempt in itertools.count():
             answer = self._answer(method, path, options)
             if isinstance(answer, httpx.Response) and (not answer.is_error or answer.status_code in also):
@@ -78,7 +87,9 @@ class Session:
             pause = _pause(answer, attempt)
             if attempt == _TELLS_AT and not isinstance(answer, httpx.Response):
                 log.warning("no answer from %s yet (%s): trying again", self._http.base_url, answer)
-            if not _may_repeat(answer, is_repeatable=is_repeatable) or time.monotonic() + pause > gives_up_at:
+            patience = self._refused_patience_s if isinstance(answer, httpx.ConnectError) else self._patience_s
+            waited = time.monotonic() - started
+            if not _may_repeat(answer, is_repeatable=is_repeatable) or waited + pause > patience:
                 break
             time.sleep(pause)
         if isinstance(answer, httpx.Response):
@@ -120,6 +131,14 @@ def _may_repeat(answer: httpx.Response | httpx.TransportError, *, is_repeatable:
         return is_repeatable and answer.status_code in _BUSY
     never_sent = isinstance(answer, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     return never_sent or is_repeatable
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _pause(answer: httpx.Response | httpx.TransportError, attempt: int) -> float:

@@ -59,7 +59,7 @@ class FitTask(PassTask):
 class EvaluateTask(PassTask):
     """Accuracy a class and in all, confusion and calibration; with a fit, of the full and the decomposed classifier."""
 
-    version = 2
+    version = 3
 
     task: Literal["evaluate"]
     fit: Sha256 | None = None
@@ -171,6 +171,30 @@ class Confused(Wire):
     """Of both, where the model's classes have names."""
 
 
+class Mistake(Wire):
+    """An image that is given another class than its own."""
+
+    image: str
+    """Its name in the data set."""
+    label: int
+    """The class in the data set."""
+    predicted: int
+    """The class that won."""
+    probability: float
+    """Of that class."""
+    names: tuple[str, str] | None = None
+    """Of both, where the model's classes have names."""
+
+
+class Misclassified(Wire):
+    """The images that a classifier gets wrong."""
+
+    images: int
+    """How many there are."""
+    surest: list[Mistake]
+    """Those with the highest probability of the wrong class first, at most 100."""
+
+
 class CalibrationBin(Wire):
     """Images whose winning class has about the same probability."""
 
@@ -209,6 +233,8 @@ class EvaluationReport(Wire):
     """Of the network alone; null with a decomposition."""
     confused: list[Confused] | None = None
     """Pairs of different classes, the most images first; what is right is in `classes`. Null with a decomposition."""
+    misclassified: Misclassified | None = None
+    """Which images are wrong; null with a decomposition."""
     classes: ClassCounts
 
 

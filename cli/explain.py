@@ -11,6 +11,7 @@ from cli.costs import tell_cost
 from cli.following import wait_with_bar
 from cli.options import out_option, param_option, parameters, seed_option, url_option
 from cli.tables import show_table
+from cli.true_labels import class_of, true_labels
 from cli.words import told_in_options
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 @click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
-@click.option("--method", default="integrated_gradients", show_default=True, help="See GET /v1/methods.")
+@click.option(
+    "--method",
+    default="integrated_gradients",
+    show_default=True,
+    help="decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance or saliency.",
+)
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
 )
@@ -43,6 +49,12 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "labels",
     multiple=True,
     help="The class, by index or name, that the images truly have; one for all of them, or repeated, one each.",
+)
+@click.option(
+    "--label-from",
+    "label_source",
+    metavar="folder|FILE",
+    help="Take the true classes from the names of the images' folders, or from a CSV file with columns file and label.",
 )
 @click.option(
     "--baseline",
@@ -81,7 +93,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     from attribution_client import Client
 
     names = _short_names(images)
-    labels = _true_labels(given["labels"], len(images))
+    labels = true_labels(images, given["labels"], given["label_source"])
     inputs = [{"custom_id": name[-200:], **label} for name, label in zip(names, labels, strict=True)]
     with Client(url) as client:
         with told_in_options(partial(_option, images)):
@@ -125,7 +137,9 @@ def _option_of_explanation(steps: Sequence[str]) -> str | None:
         case ["method"] | []:
             return "--method"
         case ["target", *rest]:
-            return "--against" if "against" in rest else "--top-k" if "top_k" in rest else "--target"
+            if "against" in rest:
+                return " ".join(["--against", *rest[rest.index("against") + 1 :]])
+            return "--top-k" if "top_k" in rest else "--target"
         case [parameter, *_]:
             return f"--param {parameter}"
     return None
@@ -150,18 +164,6 @@ def _submitted(client: "Client", request: dict[str, Any], images: tuple[Path, ..
     return client.submit(request, images=images)
 
 
-def _true_labels(labels: tuple[str, ...], count: int) -> list[dict[str, int | str]]:
-    """What each of the inputs says of its class."""
-    if len(labels) not in {0, 1, count}:
-        raise click.UsageError(f"--label: {len(labels)} classes for {count} images; expected one for all, or one each")
-    found = [{"label": _class(word)} for word in labels]
-    return found * count if len(found) == 1 else found or [{}] * count
-
-
-def _class(word: str) -> int | str:
-    return int(word) if word.isdigit() else word
-
-
 def save_page(client: "Client", result: "Result", out: Path, elsewhere: Path | None = None) -> None:
     """Writes the page of a job into the folder of its files, and where else it is wanted."""
     if result.page is None:
@@ -179,7 +181,7 @@ def _explanation(given: dict[str, Any]) -> dict[str, Any]:
     if given["top_k"]:
         explanation["target"] = {"top_k": given["top_k"]}
     elif given["targets"]:
-        explanation["target"] = {"classes": [_class(word) for word in given["targets"]]}
+        explanation["target"] = {"classes": [class_of(word) for word in given["targets"]]}
     if given["against"]:
         target = explanation.get("target")
         explanation["target"] = {**(target if isinstance(target, dict) else {}), "against": _against(given["against"])}
@@ -192,7 +194,7 @@ def _against(word: str) -> Any:
     import json
 
     if not word.startswith("{"):
-        return _class(word)
+        return class_of(word)
     try:
         return json.loads(word)
     except ValueError as error:
@@ -218,7 +220,18 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError('--also: expected JSON objects such as {"attribution": "deeplift"}')
     # Another method starts anew; the same one changes what is told.
     alike = [other if other.get("method", first["method"]) != first["method"] else first | other for other in others]
+    for explanation in (first, *alike):
+        _require_fit(explanation, models[0])
     return request | ({"explanations": [first, *alike]} if others else {"explanation": first})
+
+
+def _require_fit(explanation: dict[str, Any], model: str) -> None:
+    if explanation["method"] == "decomposition" and "fit" not in explanation:
+        raise click.UsageError(
+            "decomposition explains by features that were fitted over a data set: run "
+            f"`attribution task fit --model {model} --dataset NAME` first, then say `--param fit=DIGEST` with the fit "
+            "that it prints"
+        )
 
 
 def _explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
@@ -295,7 +308,7 @@ def _variation(image: "ImageResult") -> list[list["str | Text"]]:
     complete = found.attributed_variation - found.completeness_delta
     missing = abs(found.completeness_delta / complete) if complete else None
     sketched = f", a sketch, off by {found.relative_error:.1%}" if found.relative_error else ""
-    return [[f"{len(found.classes)} compared{sketched}", _share(missing), str(found.n_rows)]]
+    return [[f"{len(found.classes)} compared{sketched}", _share(missing), f"{found.n_rows} passes"]]
 
 
 _LISTED: dict[str, Callable[["ImageResult"], list[list["str | Text"]]]] = {

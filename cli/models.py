@@ -1,26 +1,20 @@
 """Commands for the model registry: `attribution models add|list|show|delete|sync`."""
 
-import hashlib
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import click
 
-from attribution_contracts.digests import model_digest
-from attribution_contracts.models import ModelSpec, ModelVersion, Weights
+from attribution_contracts.models import ModelSpec, ModelVersion
 from attribution_contracts.states import ModelState
-from cli.model_reports import found, tell, told_of
+from cli.model_reports import found, tell
 from cli.options import Choice, confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
+from cli.registering import register, sync_models, warnings_of
 from cli.tables import show_fields, show_table
 from cli.words import by_first, told_in_options
-from storage.operator_config import ConfigError, ConfiguredModel, load_config
-from storage.settings import Settings
-
-if TYPE_CHECKING:
-    from attribution_client import Client
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 """Files that a folder of images is made of."""
@@ -114,7 +108,7 @@ def add(name: str, url: str, weights: Path | None, no_wait: bool, backgrounds: t
         sets = {key: [client.upload(path).sha256 for path in paths] for key, paths in folders.items()}
         spec = ModelSpec.model_validate(spec.model_dump(exclude_unset=True) | ({"backgrounds": sets} if sets else {}))
         version = register(client, spec, weights, wait=not no_wait)
-        warnings = _warnings(client, version)
+        warnings = warnings_of(client, version)
     click.echo(f"{version.name}@{version.version} is {version.state.value}, {version.classes or '?'} classes")
     tell(warnings)
 
@@ -210,67 +204,13 @@ def sync(config_file: Path | None, url: str) -> None:
         raise click.ClickException(f"{troubles} of the configured models are not ready")
 
 
-class Synced(NamedTuple):
-    """How a configured model stands."""
-
-    name: str
-    state: str
-    """`ready`, or why it cannot be had."""
-    warnings: list[str]
-
-
-def sync_models(url: str, settings: Settings) -> Iterator[Synced]:
-    """Registers the configured models, each by itself, and waits for their checks.
-
-    Yields:
-        Each as `name@version`.
-    """
-    from attribution_client import Client, ClientError
-
-    with Client(url) as client:
-        for entry in load_config(settings.config_file).models:
-            name = f"{entry.spec.name}@{entry.spec.version}"
-            try:
-                version = (
-                    client.wait_for_model(name) if _is_known(client, entry) else _register_configured(client, entry)
-                )
-                state = version.state.value if version.error is None else f"refused: {version.error.detail}"
-                yield Synced(name, state, _warnings(client, version))
-            except (click.ClickException, ClientError, ConfigError, OSError) as error:
-                yield Synced(name, getattr(error, "message", str(error)), [])
-
-
-def register(client: "Client", spec: ModelSpec, weights: Path | None, *, wait: bool) -> ModelVersion:
-    """Registers a version with a progress bar, and waits for the worker's check.
-
-    Raises:
-        ClickException: The worker refused it; the message has every reason.
-    """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), transient=True) as bar:
-        task = bar.add_task(f"sending {spec.name}@{spec.version}", total=weights.stat().st_size if weights else 1)
-        version = client.register_model(
-            spec, weights=weights, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    version = client.wait_for_model(f"{version.name}@{version.version}") if wait else version
-    if version.error is not None:
-        raise click.ClickException(f"{spec.name}@{spec.version} was refused: {version.error.detail}")
-    return version
-
-
-def _warnings(client: "Client", version: ModelVersion) -> list[str]:
-    is_ready = version.state is ModelState.READY
-    return told_of(client, f"{version.name}@{version.version}") if is_ready else []
-
-
 def _input(version: ModelVersion) -> str:
     return f"{version.preprocessing.color} {'x'.join(map(str, version.preprocessing.size))}"
 
 
 def _summary(version: ModelVersion) -> dict[str, object]:
     """What was registered."""
-    preprocessing = version.preprocessing.model_dump(mode="json", exclude_defaults=True, exclude={"size", "color"})
+    preprocessing = version.preprocessing.model_dump(mode="json", exclude_none=True)
     sets = [f"{name}, {len(images)} images" for name, images in version.backgrounds.items()]
     return {
         "model": f"{version.name}@{version.version}",
@@ -279,8 +219,7 @@ def _summary(version: ModelVersion) -> dict[str, object]:
         "digest": version.sha256,
         "architecture": version.architecture,
         "decomposed": version.decomposed and f"{version.decomposed} features a class",
-        "input": _input(version),
-        "preprocessing": "\n".join(f"{key} {json.dumps(value)}" for key, value in preprocessing.items()),
+        "preprocessing": ", ".join(f"{key} {json.dumps(value)}" for key, value in preprocessing.items()),
         "classes": version.classes,
         "labels": _first_labels(version.labels),
         "backgrounds": "\n".join(sets),
@@ -309,33 +248,6 @@ def _background(text: str) -> tuple[str, list[Path]]:
     if not paths:
         raise click.BadParameter(f"{text!r}: expected NAME=FOLDER, a folder with {', '.join(IMAGES)} files")
     return name, paths
-
-
-def _is_known(client: "Client", entry: ConfiguredModel) -> bool:
-    from attribution_client import ProblemError
-
-    try:
-        known = client.model(f"{entry.spec.name}@{entry.spec.version}")
-    except ProblemError:
-        return False
-    return known.state != ModelState.REFUSED and known.sha256 == model_digest(entry.spec)
-
-
-def _register_configured(client: "Client", entry: ConfiguredModel) -> ModelVersion:
-    file = entry.weights_file
-    if file is None:
-        return register(client, entry.spec, None, wait=True)
-    try:
-        with file.path.open("rb") as weights:
-            found = hashlib.file_digest(weights, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"there is no weights file {file.path}: where its path is relative, then to the configuration file's folder"
-        ) from error
-    if found != file.sha256:
-        raise ConfigError(f"{file.path} has sha256 {found}, the configuration says {file.sha256}: one of them is wrong")
-    spec = entry.spec.model_copy(update={"weights": Weights(part="weights")})
-    return register(client, spec, file.path, wait=True)
 
 
 def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:

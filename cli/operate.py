@@ -35,7 +35,7 @@ def stop_on_signal() -> threading.Event:
 def serve(**options: Any) -> None:
     """Run gateway, workers, reconciler and (unless a URL is set) a private broker until Ctrl-C."""
     from cli.model_reports import tell
-    from cli.models import sync_models
+    from cli.registering import sync_models
     from cli.tree import running_tree
 
     settings = load_settings(**options)

@@ -13,8 +13,8 @@ from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
 WIDTH = 18
-SHOWN, _PAIRS = 12, 5
-"""Longest list that is printed, and pairs of confused classes; result.json has the others."""
+SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
+"""Longest list that is printed, pairs of confused classes and wrong images; result.json has the others."""
 
 
 @click.command()
@@ -79,9 +79,28 @@ def _confused(pairs: list[dict[str, Any]]) -> str:
     return f"{', '.join(shown)}{more}; see confusion.png"
 
 
+def _misclassified(found: dict[str, Any]) -> str:
+    surest = found["surest"]
+    if not surest:
+        return "no image"
+    lines = [f"{found['images']} images; the surest mistakes:", *map(_mistake, surest[:_MISTAKES])]
+    if len(surest) > _MISTAKES:
+        lines.append(f"result.json has the first {len(surest)}")
+    return f"\n{'':<{WIDTH}}".join(lines)
+
+
+def _mistake(one: dict[str, Any]) -> str:
+    label, predicted = one.get("names") or (f"class {one['label']}", f"class {one['predicted']}")
+    return f"{one['image']}: {label}, taken for {predicted} ({one['probability']:.3f})"
+
+
 _OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
 """Figures that compare a decomposition with the network, and say nothing of one alone."""
-_TOLD: dict[str, Callable[[Any], str]] = {"calibration": _calibration, "confused": _confused}
+_TOLD: dict[str, Callable[[Any], str]] = {
+    "calibration": _calibration,
+    "confused": _confused,
+    "misclassified": _misclassified,
+}
 """What is said of figures that are too large to print."""
 
 

@@ -34,7 +34,7 @@ def classes_of(report: DatasetReport, model: ReadyModel, order: ClassOrder | Non
     elif report.order is Order.GIVEN and not model.labels and len(labels) == count:
         found = list(range(count))
     elif all(_is_class(label, count) for label in labels) or (are_numbers(labels) and len(labels) == count):
-        found = _numbered(labels, count, order)
+        found = _numbered(labels, count, order, names=list(model.labels))
     elif not model.labels and len(labels) == count:
         found = list(range(count))
     else:
@@ -54,7 +54,7 @@ def _repeated(named: dict[str, list[int]]) -> Iterator[str]:
             yield f"label {label!r} names the model's classes {in_words(indices)}: call the folders of each {which}"
 
 
-def _numbered(labels: list[str], count: int, order: ClassOrder | None) -> list[int]:
+def _numbered(labels: list[str], count: int, order: ClassOrder | None, names: list[str]) -> list[int]:
     """The classes that numbers mean, in the order that was chosen or in the only one there is.
 
     Raises:
@@ -66,11 +66,12 @@ def _numbered(labels: list[str], count: int, order: ClassOrder | None) -> list[i
     if orders["value"] == orders["text"]:
         return orders["value"]
     first = next(place for place in range(len(labels)) if orders["value"][place] != orders["text"][place])
+    which = f"no names of the model's classes (such as {names[0]!r})" if names else "the model's classes have no names"
     detail = (
-        f"the data set's {len(labels)} labels are numbers, for which the model has no names, and could be meant in two "
+        f"the data set's {len(labels)} labels are numbers, {which}, and they could be meant in two "
         f'orders: say "value" (label {labels[first]!r} is class {orders["value"][first]}) or "text" (it is class '
-        f"{orders['text'][first]}; so do torchvision's ImageFolder and whatever sorts names: 0, 1, 10, 11, 2). Models "
-        "registered with labels need no order"
+        f"{orders['text'][first]}; so do torchvision's ImageFolder and whatever sorts names: 0, 1, 10, 11, 2). No "
+        "order is needed where the data set's labels are the names of the model's classes"
     )
     raise wrong_fields([FieldError(pointer="/task/order", detail=detail)], ErrorCode.INVALID_OPTION)
 

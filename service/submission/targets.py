@@ -163,7 +163,10 @@ def _wrong_against(pointer: str, target: object, against: Against, model: ReadyM
         index = class_index(against, model)
         if not 0 <= index < classes:
             words = " and ".join(f'"{word}"' for word in AGAINST_WORDS)
-            yield FieldError(pointer=pointer, detail=f"{_unknown(against, model)}; {words} are not classes but choices")
+            yield FieldError(
+                pointer=pointer,
+                detail=f"{_unknown(against, model, AGAINST_WORDS)}; {words} are not classes but choices",
+            )
         elif isinstance(target, TargetClasses) and index in {class_index(given, model) for given in target.classes}:
             detail = f"{against!r} is among the explained classes: a class does not stand against itself, name another"
             yield FieldError(pointer=pointer, detail=detail)
@@ -179,12 +182,15 @@ def _without_label(request: JobRequest) -> Iterator[FieldError]:
             yield FieldError(pointer=to_pointer(("inputs", index, "label")), detail=detail)
 
 
-def _unknown(given: int | str, model: ReadyModel) -> str:
+def _unknown(given: int | str, model: ReadyModel, words: Sequence[str] = ()) -> str:
+    """What is said of a class that there is not, where some words may stand in place of one."""
     if isinstance(given, int):
         return f"the model has classes 0 to {model.report.classes - 1}, given {given}"
     if not model.labels:
         last = model.report.classes - 1
-        return f"the model's classes have no names: choose by index, 0 to {last}; given {given!r}"
+        meant = closest(given, words) if words else ""
+        hint = f"; {meant}" if meant.startswith("did you mean") else ""
+        return f"the model's classes have no names: choose by index, 0 to {last}; given {given!r}{hint}"
     if indices := model.labels.get(given):
         return f"the model has {len(indices)} classes named {given!r}: choose one by index, {in_words(indices, 'or')}"
-    return f"the model has no class named {given!r}; {closest(given, list(model.labels))}"
+    return f"the model has no class named {given!r}; {closest(given, [*model.labels, *words])}"

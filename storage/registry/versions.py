@@ -292,8 +292,8 @@ class Registry:
     def _require_same(self, row: RowMapping, sha256: str) -> RowMapping:
         if row["sha256"] != sha256:
             raise VersionExistsError(
-                f"{self._noun} {row['name']} has a version {row['version']} with another content: "
-                "a version never changes, register this one under a new version"
+                f"{self._noun} {row['name']} has a version {row['version']} with another content, {row['sha256']}, "
+                f"and this one is {sha256}: a version never changes, register this one under a new version"
             )
         return row
 

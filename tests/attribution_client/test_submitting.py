@@ -2,6 +2,7 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from fastapi import Response
@@ -158,6 +159,32 @@ def test_a_service_that_is_away_is_told_with_its_address(service):
         with pytest.raises(ServiceUnreachable, match=r"http://127\.0\.0\.1:9"):
             client.version()
         assert time.monotonic() - started < 20
+
+
+def refused(monkeypatch, url, **options):
+    """The seconds that a client sleeps before it gives up on an address that refuses connections."""
+    slept, now = [], [0.0]
+
+    def sleep(seconds):
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr("attribution_client.session.time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
+    with Client(url, **options) as client, pytest.raises(ServiceUnreachable):
+        client.version()
+    return sum(slept)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"])
+def test_nothing_on_this_machine_is_told_soon(monkeypatch, host):
+    assert refused(monkeypatch, f"http://{host}:9") <= 8
+    assert 8 < refused(monkeypatch, f"http://{host}:9", patience=30) <= 30
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "gateway.example", "localhost.example"])
+def test_a_service_elsewhere_is_waited_for(host):
+    with Client(f"http://{host}:9") as client:
+        assert client._session._refused_patience_s == 60
 
 
 def test_an_address_without_scheme_is_refused():

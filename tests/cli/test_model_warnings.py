@@ -52,3 +52,12 @@ def test_before_the_table_of_a_task(warned: House, run: Run, tmp_path: Path) -> 
     found = run("task", "evaluate", *words)
     assert found.exit_code == 0, found.output
     assert found.output.index(f"warning: {DETAIL}") < found.output.index("accuracy:")
+
+
+def test_the_whole_preprocessing_is_shown_also_where_it_is_the_default(house: House, run: Run) -> None:
+    house.add_model()
+    found = run("models", "show", "digits")
+    assert found.exit_code == 0, found.output
+    [line] = [line for line in found.output.splitlines() if line.startswith("preprocessing")]
+    for word in ("size ", "color ", "interpolation ", "mean ", "std "):
+        assert word in line

@@ -1,12 +1,15 @@
 """What is wrong is said in the words that were given: options, files, and what may have been meant."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import click
 import pytest
 
+from attribution_contracts.methods import METHODS
 from attribution_contracts.models import Preprocessing
+from cli.explain import _variation
 from cli.models import add
 from tests.cli.conftest import Run
 from tests.service.house import House, picture
@@ -35,6 +38,8 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),
         (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),
+        (("--against", "runner-up"), "--against: the model has no class named 'runner-up'; did you mean 'runner_up'"),
+        (("--against", '{"nearset": 3}'), "--against nearset: Extra inputs are not permitted; did you mean 'nearest'"),
         (("--also", '{"n_steps": -1}'), "--also 1 n_steps: "),
         ((str(tmp_path / "b.png"),), f"{tmp_path / 'b.png'}: "),
     ):
@@ -123,3 +128,26 @@ def test_a_misspelt_word_is_told_what_it_may_mean(run: Run, words: str, said: st
 
 def test_a_word_like_no_other_gets_no_hint(run: Run) -> None:
     assert "mean" not in run("models", "add", "a", "--color", "xyz").output
+
+
+def test_a_decomposition_needs_a_fit(run: Run, image: Path) -> None:
+    for words in (("--method", "decomposition"), ("--also", '{"method": "decomposition"}')):
+        found = run("explain", str(image), "--model", "digits", *words)
+        assert found.exit_code == 2
+        said = " ".join(found.output.split())
+        assert "run `attribution task fit --model digits --dataset NAME` first, then say `--param fit=DIGEST`" in said
+
+
+def test_the_help_names_every_method(run: Run) -> None:
+    said = run("explain", "--help").output
+    assert [name for name in METHODS if name != "self_test" and name not in said] == []
+
+
+def test_passes_are_not_called_steps() -> None:
+    image = SimpleNamespace(
+        class_variation=SimpleNamespace(
+            attributed_variation=1.0, completeness_delta=0.1, relative_error=None, classes=[0, 1], n_rows=12
+        )
+    )
+    [[_, _, steps]] = _variation(image)
+    assert steps == "12 passes"

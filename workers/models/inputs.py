@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attribution import Network
 from attribution.errors import OverBudget
+from attribution.networks.forms import NetworkRefuses
 from attribution.networks.measures import Check
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.identity import ModelIdentity
@@ -148,7 +149,7 @@ def network_of(
     """The network of a module with its weights.
 
     Raises:
-        InvalidModel: A pass of one image takes more memory than the operator allows.
+        InvalidModel: A pass of one image fails, or takes more memory than the operator allows.
     """
     was_measured = report is not None and report.checks
     checks = [Check(**check.model_dump()) for check in report.checks] if report is not None and was_measured else None
@@ -158,6 +159,18 @@ def network_of(
         return Network(module, shape, link=link, checks=checks, budget=context.settings.check_bytes)
     except OverBudget as error:
         raise InvalidModel(str(error)) from error
+    except NetworkRefuses as error:
+        raise InvalidModel(f"{error}{_other_colour(module, spec)}") from error
+
+
+def _other_colour(module: nn.Module, spec: ModelSpec) -> str:
+    """A hint where the first convolution takes the channels of the other colour."""
+    first = next((found for found in module.modules() if isinstance(found, nn.Conv2d)), None)
+    other = {1: "grey", 3: "rgb"}.get(first.in_channels) if first is not None else None
+    if first is None or other in {None, spec.preprocessing.color}:
+        return ""
+    taken = f"its first convolution takes {first.in_channels}, and color={spec.preprocessing.color} gives"
+    return f"; {taken} {spec.preprocessing.channels}: register it with --color {other} (preprocessing.color: {other!r})"
 
 
 def loaded_weights(context: WorkerContext, spec: ModelSpec) -> LoadedModule:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import torch
+import torchvision
 from PIL import Image
 
 from attribution.final_layer.layer import FinalLayer
@@ -61,7 +62,13 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
         link=network.link,
         speed=speed_of(network),
         checks=[*checks_of(network), *odd],
-        warnings=[*taken, *(check.detail for check in odd), *_repeated(spec.labels), *found.warnings],
+        warnings=[
+            *taken,
+            *(check.detail for check in odd),
+            *_not_normalised(spec),
+            *_repeated(spec.labels),
+            *found.warnings,
+        ],
     )
 
 
@@ -86,6 +93,25 @@ def _odd_units(preprocessing: Preprocessing) -> Iterator[MeasuredCheck]:
                 f"{name} is used: divide {name} by 255 as well, or the network sees something else than in training"
             )
             yield MeasuredCheck(name=name, figure=max(given), bound=_UNLIKELY, verdict="noted", detail=detail)
+
+
+def _not_normalised(spec: ModelSpec) -> Iterator[str]:
+    """What is said of a network of torchvision that sees values in [0, 1], which its own weights never do."""
+    family, _, name = spec.architecture.partition(":")
+    plain = set(spec.preprocessing.mean) == {0.0} and set(spec.preprocessing.std) == {1.0}
+    if family != "torchvision" or not plain or spec.preprocessing.color != "rgb":
+        return
+    own = next((weights.transforms() for weights in torchvision.models.get_model_weights(name)), None)
+    if own is not None:
+        yield (
+            f"there is no mean and no std: the network sees values in [0, 1]. torchvision's own weights of {name} were "
+            f"trained with mean {own.mean} and std {own.std}; if yours were trained so, register a new version with "
+            f"--mean {_commas(own.mean)} --std {_commas(own.std)}, or predictions and maps are of another network"
+        )
+
+
+def _commas(numbers: Sequence[float]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)
 
 
 def _repeated(labels: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import torch
 from attribution import Evaluation, ablate, evaluate
 from attribution.data_sets.batches import over_batches
 from attribution.data_sets.judged import Judged, judged
+from attribution.data_sets.mistakes import Mistakes, mistakes
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.networks.link import probabilities
@@ -23,6 +24,7 @@ from attribution_contracts.tasks import (
 )
 from workers.drawing.evaluation_charts import calibration_chart, confusion_chart
 from workers.jobs.tracking import watched
+from workers.tasks.misclassified import merged_mistakes, misclassified, told_mistakes
 from workers.tasks.work import Ended, Part, Whole, Work
 
 
@@ -68,6 +70,7 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     total = reduce(Evaluation.merge, map(_counts, found))
     judgements = [one for one in map(_judged, found) if one is not None]
     judgement = reduce(Judged.merge, judgements) if len(judgements) == len(found) else None
+    wrong = int(total.images.sum() - total.full.sum())
     report = EvaluationReport(
         accuracy=total.accuracy,
         full_accuracy=total.full_accuracy,
@@ -78,6 +81,7 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         images=int(total.images.sum()),
         calibration=None if judgement is None else _calibration(judgement),
         confused=None if judgement is None else _confused(judgement, work.loaded.spec.labels),
+        misclassified=None if judgement is None else misclassified(work, wrong, merged_mistakes(found)),
         classes=_class_counts(total),
     )
     labels = work.loaded.spec.labels
@@ -92,11 +96,16 @@ def _of_network(work: Work, shard: Shard, precision: Precision) -> Part:
         final = FinalLayer(network, precision)
     except NetworkError:
         final = None  # one that cannot be decomposed, but judged all the same
-    found: list[Judged] = []
+    counts, wrong, start = list[Judged](), list[Mistakes](), shard.start
 
     def judge(inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        nonlocal start
         logits = network.logits(inputs).detach() if final is None else final.run(inputs)[1]
-        found.append(judged(logits.cpu(), probabilities(logits.float(), network.link).cpu(), labels.cpu()))
+        outputs, sure, own = logits.cpu(), probabilities(logits.float(), network.link).cpu(), labels.cpu()
+        mistaken = mistakes(outputs, sure, own, torch.arange(start, start + len(own)))
+        counts.append(judged(outputs, sure, own))
+        wrong.append(mistaken)
+        start += len(own)
 
     over_batches(
         network,
@@ -106,9 +115,10 @@ def _of_network(work: Work, shard: Shard, precision: Precision) -> Part:
         chunk_size=None,
         progress=work.progress("evaluating"),
     )
-    total = reduce(Judged.merge, found)
-    counts = Evaluation(other=total.own_right, full=total.own_right, agreed=total.own, images=total.own)
-    return Part(_part(counts).details | {"judged": _told(total)})
+    total = reduce(Judged.merge, counts)
+    right = Evaluation(other=total.own_right, full=total.own_right, agreed=total.own, images=total.own)
+    details = {"judged": _told(total), "mistakes": told_mistakes(reduce(Mistakes.merge, wrong))}
+    return Part(_part(right).details | details)
 
 
 def _told(found: Judged) -> dict[str, object]:

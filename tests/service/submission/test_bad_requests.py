@@ -158,6 +158,7 @@ def test_an_unknown_model(house: House) -> None:
         ({"top_k": 11}, "/top_k", "10 classes, given 11"),
         ({"against": 10}, "/against", "0 to 9, given 10"),
         ({"against": "runner-up"}, "/against", '"runner_up" and "label" are not classes but choices'),
+        ({"against": "runner-up"}, "/against", "did you mean 'runner_up'?"),
         ({"classes": [3, 4], "against": "three"}, "/against", "'three' is among the explained classes"),
         ({"top_k": 2, "against": {"nearest": 10}}, "/against/nearest", "9 other classes, given 10"),
     ],

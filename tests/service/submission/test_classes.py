@@ -55,6 +55,8 @@ class TestNumbers:
         pointer, detail = wrong(TWELVE, 12, names=names)
         assert pointer == "/task/order"
         assert '"value" (label \'2\' is class 2) or "text" (it is class 4;' in detail
+        assert ("no names of the model's classes (such as 'a')" if names else "classes have no names") in detail
+        assert "needed where the data set's labels are the names of the model's classes" in detail
 
     @pytest.mark.parametrize(
         ("labels", "count", "expected"),

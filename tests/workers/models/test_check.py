@@ -53,6 +53,34 @@ class TestUnits:
         assert (report["warnings"], {check["name"] for check in report["checks"]} & {"mean", "std"}) == ([], set())
 
 
+class TestNormalisation:
+    SMALLEST = weights(torchvision.models.squeezenet1_1, num_classes=3)
+    """Of torchvision's, with few classes."""
+
+    def warnings(self, through, **given):
+        preprocessing = {"size": [32, 32]} | given
+        found = through.ready(
+            "m", "torchvision:squeezenet1_1", self.SMALLEST, preprocessing=preprocessing, options={"num_classes": 3}
+        )
+        return [warning for warning in found["warnings"] if "no mean and no std" in warning]
+
+    def test_a_network_of_torchvision_without_any_is_told_what_its_weights_use(self, through):
+        [said] = self.warnings(through)
+        assert "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225" in said
+
+    def test_one_that_has_some_is_not(self, through):
+        assert self.warnings(through, mean=[0.5], std=[0.5]) == []
+
+    def test_the_other_colour_is_told_with_its_option(self, through):
+        said = through.refused("a", "factory:grey", weights(own_networks.grey))
+        assert "its first convolution takes 1, and color=rgb gives 3: register it with --color grey" in said
+        given = {"size": [32, 32], "color": "grey"}
+        said = through.refused(
+            "b", "torchvision:squeezenet1_1", self.SMALLEST, preprocessing=given, options={"num_classes": 3}
+        )
+        assert "register it with --color rgb" in said
+
+
 class TestRepeatedLabels:
     @pytest.mark.parametrize(
         ("labels", "said"),

@@ -110,6 +110,24 @@ class TestCounting:
         for chart in ("confusion", "calibration"):
             assert Image.open(io.BytesIO(over.content(result, chart))).format == "PNG"
 
+    def test_which_images_are_wrong_the_surest_first(self, over, size):
+        report = over.run({"task": "evaluate", "shard_images": size}).details["report"]
+        [(inputs, labels)] = over.batches()
+        sure, winners = over.classifier.network.logits(inputs).softmax(1).max(1)
+        names, classes = list(over.files), over.classifier.spec.labels
+        wrong = [at for at in sure.argsort(descending=True, stable=True).tolist() if winners[at] != labels[at]]
+        found = report["misclassified"]
+        assert found["images"] == len(wrong) == sum(one["images"] for one in report["confused"]) > 0
+        assert [one["image"] for one in found["surest"]] == [names[at] for at in wrong]
+        for one, at in zip(found["surest"], wrong, strict=True):
+            assert one["probability"] == pytest.approx(float(sure[at]), rel=1e-4)
+            assert (one["label"], one["predicted"]) == (int(labels[at]), int(winners[at]))
+            assert one["names"] == [classes[labels[at]], classes[winners[at]]]
+
+    def test_a_decomposition_has_counts_alone(self, over, fit, size):
+        report = over.run({"task": "evaluate", "fit": fit["fit"], "shard_images": size}).details["report"]
+        assert report["misclassified"] is None
+
     def test_in_bfloat16(self, over, fit, influential, size):
         network, narrow = over.classifier.network, {"precision": "bfloat16", "shard_images": size}
         found = attribution.evaluate(network, influential, over.batches(), precision="bfloat16")

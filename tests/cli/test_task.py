@@ -1,0 +1,47 @@
+"""What `attribution task` prints of a report."""
+
+from pathlib import Path
+
+from storage.ledger import claims
+from tests.cli.conftest import Run
+from tests.service.house import House, result_of
+from tests.service.submission.test_tasks import add_dataset
+
+
+def evaluated(house: House, run: Run, out: Path, wrong: int, names: bool = True) -> str:
+    """What is printed of an evaluation with so many mistakes."""
+    house.add_model(labels=[])
+    add_dataset(house, *"0123456789")
+    house.submit(model="digits", dataset="flowers", task={"task": "evaluate"})
+    claimed = house.claim()
+    surest = [
+        {"image": f"3/{at}.png", "label": 3, "predicted": 5, "probability": 0.9 - at / 100, "names": None}
+        for at in range(min(wrong, 100))
+    ]
+    for one in surest if names else ():
+        one["names"] = ("three", "five")
+    report = {"misclassified": {"images": wrong, "surest": surest}}
+    body = result_of(claimed, {}).model_copy(update={"details": {"report": report}})
+    house.finish(claimed, claims.Succeeded(body.model_dump(mode="json")))
+    found = run("task", "evaluate", "--model", "digits", "--dataset", "flowers", "--out", str(out))
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_the_surest_mistakes_are_shown_and_where_the_others_are(house: House, run: Run, tmp_path: Path) -> None:
+    said = evaluated(house, run, tmp_path / "out", 1234)
+    assert "misclassified:    1234 images; the surest mistakes:" in said
+    assert said.index("3/0.png: three, taken for five (0.900)") < said.index("3/4.png: three, taken for five (0.860)")
+    assert "3/5.png" not in said
+    assert "result.json has the first 100" in said
+    assert "3/99.png" in (tmp_path / "out" / "result.json").read_text()
+
+
+def test_few_mistakes_of_a_model_without_names_are_all_shown(house: House, run: Run, tmp_path: Path) -> None:
+    said = evaluated(house, run, tmp_path / "out", 2, names=False)
+    assert "3/1.png: class 3, taken for class 5 (0.890)" in said
+    assert "result.json has" not in said
+
+
+def test_where_nothing_is_wrong(house: House, run: Run, tmp_path: Path) -> None:
+    assert "misclassified:    no image" in evaluated(house, run, tmp_path / "out", 0)
