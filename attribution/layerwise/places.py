@@ -49,7 +49,4 @@ def no_places(network: Network) -> str | None:
     """Returns why a network has no layer to map, or nothing where it has one."""
     if any(has_places(network, layer) for layer in known_layers(network).values() if layer.name != INPUT):
         return None
-    return (
-        "no layer has channels, height and width, as in a transformer, whose tokens stand for places: use "
-        "integrated_gradients, or layer_shapley"
-    )
+    return "no layer has channels, height and width: use integrated_gradients, or layer_shapley"
