@@ -33,7 +33,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "--method",
     default="integrated_gradients",
     show_default=True,
-    help="decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance or saliency.",
+    help="cam, decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance or saliency.",
 )
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
@@ -218,11 +218,21 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError(f"--also: {error}; expected a JSON object") from error
     if not all(isinstance(other, dict) for other in others):
         raise click.UsageError('--also: expected JSON objects such as {"attribution": "deeplift"}')
-    # Another method starts anew; the same one changes what is told.
-    alike = [other if other.get("method", first["method"]) != first["method"] else first | other for other in others]
+    alike = [_beside(first, other) for other in others]
     for explanation in (first, *alike):
         _require_fit(explanation, models[0])
     return request | ({"explanations": [first, *alike]} if others else {"explanation": first})
+
+
+def _beside(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """One more explanation: the same method changes what is told, another begins anew with the same target."""
+    from attribution_contracts.methods import METHODS
+
+    if other.get("method", first["method"]) == first["method"]:
+        return first | other
+    params = METHODS.get(str(other["method"]))
+    shared = ["target"] if params is not None and params.class_field() == "target" else []
+    return {name: first[name] for name in shared if name in first} | other
 
 
 def _require_fit(explanation: dict[str, Any], model: str) -> None:

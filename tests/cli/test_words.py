@@ -9,7 +9,7 @@ import pytest
 
 from attribution_contracts.methods import METHODS
 from attribution_contracts.models import Preprocessing
-from cli.explain import _variation
+from cli.explain import _request, _variation
 from cli.models import add
 from tests.cli.conftest import Run
 from tests.service.house import House, picture
@@ -151,3 +151,32 @@ def test_passes_are_not_called_steps() -> None:
     )
     [[_, _, steps]] = _variation(image)
     assert steps == "12 passes"
+
+
+def test_explanations_beside_each_other_are_of_the_same_target():
+    given = {
+        "method": "integrated_gradients",
+        "params": ("n_steps=5",),
+        "top_k": None,
+        "targets": ("4",),
+        "against": "label",
+        "baselines": (),
+        "models": ("digits",),
+        "seed": 0,
+        "drawing": (),
+        "occlusion": False,
+        "others": (
+            '{"n_steps": 9}',
+            '{"method": "cam"}',
+            '{"method": "saliency", "target": "predicted"}',
+            '{"method": "multiclass_importance"}',
+        ),
+    }
+    target = {"classes": [4], "against": "label"}
+    assert _request(given)["explanations"] == [
+        {"method": "integrated_gradients", "n_steps": 5, "target": target},
+        {"method": "integrated_gradients", "n_steps": 9, "target": target},
+        {"method": "cam", "target": target},
+        {"method": "saliency", "target": "predicted"},
+        {"method": "multiclass_importance"},
+    ]
