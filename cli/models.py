@@ -210,7 +210,8 @@ def _input(version: ModelVersion) -> str:
 
 def _summary(version: ModelVersion) -> dict[str, object]:
     """What was registered."""
-    preprocessing = version.preprocessing.model_dump(mode="json", exclude_none=True)
+    preprocessing = version.preprocessing.model_dump(mode="json", exclude_none=True, exclude={"color", "size"})
+    told = [f"{key} {json.dumps(value)}" for key, value in preprocessing.items()]
     sets = [f"{name}, {len(images)} images" for name, images in version.backgrounds.items()]
     return {
         "model": f"{version.name}@{version.version}",
@@ -219,7 +220,7 @@ def _summary(version: ModelVersion) -> dict[str, object]:
         "digest": version.sha256,
         "architecture": version.architecture,
         "decomposed": version.decomposed and f"{version.decomposed} features a class",
-        "preprocessing": ", ".join(f"{key} {json.dumps(value)}" for key, value in preprocessing.items()),
+        "preprocessing": ", ".join([_input(version), *told]),
         "classes": version.classes,
         "labels": _first_labels(version.labels),
         "backgrounds": "\n".join(sets),

@@ -59,5 +59,5 @@ def test_the_whole_preprocessing_is_shown_also_where_it_is_the_default(house: Ho
     found = run("models", "show", "digits")
     assert found.exit_code == 0, found.output
     [line] = [line for line in found.output.splitlines() if line.startswith("preprocessing")]
-    for word in ("size ", "color ", "interpolation ", "mean ", "std "):
+    for word in ("grey 28x28", "interpolation ", "mean ", "std "):
         assert word in line
