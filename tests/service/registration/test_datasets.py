@@ -100,7 +100,7 @@ def test_deletion_waits_for_the_jobs(house: House) -> None:
         (spec_of(pieces=[]), "/source/pieces", "at least 1"),
         (spec_of(part="file"), "/source/part", "has no parts"),
         (spec_of(location="file:///etc"), "/source/location", "the operator allows none"),
-        (spec_of(location="http://host/a"), "/source/location", "pattern"),
+        (spec_of(location="http://host/a"), "/source/location", "begins with file:/// or s3://"),
         (spec_of(location="file:///data/../etc"), "/source", "step '.' or '..'"),
         (spec_of(sha256=DIGEST) | {"labels": ["a", "a"]}, "", "differ"),
         (spec_of(sha256=DIGEST) | {"name": "UPPER"}, "/name", "expected 1 to 64 lower-case"),
