@@ -32,7 +32,7 @@ def test_a_request_is_one_line_with_the_pattern_of_its_route(house: House, lines
     ends = [line[:3] for line in told(lines)]
     assert ends == [
         ("POST", "/v1/jobs", "202"),
-        ("GET", "/v1/jobs/{job_id}", "200"),
+        ("GET", "/v1/jobs/{job_id}", "422"),  # which has no parameter of that name
         ("HEAD", "/v1/jobs/{job_id}", "200"),
         ("GET", "-", "404"),
         ("POST", "/v1/jobs", "400"),
