@@ -2,19 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from attribution_contracts.base import form_of
 from attribution_contracts.parameters.base import MethodParams, Scale
-from attribution_contracts.parameters.layer_shapley import LayerChoice, require_few_patterns
+from attribution_contracts.parameters.layers import SomeLayers
 from attribution_contracts.targets import ExplainedOutput, Target
 
 Variant = Literal["grad_cam", "hires_cam", "layer_cam", "grad_cam_plus_plus", "x_grad_cam"]
 Layers = Annotated[
-    Annotated[Literal["last", "stages", "all"], Tag("word")]
-    | Annotated[
-        list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(require_few_patterns), Tag("list")
-    ],
+    Annotated[Literal["last", "stages", "all"], Tag("word")] | SomeLayers,
     form_of(
         ("last", "stages", "all"),
         {},

@@ -3,17 +3,15 @@
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, BlackBaseline
 from attribution_contracts.parameters.base import MethodParams, Scale
+from attribution_contracts.parameters.layers import FEW_PATTERNS, LayerChoice, SomeLayers
 from attribution_contracts.targets import ExplainedOutput, Target
 
 FeatureMap = Annotated[int, Field(ge=0, strict=True)]
-LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-MAX_PATTERNS, MAX_WILDCARDS = 32, 8
-"""Patterns among the choices of layers, and wildcards in each: all are held against every layer's name."""
 
 DEFAULT_TOLERANCE = 0.05
 """Of `path`: the gap of the worst layer that it is worked to unless told; more is warned of."""
@@ -30,25 +28,6 @@ _TAKERS = {
     "excluded": ("feature_maps",),
 }
 """Which estimators take which option."""
-
-
-def require_few_patterns(choices: list[str]) -> list[str]:
-    """Accepts choices of layers that are quickly held against every layer's name.
-
-    Raises:
-        ValueError: Too many are patterns, or one has too many wildcards.
-    """
-    patterns = 0
-    for choice in choices:
-        wildcards = sum(map(choice.count, "*?["))
-        patterns += wildcards > 0
-        if wildcards > MAX_WILDCARDS:
-            raise ValueError(
-                f"a pattern has {wildcards} wildcards, at most {MAX_WILDCARDS} are accepted: {choice[:60]!r}"
-            )
-    if patterns > MAX_PATTERNS:
-        raise ValueError(f"{patterns} are patterns, at most {MAX_PATTERNS} are accepted: use fewer, or names of layers")
-    return choices
 
 
 _EVALUATIONS = 4096
@@ -91,10 +70,7 @@ Players = Annotated[
     ),
 ]
 Layers = Annotated[
-    Annotated[Literal["stages", "all"], Tag("word")]
-    | Annotated[
-        list[LayerChoice], Field(min_length=1, max_length=1000), AfterValidator(require_few_patterns), Tag("list")
-    ],
+    Annotated[Literal["stages", "all"], Tag("word")] | SomeLayers,
     form_of(("stages", "all"), {}, 'expected "stages", "all" or a list of names, kinds and patterns of layers'),
 ]
 
@@ -140,7 +116,7 @@ class LayerShapleyParams(MethodParams):
     """How coalitions are chosen; the first possible of linear, exact and regression unless told."""
     excluded: Literal["mean", "average"] | None = None
     """What stands for players that take no part: their mean over the background, or each of its images in turn."""
-    raw: Annotated[list[LayerChoice], Field(max_length=20), AfterValidator(require_few_patterns)] = []
+    raw: Annotated[list[LayerChoice], Field(max_length=20), FEW_PATTERNS] = []
     """Layers whose values are also returned whole, with all their feature maps."""
     top: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
     """How many feature maps of each layer are listed, the largest scores first whatever their sign."""

@@ -50,10 +50,11 @@ def run_worker(settings: Settings) -> None:
     """Runs a worker until it is told to stop; SIGTERM lets the running job end."""
     app = worker_app(settings)
     log.info("a worker with %s", places(settings))
-    for lacking in lacking_factories(load_config(settings.config_file).factories):
+    factories = load_config(settings.config_file).factories
+    for lacking in lacking_factories(factories):
         log.warning("%s", lacking)
     _require_device(settings.device)
-    _look_around(settings)
+    _look_around(settings, frozenset(factories))
     # Celery warns root of pickled messages; ours are JSON, and anything else is refused.
     warnings.simplefilter("ignore", SecurityWarning)
     worker = app.Worker(
@@ -63,11 +64,11 @@ def run_worker(settings: Settings) -> None:
     raise SystemExit(worker.exitcode)
 
 
-def _look_around(settings: Settings) -> None:
+def _look_around(settings: Settings, factories: frozenset[str]) -> None:
     engine = open_database(settings.resolved_database_url, pool_size=1)
     try:
         wait_for_schema(engine)
-        warn_of_factories(engine, frozenset(load_config(settings.config_file).factories))
+        warn_of_factories(engine, factories)
         require_our_store(engine, settings)
     except (LedgerUnavailableError, StoreUnavailableError) as error:  # the process for jobs looks again, and goes on
         log.warning("%s", error)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from attribution_contracts.models import LayerInfo
-from attribution_contracts.parameters.layer_shapley import MAX_PATTERNS, MAX_WILDCARDS, LayerShapleyParams, PlayerGroups
+from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerGroups
+from attribution_contracts.parameters.layers import MAX_PATTERNS, MAX_WILDCARDS
 from service.http.image_headers import MAX_FILLING, MAX_SEGMENTS, UnusableImageError, read_header
 from service.submission.layers import chosen_layers
 from tests.service.house import House, picture, refused, sent
