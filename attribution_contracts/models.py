@@ -150,6 +150,17 @@ class Speed(Wire):
         return self.forward if self.gradient is None else self.gradient / 2
 
 
+class DefaultMethod(Wire):
+    """What `"method": "auto"` means for a model."""
+
+    method: str
+    reason: str
+    passes: int
+    """Passes of one image through the network, forward or backward, that a map of one class usually takes."""
+    seconds: float | None
+    """The same at the speed that the check measured; null in reports of earlier versions of the service."""
+
+
 class ModelReport(Wire):
     """What a worker found when it built the network."""
 
@@ -166,6 +177,8 @@ class ModelReport(Wire):
     stages: list[str] = []
     """The few layers that a person looks at first: stem, ends of stages, last convolution."""
     methods: dict[str, MethodApplies]
+    default: DefaultMethod | None = None
+    """What `"method": "auto"` takes; null where nothing that it might take applies."""
     link: Link = "softmax"
     """What makes probabilities of the outputs."""
     speed: Speed | None = None

@@ -21,6 +21,7 @@ def found(report: ModelReport) -> dict[str, object]:
         "probabilities": report.link,
         "layers": f"{len(report.layers)}: see them with --json",
         "methods": ", ".join(applies),
+        "default method": report.default and f"{report.default.method}: {report.default.reason}",
         "do not apply": "\n".join(refused),
         "checks": "\n".join(noted) or "all right",
         "warnings": "\n".join(report.warnings),

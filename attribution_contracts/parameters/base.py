@@ -33,6 +33,8 @@ class MethodParams(Wire):
     takes: ClassVar[Takes] = "images"
     """What it explains besides a model: the images of a request, nothing, or a data set as a whole (a task)."""
     takes_model: ClassVar[bool] = True
+    has_engine: ClassVar[bool] = True
+    """Whether it explains by itself; the self-test does not, nor does the word for a model's default method."""
 
     @classmethod
     def class_field(cls) -> str | None:

@@ -17,6 +17,7 @@ class SelfTestParams(MethodParams):
     cost_class = "none"
     takes = "none"
     takes_model = False
+    has_engine = False
 
     method: Literal["self_test"]
     action: Literal["nothing", "sleep", "fail", "exit", "segfault", "out_of_memory", "hang", "fan_out"] = "nothing"

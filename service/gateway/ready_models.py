@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from sqlalchemy import Engine
 
+from attribution_contracts.default_method import with_default
 from attribution_contracts.hints import closest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.models import ModelReport
@@ -32,6 +33,8 @@ class ReadyModel:
 
     def obstacle(self, method: str, name: str) -> str | None:
         """Why a method does not apply to the version, which the request calls by a name; nothing where it does."""
+        if method == "auto":  # it was not settled
+            return f"{name} has no default method: name one; its report says which apply, and why others do not"
         found = self.report.methods.get(method)
         # A report that is older than the method says nothing of it: the worker will see.
         return None if found is None or found.applies else f"{method} does not apply to {name}: {found.reason}"
@@ -92,7 +95,7 @@ class ReadyModels:
         return ReadyModel(
             identity,
             labels,
-            report,
+            with_default(report),
             {name: len(images) for name, images in spec.backgrounds.items()},
         )
 

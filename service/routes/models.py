@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 
 from attribution_contracts.base import Name
+from attribution_contracts.default_method import with_default
 from attribution_contracts.models import ModelList, ModelReport, ModelSpec, ModelVersion
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.states import ModelState
@@ -97,7 +98,7 @@ def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Res
     report = report_of(gateway.engine, tenant, name, version) if found.state is ModelState.READY else None
     if report is None:
         raise not_ready(found.state, found.identity)
-    return json_reply(report)
+    return json_reply(with_default(report))
 
 
 @router.delete(

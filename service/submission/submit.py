@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -21,6 +22,7 @@ from service.submission.backgrounds import wrong_sets
 from service.submission.fits import named_fits, wrong_fits
 from service.submission.images import Staged, check_images, received, references
 from service.submission.layers import wrong_layers
+from service.submission.settled import settled, twice_settled
 from service.submission.targets import (
     class_index,
     count_maps,
@@ -47,6 +49,8 @@ MAX_CHILDREN = 16
 """Of a self-test, where faults are not allowed."""
 _COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels", "deadline_s"})
 """What a cell of a comparison has otherwise, or leaves to the whole."""
+_Settled = tuple[JobRequest, ReadyModel]
+"""A request as it is for one model, and the model."""
 
 
 def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, use_cache: bool) -> Submitted:
@@ -71,13 +75,14 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     owned = owned_among(gateway.engine, tenant, named)
     check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
-    asked = list[Asked]()
+    asked, each = list[Asked](), list[_Settled]()
     fits = named_fits(gateway, tenant, request)
     for pointer, model in models.items():
-        asked += _check_against(model, pointer, request, staged, gateway.settings)
+        each.append((settled(request, model), model))
+        asked += _check_against(model, pointer, each[-1][0], staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(request, model, fits))
     staged.require_nothing_wrong()
-    job = _new_job(request, staged, list(models.values()))
+    job = _new_job(request, staged, each)
     whole = all_asked(asked)
     job = replace(job, work=whole.work, cost=whole.cost if models else None, inputs=(*job.inputs, *fits.values()))
     staged.store()
@@ -162,7 +167,12 @@ def _check_against(
         if found[-1].work > settings.max_work:
             detail = too_much(request, explanation, model, found[-1].work, settings.max_work)
             staged.blame(ErrorCode.INVALID_OPTION, where, detail)
-    options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
+    options = chain(
+        wrong_pixels(request, model),
+        wrong_layers(request, model),
+        wrong_sets(request, model),
+        twice_settled(request, model),
+    )
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
         (ErrorCode.INVALID_OPTION, options),
@@ -180,16 +190,14 @@ def _of(model: str, error: FieldError) -> FieldError:
     return FieldError(pointer=error.pointer, detail=f"{model}: {error.detail}")
 
 
-def _new_job(request: JobRequest, staged: Staged, models: list[ReadyModel]) -> NewJob:
-    resolved = request.model_dump(mode="json", exclude_none=True)
-    _name_by_digest(resolved, staged)
-    asked = _comparison if request.is_comparison else _single
-    methods = {explanation.method for explanation in request.asked_explanations().values()}
-    return replace(
-        asked(request, resolved, models),
-        method=methods.pop() if len(methods) == 1 else None,
-        inputs=tuple(staged.artifacts.values()),
-    )
+def _new_job(request: JobRequest, staged: Staged, each: list[_Settled]) -> NewJob:
+    if not each:
+        new = NewJob(kind=JobKind.SELF_TEST, request={}, resolved=_resolved(request, staged), method="self_test")
+    else:
+        new = _comparison(staged, each) if request.is_comparison else _single(staged, each[0])
+    methods = {one.method for asked, _ in each for one in asked.asked_explanations().values()}
+    method = methods.pop() if len(methods) == 1 else new.method
+    return replace(new, method=method, inputs=tuple(staged.artifacts.values()))
 
 
 def _asked_for(
@@ -210,27 +218,15 @@ def _asked_for(
     )
 
 
-def _single(request: JobRequest, resolved: dict[str, Any], models: list[ReadyModel]) -> NewJob:
-    if not models:
-        return NewJob(kind=JobKind.SELF_TEST, request={}, resolved=resolved)
-    [model] = models
-    cell = Cell(request=_pinned(request, resolved, model), model=model.identity)
+def _single(staged: Staged, settled_for: _Settled) -> NewJob:
+    request, model = settled_for
+    cell = Cell(request=_pinned(request, _resolved(request, staged), model), model=model.identity)
     return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
 
 
-def _comparison(request: JobRequest, resolved: dict[str, Any], models: list[ReadyModel]) -> NewJob:
-    explanations = [at(resolved, pointer) for pointer in request.asked_explanations()]
-    shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
-    cells = [
-        Cell(
-            request=_pinned(asked, copy.deepcopy(shared | {"explanation": explanations[index]}), model),
-            model=model.identity,
-            explanation=index,
-        )
-        for model in models
-        for index, asked in enumerate(request.separated())
-    ]
-    identities = {model.identity.sha256: model.identity for model in models}
+def _comparison(staged: Staged, each: list[_Settled]) -> NewJob:
+    cells = [cell for asked, model in each for cell in _cells(asked, _resolved(asked, staged), model)]
+    identities = {model.identity.sha256: model.identity for _, model in each}
     return NewJob(
         kind=JobKind.COMPARE,
         request={},
@@ -238,6 +234,19 @@ def _comparison(request: JobRequest, resolved: dict[str, Any], models: list[Read
         model=next(iter(identities.values())) if len(identities) == 1 else None,
         cache_key=canonical_digest([cell.cache_key() for cell in cells]),
     )
+
+
+def _cells(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) -> Iterator[Cell]:
+    shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
+    for index, (pointer, asked) in enumerate(zip(request.asked_explanations(), request.separated(), strict=True)):
+        one = copy.deepcopy(shared | {"explanation": at(resolved, pointer)})
+        yield Cell(request=_pinned(asked, one, model), model=model.identity, explanation=index)
+
+
+def _resolved(request: JobRequest, staged: Staged) -> dict[str, Any]:
+    document = request.model_dump(mode="json", exclude_none=True)
+    _name_by_digest(document, staged)
+    return document
 
 
 def _name_by_digest(document: dict[str, Any], staged: Staged) -> None:
