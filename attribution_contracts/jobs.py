@@ -54,7 +54,7 @@ class JobRequest(Wire):
     """The images, each of which succeeds or fails by itself."""
     explanation: Explanation | None = None
     """The method and its parameters."""
-    explanations: Annotated[list[Explanation], Field(min_length=1, max_length=8)] | None = None
+    explanations: Annotated[list[Explanation], Field(min_length=1, max_length=MAX_CELLS)] | None = None
     """Several explanations instead, each of every image by every model."""
     dataset: DatasetRef | None = None
     """A data set in place of inputs, as `name` or `name@version`."""

@@ -27,6 +27,7 @@ def demo(out: Path, url: str | None) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from cli.demo.engines import SIDE_BY_SIDE
     from cli.demo.page import write_page
     from cli.demo.run import run
     from cli.demo.table import table
@@ -46,7 +47,8 @@ def demo(out: Path, url: str | None) -> None:
             sections = run(address, out, settings.resolved_data_dir / "demo", progress)
     page = write_page(sections, out / "index.html", url or SERVED_AT)
     for section in sections:
-        console.print(table(section))
+        if section.method != SIDE_BY_SIDE:  # sheets have no scores
+            console.print(table(section))
     console.print(f"Page: {page.resolve().as_uri()}\nHeatmaps, raw maps and results: {out}/", soft_wrap=True)
     failed = sum(section.result.counts.failed for section in sections)
     if failed:

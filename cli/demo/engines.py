@@ -1,10 +1,8 @@
-"""What the demonstration asks for: one entry for each method."""
+"""What the demonstration asks for: every method side by side, and some by themselves."""
 
-import inspect
 from typing import Any, NamedTuple
 
 from attribution_contracts.methods import METHODS
-from attribution_contracts.parameters.base import MethodParams
 from cli.demo.exhibits import Exhibit
 
 RENDER = {"clip_percentile": 98, "opacity": 0.9}
@@ -53,7 +51,7 @@ class Engine(NamedTuple):
         return {"method": self.method or key, **self.parameters, **baselines, **fits}
 
 
-_TOLD: dict[str, Engine] = {
+ENGINES: dict[str, Engine] = {
     "integrated_gradients": Engine(
         title="Integrated gradients",
         question="Which pixels speak for the predicted class, and which against it, compared with {reference}?",
@@ -116,33 +114,36 @@ _TOLD: dict[str, Engine] = {
         ),
     ),
 }
-"""Methods that the demonstration has words of its own for."""
+"""Methods that have a part of the page to themselves, by id."""
 
 
-def _plain(method: str, params: type[MethodParams]) -> Engine:
-    """A method as its catalogue entry describes it."""
-    [quantity, *_] = params.model_construct().quantities
-    title = method.replace("_", " ").capitalize()
-    return Engine(
-        title=title,
-        question=(inspect.getdoc(params) or title).replace("{", "{{").replace("}", "}}"),
-        reading=f"Guarantee: {params.guarantee}.",
-        parameters={},
-        has_baseline="baselines" in params.model_fields,
-        ends=("against", "for"),
-        shown=(Shown("heatmap", quantity), Shown("overlay", quantity, "overlay")),
-        has_fit="fit" in params.model_fields,
+def explanation_of(method: str, exhibit: Exhibit, fit: str | None) -> dict[str, Any]:
+    """What is asked for of any method that explains images."""
+    if method in ENGINES:
+        return ENGINES[method].explanation(method, exhibit, fit)
+    return {"method": method} | (
+        {"baselines": [exhibit.baseline]} if "baselines" in METHODS[method].model_fields else {}
     )
 
 
-ENGINES: dict[str, Engine] = _TOLD | {
-    method: _plain(method, params)
-    for method, params in METHODS.items()
-    if method not in _TOLD and params.takes == "images"
-}
-"""Every method that explains images, by its id."""
+SIDE_BY_SIDE = "side_by_side"
+PARTS = (SIDE_BY_SIDE, *ENGINES)
+"""What is shown of an exhibit unless it says so itself: all methods together, and some by themselves."""
 
 STORIES: dict[str, Engine] = {
+    SIDE_BY_SIDE: Engine(
+        title="Every method, side by side",
+        question="What does each method that applies to the classifier show of the same picture, for the same class?",
+        reading=(
+            "One sheet a picture, each map on a scale of its own, with its colours and their ends above it. Methods "
+            "answer different questions, so their maps need not agree; those that have a part of their own below say "
+            "what theirs is, the others in their guides."
+        ),
+        parameters={},
+        has_baseline=False,
+        ends=("against the class", "for the class"),
+        shown=(Shown("every method", None, "maps-side-by-side"),),
+    ),
     "why_wrong": Engine(
         title="Why wrong: the predicted class against the true one",
         question=(

@@ -47,7 +47,7 @@ class Exhibit(NamedTuple):
     lessons: Callable[[], bytes]
     """Some of what the classifier learned from, as a NumPy archive of images and class names."""
     shows: tuple[str, ...] = ()
-    """What is shown of it, by key of what the demonstration asks for; every method unless told."""
+    """What is shown of it, by key of what the demonstration asks for; every part unless told."""
     is_sample: bool = True
     """Whether its pictures come as they are, so that it means something how many are classified correctly."""
 

@@ -103,7 +103,7 @@ def _command(section: Section, folder: Path, service: str) -> str:
     request = {
         "model": f"{model.name}@{model.version}" if model else None,
         "inputs": [{"part": "image", "label": first.picture.label}],
-        "explanation": section.explanation,
+        **section.asked,
         "render": RENDER,
         "seed": section.result.provenance.seed,
     }

@@ -14,12 +14,14 @@ from attribution_client import Client
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.jobs import Job
 from attribution_contracts.results import ArtifactRef, ImageResult, Result
-from cli.demo.engines import ENGINES, RENDER, SHOWN
+from cli.demo.engines import PARTS, RENDER, SHOWN, SIDE_BY_SIDE, explanation_of
 from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, mistakes_exhibit, planted_exhibit
 from cli.demo.scores import EvidenceScore, evidence_score
 
 CHECK_TIMEOUT_S = 120.0
 JOB_TIMEOUT_S = 600.0
+TOGETHER = 3
+"""Pictures that every method explains."""
 
 
 class Explained(NamedTuple):
@@ -57,8 +59,8 @@ class Section(NamedTuple):
     job: Job
     result: Result
     pictures: list[Explained]
-    explanation: dict[str, Any]
-    """What was asked for."""
+    asked: dict[str, Any]
+    """The `explanation` of the request, or its `explanations`."""
 
 
 def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section]:
@@ -72,7 +74,7 @@ def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section
         for exhibit in exhibits:
             _register(client, exhibit)
             progress.advance(checking)
-        shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or ENGINES]
+        shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or PARTS]
         fitted = {exhibit.name: exhibit for exhibit, key in shown if SHOWN[key].has_fit}
         fits = {name: _fit(client, exhibit, progress) for name, exhibit in fitted.items()}
         return [
@@ -111,14 +113,15 @@ def _section(
     client: Client, exhibit: Exhibit, method: str, fit: str | None, folder: Path, progress: Progress
 ) -> Section:
     engine = SHOWN[method]
-    explanation = engine.explanation(method, exhibit, fit)
-    originals = _write_originals(exhibit, folder)
+    asked = _asked(client, exhibit, method, fit)
+    shown = exhibit.pictures[:TOGETHER] if method == SIDE_BY_SIDE else exhibit.pictures
+    originals = _write_originals(exhibit, folder)[: len(shown)]
     bar = progress.add_task(f"{engine.title.lower()}: {exhibit.name}", total=None)
     submitted = client.submit(
         model=f"{exhibit.spec.name}@{exhibit.spec.version}",
-        inputs=[{"label": picture.label} for picture in exhibit.pictures],
+        inputs=[{"label": picture.label} for picture in shown],
         images=originals,
-        explanation=explanation,
+        **asked,
         render=RENDER,
         labels={"exhibit": exhibit.name},
         is_fresh=True,
@@ -128,10 +131,33 @@ def _section(
     progress.update(bar, total=len(originals), completed=len(originals))
     shutil.rmtree(folder / method, ignore_errors=True)  # maps of an earlier run, which may show other classes
     client.download(result, folder / method)
-    pictures = zip(exhibit.pictures, originals, result.images, strict=True)
+    pictures = zip(shown, originals, _images(result), strict=True)
     scored = engine.shown[0].of
     explained = [_explained(*each, folder / method, scored) for each in pictures]
-    return Section(exhibit, method, job, result, explained, explanation)
+    return Section(exhibit, method, job, result, explained, asked)
+
+
+def _asked(client: Client, exhibit: Exhibit, method: str, fit: str | None) -> dict[str, Any]:
+    """One explanation, or those by every method that applies to the classifier."""
+    if method != SIDE_BY_SIDE:
+        return {"explanation": SHOWN[method].explanation(method, exhibit, fit)}
+    found = client.model_report(f"{exhibit.spec.name}@{exhibit.spec.version}").methods
+    return {"explanations": [explanation_of(name, exhibit, fit) for name, of in found.items() if of.applies]}
+
+
+def _images(result: Result) -> list[ImageResult]:
+    """The images; of several explanations with what the first says of them, and the sheets of all."""
+    if not result.cells:
+        return result.images
+    return [
+        image.model_copy(
+            update={
+                "completeness": [],
+                "artifacts": [file for file in result.artifacts if file.image == image.index],
+            }
+        )
+        for image in result.cells[0].images
+    ]
 
 
 def _write_originals(exhibit: Exhibit, folder: Path) -> list[Path]:

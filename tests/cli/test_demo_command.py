@@ -13,7 +13,7 @@ from PIL import Image
 from attribution.architectures import mnist_cnn
 from attribution_contracts.results import Result
 from attribution_contracts.version import VERSION
-from cli.demo.engines import ENGINES
+from cli.demo.engines import PARTS, SIDE_BY_SIDE
 from cli.demo.training import save
 
 COMMAND = [sys.executable, "-c", "from cli.demo.command import demo; demo()"]
@@ -30,7 +30,7 @@ def outcome(tmp_path_factory) -> tuple[subprocess.CompletedProcess[str], Path]:
         save(mnist_cnn(), weights)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTRIBUTION_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    done = subprocess.run(COMMAND, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(COMMAND, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
     return done, folder
 
 
@@ -80,17 +80,30 @@ def test_what_the_classifier_gets_wrong_is_explained_against_the_true_class(outc
 def test_the_planted_classifier_is_right_and_looks_at_the_evidence(outcome):
     done, _ = outcome
     rows = [line.split() for line in done.stdout.splitlines() if "-chequered" in line]
-    assert len(rows) == 3 * len(ENGINES)
+    assert len(rows) == 3 * (len(PARTS) - 1)
     for row in rows:
         assert row[1] == "chequered"
         if row[-1] == "%":
             share, area = float(row[-4]), float(row[-2])
-            assert share > 3 * area  # the plain gradient finds least of it
+            assert share > 3 * area
+
+
+def test_every_method_that_applies_is_on_one_sheet_an_image(outcome):
+    _, folder = outcome
+    for exhibit in ("digits", "planted"):
+        maps = folder / "demo" / exhibit / SIDE_BY_SIDE
+        result = Result.model_validate_json((maps / "result.json").read_text())
+        methods = [cell.method for cell in result.cells]
+        assert set(PARTS[1:]) < set(methods)
+        assert [cell.error for cell in result.cells] == [None] * len(methods)
+        sheets = [reference for reference in result.artifacts if reference.quantity == "maps-side-by-side"]
+        assert [reference.image for reference in sheets] == [0, 1, 2]
+        assert min(min(size(maps / reference.name)) for reference in sheets) > 600
 
 
 def test_nothing_speaks_against_the_maps_of_the_planted_classifier(outcome):
     _, folder = outcome
-    for method in ENGINES:
+    for method in PARTS[1:]:
         result = Result.model_validate_json((folder / "demo" / "planted" / method / "result.json").read_text())
         assert [image.warnings for image in result.images] == [[]] * 6, method
 

@@ -18,7 +18,7 @@ from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, TargetScore
 from attribution_contracts.states import JobStatus
-from cli.demo.engines import ENGINES, RENDER
+from cli.demo.engines import ENGINES, RENDER, SHOWN, explanation_of
 from cli.demo.exhibits import Exhibit, Picture, planted_exhibit
 from cli.demo.page import write_page
 from cli.demo.run import Explained, Section
@@ -77,7 +77,7 @@ def section_of(exhibit: Exhibit, folder: Path, method: str = "integrated_gradien
     )
     shown = [_explained(exhibit, picture, index, folder) for index, picture in enumerate(exhibit.pictures)]
     explanation = ENGINES[method].explanation(method, exhibit, "0" * 64)
-    return Section(exhibit, method, job, result_with(job.id, []), shown, explanation)
+    return Section(exhibit, method, job, result_with(job.id, []), shown, {"explanation": explanation})
 
 
 def _explained(exhibit: Exhibit, picture: Picture, index: int, folder: Path) -> Explained:
@@ -195,16 +195,15 @@ def test_the_command_on_the_page_is_a_valid_request_for_a_file_that_is_there(exh
     assert (tmp_path / file).read_bytes() == exhibit.pictures[0].content
 
 
-@pytest.mark.parametrize("method", sorted(ENGINES))
-def test_every_engine_asks_for_something_the_service_understands(exhibit, method):
-    explanation = ENGINES[method].explanation(method, exhibit, "0" * 64)
-    assert METHODS[method].model_validate(explanation).method == method
+@pytest.mark.parametrize("method", sorted(name for name, params in METHODS.items() if params.has_engine))
+def test_every_method_is_asked_for_something_the_service_understands(exhibit, method):
+    assert METHODS[method].model_validate(explanation_of(method, exhibit, "0" * 64)).method == method
+
+
+@pytest.mark.parametrize("part", SHOWN)
+def test_every_part_says_what_it_answers(part):
+    assert SHOWN[part].question.format(reference="X")
     RenderOptions.model_validate(RENDER)
-    assert ENGINES[method].question.format(reference="X")
-
-
-def test_every_method_that_explains_images_is_demonstrated():
-    assert set(ENGINES) == {method for method, params in METHODS.items() if params.takes == "images"}
 
 
 def printed(section: Section) -> str:

@@ -20,6 +20,8 @@ from workers.models.inputs import displayed
 
 _TOGETHER = ("std", "silhouette", "importance")
 """Quantities of one method that a first sheet shows together, a row each."""
+_ACROSS = 6
+"""Maps in a row; more go on in another one, beside the image again."""
 
 
 def side_by_side(
@@ -53,8 +55,12 @@ def side_by_side(
                         _tile(context, cell, position, quantity, label)
                         for cell, quantity, label in watched(zip(mine, quantities, labels, strict=True), told)
                     ]
-                    drawn.append([Tile(_seen(mine, position), picture), *tiles])
+                    drawn += _rows(Tile(_seen(mine, position), picture), tiles)
             yield Subject(position), sheet(f"{name}-side-by-side", drawn, title=title, warnings=warned)
+
+
+def _rows(image: Tile, maps: Sequence[Tile]) -> list[list[Tile]]:
+    return [[image, *maps[first : first + _ACROSS]] for first in range(0, len(maps), _ACROSS)]
 
 
 def _sheets(quantities: Sequence[tuple[str, ...]]) -> list[tuple[str, list[list[str]]]]:

@@ -4,7 +4,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from attribution_contracts.methods import Explanation
-from workers.drawing.side_by_side import _sheets, labels_of
+from workers.drawing.sheets import Tile
+from workers.drawing.side_by_side import _rows, _sheets, labels_of
 
 READ = TypeAdapter(Explanation)
 GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multiclass_importance"}
@@ -47,3 +48,11 @@ def test_importance_has_a_first_sheet_with_a_row_a_quantity():
     assert [name for name, _ in others] == list(names)
     assert _sheets([names, ("attributions",)]) == [("maps", [["std", "attributions"]])]
     assert _sheets([("attributions",)] * 2) == [("attributions", [["attributions"] * 2])]
+
+
+def test_many_maps_go_on_in_another_row_beside_the_image_again():
+    image, *maps = (Tile(str(number), None) for number in range(10))
+    rows = _rows(image, maps)
+    assert [row[0] for row in rows] == [image, image]
+    assert [tile for row in rows for tile in row[1:]] == maps
+    assert max(map(len, rows)) <= 7
