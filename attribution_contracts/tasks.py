@@ -235,6 +235,8 @@ class EvaluationReport(Wire):
     """Pairs of different classes, the most images first; what is right is in `classes`. Null with a decomposition."""
     misclassified: Misclassified | None = None
     """Which images are wrong; null with a decomposition."""
+    warnings: list[str] = []
+    """What speaks against the model as it was registered: worse than guessing, classes in another order, no names."""
     classes: ClassCounts
 
 

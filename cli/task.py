@@ -45,7 +45,9 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
         result = client.result(job.id)
         client.download(result, out)
     # No table: it would cut the digests that are to be copied.
-    for field, value in result.details["report"].items():
+    report = result.details["report"]
+    tell(report.pop("warnings", ()))
+    for field, value in report.items():
         if name == "evaluate" and fit is None and field in _OF_A_FIT:
             continue
         if field in _TOLD and value is not None:

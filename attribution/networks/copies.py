@@ -29,12 +29,14 @@ class FrozenCopy(NamedTuple):
         baked: Paths of weights that a parametrisation or a hook computed; they are plain weights now.
         kept: Hooks that change values and belong to the function.
         dropped: Hooks that change nothing and were left behind.
+        versions: How often each parameter had been changed when it was copied, by path.
     """
 
     module: nn.Module
     baked: tuple[str, ...]
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
+    versions: dict[str, int]
 
 
 def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = (), *, keep_hooks: bool = False) -> FrozenCopy:
@@ -64,9 +66,9 @@ def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = (), *, keep_
     hooks = forward_hooks(duplicate)
     if not probes or not hooks or keep_hooks:
         kept = tuple(hook.description for hook in hooks) if probes else ()
-        return FrozenCopy(duplicate, baked, kept, ())
+        return FrozenCopy(duplicate, baked, kept, (), _versions(duplicate))
     settled = settle(duplicate, probes)
-    return FrozenCopy(duplicate, (*baked, *settled.baked), settled.kept, settled.dropped)
+    return FrozenCopy(duplicate, (*baked, *settled.baked), settled.kept, settled.dropped, _versions(duplicate))
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
@@ -75,6 +77,30 @@ def shared_copy(module: nn.Module) -> nn.Module:
     for part in module.modules():
         memo |= _detached_tensors(part)
     return _duplicate(module, memo).requires_grad_(False)
+
+
+def require_unchanged(copied: FrozenCopy) -> None:
+    """Refuses a copy whose weights somebody has changed: what was copied or computed beside them is not of these.
+
+    Raises:
+        NetworkError: They have changed.
+    """
+    now = _versions(copied.module)
+    changed = [name for name, version in copied.versions.items() if now[name] != version]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise NetworkError(
+            f"the module's weights have changed since it was wrapped ({changed[0]}{more}; by load_state_dict, or a step"
+            " of training): statistics and checks are of those before; wrap it again, Network(module)"
+        )
+
+
+def _versions(module: nn.Module) -> dict[str, int]:
+    """Returns how often the values of each parameter were changed in place, also by whoever shares them, by path."""
+    return {
+        name: 0 if parameter.is_inference() else parameter._version  # noqa: SLF001 - torch has no other name for it
+        for name, parameter in module.named_parameters()
+    }
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -25,8 +25,9 @@ class Network:
     r"""A classifier in evaluation mode with frozen parameters and without in-place operations.
 
     The module is copied (parameters share their memory) and stays as it was: training flags, hooks, gradients,
-    buffers. Its forward pass becomes a ``torch.fx`` graph; a module that cannot be traced is run as it is on a copy
-    of the inputs, and ``report()`` says why.
+    buffers. Load and train before it is wrapped: once the weights have changed, the copy, which has the buffers of
+    before, refuses to explain. Its forward pass becomes a ``torch.fx`` graph; a module that cannot be traced is run as
+    it is on a copy of the inputs, and ``report()`` says why.
 
     Before it is believed the network is measured on three probes: that the copy computes what the module computes
     with its hooks, in place; that it is not random; that rows of a batch do not meet; that gradients reach the image
@@ -99,6 +100,7 @@ class Network:
 
         A module that fails on them, or returns something else, ends in a :class:`NetworkError`.
         """
+        require_images(inputs, "inputs", self.dtype, self.device)
         self.class_count(inputs)
         return self._prepared.run(inputs)
 

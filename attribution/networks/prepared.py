@@ -10,7 +10,7 @@ from torch import fx, nn
 from attribution.errors import NetworkError, OutOfMemory, OverBudget
 from attribution.memory import is_out_of_memory
 from attribution.networks.agreement import agreement, in_parts
-from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, shared_copy, unwrapped
+from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, require_unchanged, shared_copy, unwrapped
 from attribution.networks.estimates import activation_bytes
 from attribution.networks.forms import (
     Form,
@@ -115,8 +115,10 @@ class Prepared:
         """Returns what the network is for inputs of a shape, which is ``form`` from now on.
 
         Raises:
-            NetworkError: It does not compute what the module does, is random, or its rows meet.
+            NetworkError: It does not compute what the module does, is random, or its rows meet; or its weights have
+                changed since it was copied.
         """
+        require_unchanged(self.copied)
         if shape not in self._forms:
             if any(tensor.is_meta for tensor in self.module.parameters()):
                 raise NetworkError("the weights are on the device 'meta', which holds no values: load them first")

@@ -62,6 +62,11 @@ class DatasetReader:
         return self._index.classes
 
     @property
+    def labels(self) -> list[str]:
+        """The name of each class."""
+        return self._index.labels
+
+    @property
     def names(self) -> list[str]:
         """The name of each image."""
         return self._index.names

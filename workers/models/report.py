@@ -42,7 +42,8 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
     """
     inputs = _grey_image(spec)
     classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
-    methods, found, odd = tried(network, spec), network.report(), list(_odd_units(spec.preprocessing))
+    methods, found = tried(network, spec), network.report()
+    odd = [*_odd_units(spec.preprocessing), *_not_normalised(spec), *_not_scaled(spec.preprocessing)]
     return ModelReport(
         classes=classes,
         input_shape=list(inputs.shape[1:]),
@@ -65,7 +66,6 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
         warnings=[
             *taken,
             *(check.detail for check in odd),
-            *_not_normalised(spec),
             *_repeated(spec.labels),
             *found.warnings,
         ],
@@ -95,7 +95,20 @@ def _odd_units(preprocessing: Preprocessing) -> Iterator[MeasuredCheck]:
             yield MeasuredCheck(name=name, figure=max(given), bound=_UNLIKELY, verdict="noted", detail=detail)
 
 
-def _not_normalised(spec: ModelSpec) -> Iterator[str]:
+def _not_scaled(preprocessing: Preprocessing) -> Iterator[MeasuredCheck]:
+    if 0 < max(map(abs, preprocessing.mean)) < _UNLIKELY and set(preprocessing.std) == {1.0}:
+        yield _noted(
+            "std",
+            f"mean {preprocessing.mean} is subtracted, but std is 1: if the network was trained with a std as well, "
+            "register a new version with it, or predictions and maps are of another network",
+        )
+
+
+def _noted(name: str, detail: str) -> MeasuredCheck:
+    return MeasuredCheck(name=name, figure=None, bound=None, verdict="noted", detail=detail)
+
+
+def _not_normalised(spec: ModelSpec) -> Iterator[MeasuredCheck]:
     """What is said of a network of torchvision that sees values in [0, 1], which its own weights never do."""
     family, _, name = spec.architecture.partition(":")
     plain = set(spec.preprocessing.mean) == {0.0} and set(spec.preprocessing.std) == {1.0}
@@ -103,10 +116,11 @@ def _not_normalised(spec: ModelSpec) -> Iterator[str]:
         return
     own = next((weights.transforms() for weights in torchvision.models.get_model_weights(name)), None)
     if own is not None:
-        yield (
+        yield _noted(
+            "normalisation",
             f"there is no mean and no std: the network sees values in [0, 1]. torchvision's own weights of {name} were "
             f"trained with mean {own.mean} and std {own.std}; if yours were trained so, register a new version with "
-            f"--mean {_commas(own.mean)} --std {_commas(own.std)}, or predictions and maps are of another network"
+            f"--mean {_commas(own.mean)} --std {_commas(own.std)}, or predictions and maps are of another network",
         )
 
 

@@ -13,6 +13,7 @@ from attribution.targets import targets_of
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.occlusion import OcclusionCurve
+from attribution_contracts.hints import in_words
 from attribution_contracts.methods import Explanation
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.baselines import Row, baselines_of
@@ -21,7 +22,9 @@ from workers.methods.calls import Call, Figures
 LARGE_GAP = 0.05
 """A map that misses more of what it should add up to is warned of."""
 _NEAR = 0.25
-"""A baseline whose output for its class differs by less than this, of how far the class stands out, is of the class."""
+"""A baseline that falls behind the image by less than this, of how far the class stands out, is of the class."""
+_USUAL_STEPS, _MOST_STEPS, _FAR = 50, 1000, 0.25
+"""Points of multi-class importance by integrated gradients, unless told and at most; a miss that takes many more."""
 _ROUNDING = 1e-6
 """Of an area under a curve of probabilities."""
 _COMPLETE = ("integrated_gradients", "deeplift")
@@ -44,8 +47,13 @@ class Change(NamedTuple):
 
     @property
     def is_of_class(self) -> bool:
-        """Whether the baseline is of the class already, so that hardly anything is left to explain."""
-        return self.is_winner_at_start and abs(self.end - self.start) < _NEAR * self.prominence
+        """Whether the baseline is of the class already, as much as the image or more: little is left to explain."""
+        return self.is_winner_at_start and self.risen < _NEAR * self.prominence
+
+    @property
+    def risen(self) -> float:
+        """How much more the image is of the class than the baseline."""
+        return (self.end - self.start) * (-1 if self.is_difference and self.end < 0 else 1)
 
 
 def changes_of(
@@ -120,7 +128,7 @@ def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Ch
     for place, one in enumerate(found):
         change = changes[place] if place < len(changes) else None
         if change is not None and change.is_of_class:
-            yield _baseline_of_class(one, change)
+            yield _baseline_of_class(params, one, change)
         elif tolerance is not None and _is_relative(params) and _misses(one.relative, tolerance):
             yield _warning(
                 WarningCode.TOLERANCE_MISSED,
@@ -166,20 +174,29 @@ def _more_points(params: Explanation) -> str:
 
 
 def _alike(change: Change) -> str:
+    more = "" if change.risen >= 0 else ", and more so"
     if change.is_difference:
-        return "between these classes the network decides alike for the baseline: the difference is"
-    return "the network gives the baseline the same class: its output is"
+        return f"between these classes the network decides alike for the baseline{more}: the difference is"
+    return f"the network gives the baseline the same class{more}: its output is"
 
 
-def _baseline_of_class(one: Completeness, change: Change) -> ResultWarning:
-    error = "" if one.relative is None else f"; the completeness error is {one.relative:.0%} of that change"
+def _baseline_of_class(params: Explanation, one: Completeness, change: Change) -> ResultWarning:
+    error = f"; the map misses {one.relative:.0%} of that change" if _misses(one.relative, LARGE_GAP) else ""
+    left = "is left of the class's evidence" if change.risen >= 0 else "the image lacks of the baseline's evidence"
+    tried = _tried(params)
+    others = [name for name in ("blur", "mean", "noise") if name not in tried] + ["images of other classes"]
     return _warning(
         WarningCode.BASELINE_OF_CLASS,
         f"{_alike(change)} {change.start:.3g} there and {change.end:.3g} for the image{error}",
-        "choose another baseline (blur, mean, noise or images of other classes): this map explains what is left of the "
-        "class's evidence; more points do not help",
+        f"choose another baseline ({in_words(others, 'or')}): this map explains what {left}; more points do not help",
         one.target,
     )
+
+
+def _tried(params: Explanation) -> set[str]:
+    """The kinds of baselines that a method was given; `uniform` is the noise."""
+    kinds = {getattr(given, "kind", None) for given in getattr(params, "baselines", None) or ()}
+    return {"noise" if kind == "uniform" else str(kind) for kind in kinds - {None}}
 
 
 def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator[ResultWarning]:
@@ -192,7 +209,7 @@ def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator
             yield _warning(
                 WarningCode.COMPLETENESS_LARGE,
                 f"the importance misses {relative:.2%} of the variation that it should add up to",
-                "raise n_steps",
+                _steps_for(relative, params),
             )
     elif found.attributed_variation < _LITTLE * found.class_variation:
         yield _warning(
@@ -202,6 +219,16 @@ def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator
             "use the attribution integrated_gradients, which adds up; products with the gradient give biases, and what "
             "rectifiers cut off, to no pixel",
         )
+
+
+def _steps_for(relative: float | None, params: Explanation) -> str:
+    if getattr(params, "attribution", None) == "deeplift":
+        return "rounding alone does that: check the scale of the model's weights, mean and std"
+    steps = getattr(params, "n_steps", None) or _USUAL_STEPS
+    wanted = min(steps * (4 if (relative or 0.0) < _FAR else 8), _MOST_STEPS)
+    return (
+        f"raise n_steps, for example to {wanted}" if wanted > steps else "use the attribution deeplift, which adds up"
+    )
 
 
 def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
@@ -225,7 +252,7 @@ def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterato
 
 def _elsewhere(params: Explanation) -> str:
     """What may show places, of what was not tried."""
-    tried = {getattr(given, "kind", None) for given in getattr(params, "baselines", None) or ()}
+    tried = _tried(params)
     ways = ["a blurred baseline"] if tried and "blur" not in tried else []
     if params.method != "layer_shapley":
         ways.append("layer_shapley, whose last layers show places")

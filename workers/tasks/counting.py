@@ -22,8 +22,10 @@ from attribution_contracts.tasks import (
     EvaluationReport,
     Shard,
 )
+from workers.datasets.reader import DatasetReader
 from workers.drawing.evaluation_charts import calibration_chart, confusion_chart
 from workers.jobs.tracking import watched
+from workers.tasks.doubts import doubts
 from workers.tasks.misclassified import merged_mistakes, misclassified, told_mistakes
 from workers.tasks.work import Ended, Part, Whole, Work
 
@@ -82,12 +84,19 @@ def counts_merge(work: Work, parts: Sequence[Ended]) -> Whole:
         calibration=None if judgement is None else _calibration(judgement),
         confused=None if judgement is None else _confused(judgement, work.loaded.spec.labels),
         misclassified=None if judgement is None else misclassified(work, wrong, merged_mistakes(found)),
+        warnings=[] if judgement is None else _doubts(work, judgement, total.interval),
         classes=_class_counts(total),
     )
     labels = work.loaded.spec.labels
     return Whole(
         report, [] if judgement is None else [confusion_chart(judgement, labels), calibration_chart(judgement)]
     )
+
+
+def _doubts(work: Work, found: Judged, interval: tuple[float, float]) -> list[str]:
+    pinned = work.job.dataset
+    names = DatasetReader(work.context, work.claimed.tenant, pinned.sha256).labels
+    return list(doubts(found, interval, work.loaded.spec.labels, list(zip(names, pinned.classes, strict=True))))
 
 
 def _of_network(work: Work, shard: Shard, precision: Precision) -> Part:

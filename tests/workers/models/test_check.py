@@ -52,6 +52,14 @@ class TestUnits:
         report = through.ready("m", "factory:small", SMALL, preprocessing=COLOUR | given)
         assert (report["warnings"], {check["name"] for check in report["checks"]} & {"mean", "std"}) == ([], set())
 
+    def test_a_mean_without_a_std_is_told(self, through):
+        given = {"mean": [0.485, 0.456, 0.406]}
+        report = through.ready("m", "factory:small", SMALL, preprocessing=COLOUR | given)
+        [check] = [check for check in report["checks"] if check["verdict"] == "noted"]
+        assert check["name"] == "std"
+        assert "is subtracted, but std is 1" in check["detail"]
+        assert check["detail"] in report["warnings"]
+
 
 class TestNormalisation:
     SMALLEST = weights(torchvision.models.squeezenet1_1, num_classes=3)
@@ -62,7 +70,10 @@ class TestNormalisation:
         found = through.ready(
             "m", "torchvision:squeezenet1_1", self.SMALLEST, preprocessing=preprocessing, options={"num_classes": 3}
         )
-        return [warning for warning in found["warnings"] if "no mean and no std" in warning]
+        told = [warning for warning in found["warnings"] if "no mean and no std" in warning]
+        # What is noted is told of every result, too.
+        assert told == [check["detail"] for check in found["checks"] if check["name"] == "normalisation"]
+        return told
 
     def test_a_network_of_torchvision_without_any_is_told_what_its_weights_use(self, through):
         [said] = self.warnings(through)

@@ -95,6 +95,7 @@ class TestCompleteness:
             [warning] = of_image
             assert warning.code == WarningCode.COMPLETENESS_LARGE
             assert "of the variation that it should add up to" in warning.detail
+            assert warning.advice in {"raise n_steps, for example to 12", "raise n_steps, for example to 24"}
 
     def test_an_importance_that_is_not_made_to_add_up_and_leaves_most_of_it_out(self):
         """The bias tells the classes apart, and no pixel."""
@@ -124,6 +125,21 @@ class TestBaselines:
             assert "its output is 1 there and" in warning.detail
             assert "another baseline" in warning.advice
             assert "tolerance" not in warning.advice
+
+    def test_one_that_is_more_of_the_class_than_the_image(self):
+        """However much more: the map explains what the image lacks, and looks as if it spoke against its class."""
+        more = network(Bent(lambda mean: -10 * mean, offset=20.0))
+        for of_image in warned(more, pictures(), SEEN, "integrated_gradients"):
+            [warning] = of_image
+            assert warning.code == WarningCode.BASELINE_OF_CLASS
+            assert "gives the baseline the same class, and more so" in warning.detail
+            assert "what the image lacks of the baseline's evidence" in warning.advice
+
+    def test_what_was_tried_is_not_advised_again(self):
+        sure = network(Bent(lambda mean: torch.sin(40 * mean) / 100, offset=1.0))
+        options = {"baselines": [{"kind": "blur", "sigma": 3.0}, {"kind": "uniform"}], "n_steps": 2}
+        [warning, *_] = warned(sure, pictures(1), SEEN, "integrated_gradients", **options)[0]
+        assert "another baseline (mean or images of other classes)" in warning.advice
 
     def test_another_one_is_not(self):
         sure = network(Bent(lambda mean: 10 * (mean - 0.25), offset=0.0))

@@ -93,6 +93,7 @@ class TestCounting:
         assert report["classes"]["images"] == torch.bincount(labels, minlength=4).tolist()
         assert report["accuracy"] == report["full_accuracy"] == int(right.sum()) / IMAGES
         assert report["agreement"] == 1
+        assert all(isinstance(text, str) for text in report["warnings"])
 
     def test_what_the_network_confuses_and_how_sure_it_is(self, over, size):
         result = over.run({"task": "evaluate", "shard_images": size})
