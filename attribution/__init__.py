@@ -19,6 +19,7 @@ from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
+from attribution.methods.deeplift import DeepLift, deeplift
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
@@ -27,11 +28,14 @@ from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
+from attribution.propagation.shares import Concept
 
 __all__ = [
     "Cam",
+    "Concept",
     "DecomposedHead",
     "Decomposition",
+    "DeepLift",
     "Evaluation",
     "FeatureHistogram",
     "Influential",
@@ -57,6 +61,7 @@ __all__ = [
     "decomposed_bytes",
     "decomposed_from_bytes",
     "decomposition",
+    "deeplift",
     "errors",
     "evaluate",
     "feature_histogram",

@@ -62,7 +62,8 @@ def _changes(score: TargetScore) -> Iterator[str]:
 
 def _adds_up(gap: Completeness, total: float) -> str:
     difference = total - gap.convergence_delta
-    told = f"(error {percent(gap.relative, 2)}, {gap.n_steps:,} steps)"
+    steps = f", {gap.n_steps:,} steps" if gap.n_steps > 1 else ""
+    told = f"(error {percent(gap.relative, 2)}{steps})"
     if gap.relative is None or difference == 0:
         return "Image and baseline have the same output: there is no difference that the map could explain."
     share = total / difference

@@ -3,6 +3,7 @@
 import attribution
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.deeplift import DeepLiftParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
@@ -12,6 +13,7 @@ from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
+from workers.methods.deeplift import deeplift
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.multiclass_importance import multiclass_importance
@@ -25,6 +27,11 @@ METHODS: dict[str, Method] = {
         params=DecompositionParams,
         run=decomposition,
         outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
+    ),
+    "deeplift": Method(
+        params=DeepLiftParams,
+        run=deeplift,
+        outputs={"attributions": "signed", "standard_error": "values", "layer_map": "per_layer"},
     ),
     "input_x_gradient": Method(
         params=InputXGradientParams,
