@@ -23,6 +23,7 @@ from attribution.methods.deeplift import DeepLift, deeplift
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
+from attribution.methods.lrp import Lrp, lrp
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
 from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
@@ -42,6 +43,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "LayerShapley",
+    "Lrp",
     "MinProbability",
     "MulticlassImportance",
     "Network",
@@ -69,6 +71,7 @@ __all__ = [
     "input_x_gradient",
     "integrated_gradients",
     "layer_shapley",
+    "lrp",
     "multiclass_importance",
     "overlap",
     "pixel_covariation",

@@ -9,6 +9,8 @@ from attribution.final_layer.layer import obstacle
 from attribution.layerwise.places import no_places
 from attribution.networks.network import Network
 from attribution.propagation.completeness import require_rescale
+from attribution.propagation.rectifiers import require_rectifiers
+from attribution.propagation.relevance import require_relevance
 
 
 def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | None]:
@@ -29,7 +31,10 @@ def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | 
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "cam": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
     "decomposition": obstacle,
+    "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),
     "deeplift": _refusal(require_rescale),
+    "lrp": _refusal(lambda network: require_relevance(network, "lrp")),
+    "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
 _WITHOUT_GRADIENTS = frozenset({"decomposition"})

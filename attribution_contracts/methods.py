@@ -12,6 +12,7 @@ from attribution_contracts.parameters.deeplift import DeepLiftParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
@@ -23,6 +24,7 @@ Explanation = Annotated[
     | InputXGradientParams
     | IntegratedGradientsParams
     | LayerShapleyParams
+    | LrpParams
     | MulticlassImportanceParams
     | SaliencyParams
     | SelfTestParams,
@@ -47,6 +49,8 @@ class MethodInfo(Wire):
     """Whom it is for, and what it shows them."""
     guarantee: str
     """Exact, unbiased with a standard error, or heuristic."""
+    caution: str = ""
+    """What published tests say against it; empty where there is nothing."""
     cost_class: str
     """What a job costs, in passes through the network."""
     parameters: dict[str, object]

@@ -133,6 +133,16 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "Values or gradients of some layers are infinite (padding with -inf does that), so that they have no scores. "
         "They are named; chosen by name they are an error."
     ),
+    WarningCode.RELEVANCE_ABSORBED: (
+        "More than half of the relevance that was handed back stays in biases and the stabiliser of the rules, so that "
+        "the map adds up to something else than the output: see `conservation`. It still says where; how much, "
+        "`deeplift` and `integrated_gradients` say."
+    ),
+    WarningCode.FAILS_SANITY_CHECKS: (
+        "Whatever the image: `guided_backprop` and `deconvolution` draw much the same map when the weights of the "
+        "network are random (Adebayo et al. 2018, Nie et al. 2018). They are there for comparison with published "
+        "figures; for a decision use `integrated_gradients`, `deeplift` or `layer_shapley`."
+    ),
     WarningCode.MODEL_NOTED: (
         "What the check of the model measured and let pass, such as a mean meant for 0..255, or outputs that are "
         "probabilities already: see `checks` in the model's report."

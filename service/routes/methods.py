@@ -27,6 +27,7 @@ def _catalogue() -> MethodList:
                 summary=(params.__doc__ or "").strip(),
                 use=params.use,
                 guarantee=params.guarantee,
+                caution=params.caution,
                 cost_class=params.cost_class,
                 parameters=params.model_json_schema(),
             )

@@ -7,6 +7,7 @@ from attribution_contracts.parameters.deeplift import DeepLiftParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from workers.methods.adapters import one_map_a_class
@@ -16,6 +17,7 @@ from workers.methods.decomposition import decomposition
 from workers.methods.deeplift import deeplift
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
+from workers.methods.lrp import lrp
 from workers.methods.multiclass_importance import multiclass_importance
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
@@ -50,6 +52,7 @@ METHODS: dict[str, Method] = {
         outputs={"layer_map": "per_layer", "layer_values": "values"},
         trial={"layers": "all", "n_steps": 2, "top": 1},
     ),
+    "lrp": Method(params=LrpParams, run=lrp, outputs={"attributions": "signed", "layer_map": "per_layer"}),
     "multiclass_importance": Method(
         params=MulticlassImportanceParams,
         run=multiclass_importance,
