@@ -19,7 +19,9 @@ from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
+from attribution.methods.deconvolution import Deconvolution, deconvolution
 from attribution.methods.deeplift import DeepLift, deeplift
+from attribution.methods.guided_backprop import GuidedBackprop, guided_backprop
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
@@ -36,9 +38,11 @@ __all__ = [
     "Concept",
     "DecomposedHead",
     "Decomposition",
+    "Deconvolution",
     "DeepLift",
     "Evaluation",
     "FeatureHistogram",
+    "GuidedBackprop",
     "Influential",
     "InputXGradient",
     "IntegratedGradients",
@@ -63,10 +67,12 @@ __all__ = [
     "decomposed_bytes",
     "decomposed_from_bytes",
     "decomposition",
+    "deconvolution",
     "deeplift",
     "errors",
     "evaluate",
     "feature_histogram",
+    "guided_backprop",
     "influential_features",
     "input_x_gradient",
     "integrated_gradients",

@@ -8,7 +8,9 @@ from attribution_contracts.base import Wire
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
@@ -20,7 +22,9 @@ from attribution_contracts.parameters.self_test import SelfTestParams
 Explanation = Annotated[
     CamParams
     | DecompositionParams
+    | DeconvolutionParams
     | DeepLiftParams
+    | GuidedBackpropParams
     | InputXGradientParams
     | IntegratedGradientsParams
     | LayerShapleyParams

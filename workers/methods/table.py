@@ -3,7 +3,9 @@
 import attribution
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
@@ -30,10 +32,20 @@ METHODS: dict[str, Method] = {
         run=decomposition,
         outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
     ),
+    "deconvolution": Method(
+        params=DeconvolutionParams,
+        run=one_map_a_class(attribution.deconvolution),
+        outputs={"gradient": "signed", **_GRADIENTS},
+    ),
     "deeplift": Method(
         params=DeepLiftParams,
         run=deeplift,
         outputs={"attributions": "signed", "standard_error": "values", "layer_map": "per_layer"},
+    ),
+    "guided_backprop": Method(
+        params=GuidedBackpropParams,
+        run=one_map_a_class(attribution.guided_backprop),
+        outputs={"gradient": "signed", **_GRADIENTS},
     ),
     "input_x_gradient": Method(
         params=InputXGradientParams,
