@@ -1,5 +1,6 @@
 """Every method, discriminated by `method`, and what the catalogue says of it."""
 
+from collections.abc import Collection
 from typing import Annotated, get_args
 
 from pydantic import Field
@@ -40,6 +41,22 @@ METHODS: dict[str, type[MethodParams]] = {
     get_args(params.model_fields["method"].annotation)[0]: params for params in get_args(get_args(Explanation)[0])
 }
 """The same by its id on the wire."""
+
+
+CAN_BE_DISABLED: tuple[str, ...] = tuple(name for name, params in METHODS.items() if params.takes_model)
+"""Ids that an operator may take out: all that explain."""
+
+
+def disabled_in(explanation: Explanation, disabled: Collection[str]) -> str | None:
+    """What is said of an explanation by a method that the operator has disabled; nothing where it may be made."""
+    found = next((name for name in (explanation.method, *explanation.also_uses) if name in disabled), None)
+    if found is None:
+        return None
+    how = "" if found == explanation.method else f", whose rules {explanation.method} would follow as asked for"
+    return (
+        f"the operator of this service has disabled {found}{how} (ATTRIBUTION_DISABLED_METHODS): GET /v1/methods lists "
+        "what there is"
+    )
 
 
 class MethodInfo(Wire):

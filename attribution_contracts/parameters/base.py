@@ -56,6 +56,11 @@ class MethodParams(Wire):
             raise ValueError('classes: the method explains a target; give target, for example {"classes": ["cat"]}')
         return data
 
+    @property
+    def also_uses(self) -> tuple[str, ...]:
+        """Ids of other methods whose rules it follows as asked for."""
+        return ()
+
     def filled(self) -> dict[str, Any]:
         """All parameters as JSON, those that were left out as what is taken for them."""
         return self.model_dump(mode="json")

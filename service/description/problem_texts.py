@@ -60,6 +60,10 @@ EXPLANATIONS: dict[ErrorCode, str] = {
     ErrorCode.METHOD_NOT_APPLICABLE: (
         "The method cannot explain this model; the detail and the model's report say why."
     ),
+    ErrorCode.METHOD_DISABLED: (
+        "The operator of this service has disabled the method, or one whose rules it would follow "
+        "(`ATTRIBUTION_DISABLED_METHODS`). `GET /v1/methods` lists what there is."
+    ),
     ErrorCode.UNKNOWN_IMAGE: ("The request names an image by a digest that was never uploaded. Upload it first."),
     ErrorCode.METHOD_NOT_ALLOWED: (
         "The route exists and does not take this HTTP method; `Allow` lists those that it takes."
