@@ -19,25 +19,35 @@ from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
+from attribution.methods.deconvolution import Deconvolution, deconvolution
+from attribution.methods.deeplift import DeepLift, deeplift
+from attribution.methods.guided_backprop import GuidedBackprop, guided_backprop
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
+from attribution.methods.lrp import Lrp, lrp
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
 from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
+from attribution.propagation.shares import Concept
 
 __all__ = [
     "Cam",
+    "Concept",
     "DecomposedHead",
     "Decomposition",
+    "Deconvolution",
+    "DeepLift",
     "Evaluation",
     "FeatureHistogram",
+    "GuidedBackprop",
     "Influential",
     "InputXGradient",
     "IntegratedGradients",
     "LayerShapley",
+    "Lrp",
     "MinProbability",
     "MulticlassImportance",
     "Network",
@@ -57,13 +67,17 @@ __all__ = [
     "decomposed_bytes",
     "decomposed_from_bytes",
     "decomposition",
+    "deconvolution",
+    "deeplift",
     "errors",
     "evaluate",
     "feature_histogram",
+    "guided_backprop",
     "influential_features",
     "input_x_gradient",
     "integrated_gradients",
     "layer_shapley",
+    "lrp",
     "multiclass_importance",
     "overlap",
     "pixel_covariation",

@@ -4,15 +4,37 @@ import pkgutil
 from collections.abc import Callable
 
 from attribution import methods
+from attribution.errors import NetworkError
 from attribution.final_layer.layer import obstacle
 from attribution.layerwise.places import no_places
 from attribution.networks.network import Network
+from attribution.propagation.completeness import require_rescale
+from attribution.propagation.rectifiers import require_rectifiers
+from attribution.propagation.relevance import require_relevance
+
+
+def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | None]:
+    """Returns what says why rules do not apply to all of a network."""
+
+    def reason(network: Network) -> str | None:
+        try:
+            require(network.explaining("logit"))
+        except NetworkError as error:
+            return str(error)
+        return None
+
+    return reason
+
 
 #: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
 #: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "cam": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
     "decomposition": obstacle,
+    "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),
+    "deeplift": _refusal(require_rescale),
+    "lrp": _refusal(lambda network: require_relevance(network, "lrp")),
+    "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
 _WITHOUT_GRADIENTS = frozenset({"decomposition"})

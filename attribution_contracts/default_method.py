@@ -16,14 +16,13 @@ _REASONS = {
 """The best first: what is told of each. The last of those that apply is taken at any cost."""
 
 
-def with_default(report: ModelReport, left_out: Collection[str] = ()) -> ModelReport:
-    """The report with the best method that applies at a bearable cost; with nothing where none applies.
+def with_default(report: ModelReport, disabled: Collection[str] = ()) -> ModelReport:
+    """What clients see of a report: nothing of methods that the operator has disabled, and the default of the others.
 
-    Args:
-        report: Of the model.
-        left_out: Ids that are not offered.
+    That is the best that applies at a bearable cost; nothing where none applies.
     """
-    return report.model_copy(update={"default": _default(list(_applying(report, left_out)))})
+    offered = report.without(disabled)
+    return offered.model_copy(update={"default": _default(list(_applying(offered)))})
 
 
 def _default(found: list[DefaultMethod]) -> DefaultMethod | None:
@@ -36,9 +35,9 @@ def _default(found: list[DefaultMethod]) -> DefaultMethod | None:
     return chosen.model_copy(update={"reason": reason})
 
 
-def _applying(report: ModelReport, left_out: Collection[str]) -> Iterator[DefaultMethod]:
+def _applying(report: ModelReport) -> Iterator[DefaultMethod]:
     for method, reason in _REASONS.items():
-        if method in left_out or method not in report.methods or not report.methods[method].applies:
+        if method not in report.methods or not report.methods[method].applies:
             continue
         params = METHODS[method].model_validate({"method": method})
         passes = 1 + params.usual_passes(Scale(targets=1, classes=report.classes, layers=1, baselines=1))

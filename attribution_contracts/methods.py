@@ -1,5 +1,6 @@
 """Every method, discriminated by `method`, and what the catalogue says of it."""
 
+from collections.abc import Collection
 from typing import Annotated, get_args
 
 from pydantic import Field
@@ -9,9 +10,13 @@ from attribution_contracts.parameters.auto import AutoParams
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.deconvolution import DeconvolutionParams
+from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
@@ -20,9 +25,13 @@ Explanation = Annotated[
     AutoParams
     | CamParams
     | DecompositionParams
+    | DeconvolutionParams
+    | DeepLiftParams
+    | GuidedBackpropParams
     | InputXGradientParams
     | IntegratedGradientsParams
     | LayerShapleyParams
+    | LrpParams
     | MulticlassImportanceParams
     | SaliencyParams
     | SelfTestParams,
@@ -36,6 +45,22 @@ METHODS: dict[str, type[MethodParams]] = {
 """The same by its id on the wire."""
 
 
+CAN_BE_DISABLED: tuple[str, ...] = tuple(name for name, params in METHODS.items() if params.has_engine)
+"""Ids that an operator may take out: all that explain."""
+
+
+def disabled_in(explanation: Explanation, disabled: Collection[str]) -> str | None:
+    """What is said of an explanation by a method that the operator has disabled; nothing where it may be made."""
+    found = next((name for name in (explanation.method, *explanation.also_uses) if name in disabled), None)
+    if found is None:
+        return None
+    how = "" if found == explanation.method else f", whose rules {explanation.method} would follow as asked for"
+    return (
+        f"the operator of this service has disabled {found}{how} (ATTRIBUTION_DISABLED_METHODS): GET /v1/methods lists "
+        "what there is"
+    )
+
+
 class MethodInfo(Wire):
     """One row of the catalogue."""
 
@@ -47,6 +72,8 @@ class MethodInfo(Wire):
     """Whom it is for, and what it shows them."""
     guarantee: str
     """Exact, unbiased with a standard error, or heuristic."""
+    caution: str = ""
+    """What published tests say against it; empty where there is nothing."""
     cost_class: str
     """What a job costs, in passes through the network."""
     parameters: dict[str, object]

@@ -1,5 +1,6 @@
 """Models: what a client registers and what a worker reports of it."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -186,6 +187,11 @@ class ModelReport(Wire):
     checks: list[MeasuredCheck] = []
     """What was measured, with its figures."""
     warnings: list[str] = []
+
+    def without(self, methods: Collection[str]) -> "ModelReport":
+        """The same, which says nothing of some methods."""
+        left = {name: found for name, found in self.methods.items() if name not in methods}
+        return self.model_copy(update={"methods": left})
 
 
 class ModelVersion(Wire):

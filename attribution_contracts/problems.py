@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_DATASET = "unknown_dataset"
     DATASET_NOT_READY = "dataset_not_ready"
     METHOD_NOT_APPLICABLE = "method_not_applicable"
+    METHOD_DISABLED = "method_disabled"
     UNKNOWN_IMAGE = "unknown_image"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"
@@ -90,6 +91,7 @@ TITLES: dict[ErrorCode, str] = {
     ErrorCode.UNKNOWN_DATASET: "The data set is not registered",
     ErrorCode.DATASET_NOT_READY: "The data set is not ready",
     ErrorCode.METHOD_NOT_APPLICABLE: "The method does not apply to the model",
+    ErrorCode.METHOD_DISABLED: "The operator has disabled the method",
     ErrorCode.UNKNOWN_IMAGE: "The image was never uploaded",
     ErrorCode.METHOD_NOT_ALLOWED: "The HTTP method is not allowed here",
     ErrorCode.CONFLICT: "The request conflicts with what exists",

@@ -13,6 +13,8 @@ class WarningCode(StrEnum):
     BASELINE_OF_CLASS = "baseline_of_class"
     NO_BETTER_THAN_RANDOM = "no_better_than_random"
     LAYERS_LEFT_OUT = "layers_left_out"
+    RELEVANCE_ABSORBED = "relevance_absorbed"
+    FAILS_SANITY_CHECKS = "fails_sanity_checks"
     MODEL_NOTED = "model_noted"
 
 
@@ -34,5 +36,7 @@ WARNING_TITLES: dict[WarningCode, str] = {
     WarningCode.BASELINE_OF_CLASS: "The baseline is of the class already",
     WarningCode.NO_BETTER_THAN_RANDOM: "The map orders pixels no better than chance",
     WarningCode.LAYERS_LEFT_OUT: "Layers without finite values are left out",
+    WarningCode.RELEVANCE_ABSORBED: "Most of the relevance does not reach the image",
+    WarningCode.FAILS_SANITY_CHECKS: "The method fails published sanity checks",
     WarningCode.MODEL_NOTED: "The model's check let something pass",
 }

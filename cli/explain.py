@@ -9,7 +9,7 @@ import click
 
 from cli.costs import tell_cost
 from cli.following import wait_with_bar
-from cli.options import out_option, param_option, parameters, seed_option, url_option
+from cli.options import method_option, out_option, param_option, parameters, seed_option, url_option
 from cli.tables import show_table
 from cli.true_labels import class_of, true_labels
 from cli.words import told_in_options
@@ -29,13 +29,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 @click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
-@click.option(
-    "--method",
-    default="integrated_gradients",
-    show_default=True,
-    help="cam, decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance, saliency; "
-    "or auto, the default of the model (see `attribution models show`).",
-)
+@method_option
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"
 )

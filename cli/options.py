@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import ValidationError
 
 from attribution_contracts.hints import closest
 from cli.label_files import read_labels
@@ -28,6 +29,23 @@ class Choice(click.Choice[str]):
         meant = f" {hint[0].upper()}{hint[1:]}" if hint.startswith("did you mean") else ""
         return super().get_invalid_choice_message(value, ctx) + meant
 
+
+class _MethodOption(click.Option):
+    """A method, whose help names all that the settings leave."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The names of the option and its help."""
+        from attribution_contracts.methods import CAN_BE_DISABLED
+
+        try:
+            disabled = Settings().disabled_methods
+        except ValidationError:  # what is wrong with them is told by what needs them
+            disabled = ()
+        self.help = f"{', '.join(sorted(set(CAN_BE_DISABLED) - set(disabled)))}; or auto, the default of the model."
+        return super().get_help_record(ctx)
+
+
+method_option = click.option("--method", cls=_MethodOption, default="integrated_gradients", show_default=True)
 
 url_option = click.option(
     "--url",

@@ -9,6 +9,7 @@ from pydantic import DirectoryPath, Field, SecretStr, StringConstraints, Validat
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -111,6 +112,8 @@ class Settings(BaseSettings):
     """Whether a worker imports torch before its first job."""
     allow_faults: bool = False
     """Whether clients may submit self-tests that kill, hang or exhaust a worker: for tests of a service alone."""
+    disabled_methods: Annotated[tuple[str, ...], NoDecode] = ()
+    """Ids of methods, separated by commas (`lrp,deeplift`), that catalogue, service and workers go without."""
     kept_gradient_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
     """Memory for the gradients that `tolerance` keeps; what needs more is explained in slices."""
     workers: Annotated[int, Field(ge=0)] = 1
@@ -127,6 +130,30 @@ class Settings(BaseSettings):
     @classmethod
     def _in_bytes(cls, given: object) -> object:
         return int(amount(given, BYTES, "20GB")) if isinstance(given, str) else given
+
+    @field_validator("disabled_methods", mode="before")
+    @classmethod
+    def _in_a_list(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        # The processes of a tree are told as they are told other lists.
+        text = given.strip().removeprefix("[").removesuffix("]")
+        return tuple(filter(None, (one.strip().strip('"') for one in text.split(","))))
+
+    @field_validator("disabled_methods")
+    @classmethod
+    def _are_methods(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if not given:
+            return ()
+        from attribution_contracts.methods import CAN_BE_DISABLED  # takes a moment that most processes can do without
+
+        unknown = [one for one in given if one not in CAN_BE_DISABLED]
+        if unknown:
+            raise ValueError(
+                f"no method is called {', '.join(unknown)}: expected some of {', '.join(CAN_BE_DISABLED)}, separated by"
+                " commas"
+            )
+        return tuple(dict.fromkeys(given))
 
     @field_validator("data_dir")
     @classmethod

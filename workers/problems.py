@@ -4,6 +4,7 @@ WorkProblem
     InvalidImage    bytes that are no usable image
     InvalidModel    an architecture, option or weights file that makes no usable classifier
     InvalidDataset  a source that makes no usable data set
+    DisabledMethod  a method that the operator has disabled
     MissingArtifact a fit, weights or the state of a part that is not in the store
     TooLittleMemory     too large for this machine
 """
@@ -40,6 +41,12 @@ class InvalidDataset(WorkProblem):
     """No usable data set comes out of the source."""
 
     code = ErrorCode.INVALID_DATASET
+
+
+class DisabledMethod(WorkProblem):
+    """The operator of this worker has disabled the method."""
+
+    code = ErrorCode.METHOD_DISABLED
 
 
 class MissingArtifact(WorkProblem):

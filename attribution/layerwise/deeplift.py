@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import torch
 
-from attribution.layerwise.passes import GradientHooks, Receive, has_rows
+from attribution.layerwise.passes import GradientHooks, Receive
 from attribution.layerwise.totals import LayerTotals, Piece
-from attribution.networks.layers import Layer
+from attribution.networks.layers import Layer, has_rows
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
 from attribution.passes.gradients import laid_out

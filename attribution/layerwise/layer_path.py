@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 
 from attribution.errors import NetworkError
-from attribution.layerwise.passes import has_rows
 from attribution.layerwise.totals import LayerTotals
-from attribution.networks.layers import Layer
+from attribution.networks.layers import Layer, has_rows
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
 from attribution.passes.tails import Cached, Tail

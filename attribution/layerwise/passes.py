@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from attribution.networks.layers import Layer
+from attribution.networks.layers import Layer, has_rows
 from attribution.networks.network import Network
 from attribution.networks.selection import graph_of_layers, layer_node
 from attribution.passes.gradients import laid_out
@@ -55,16 +55,6 @@ class LayerPass(fx.Interpreter):
                 result = self._on_value(name, result.view_as(result))
                 self.values[name] = result.detach()
         return result
-
-
-def has_rows(value: object, n_points: int, shape: tuple[int, ...] | None) -> bool:
-    """Returns whether a value is a float tensor ``(n_points, *shape)``; any shape goes where none is known.
-
-    Windows of a transformer folded into the batch, and sequences whose first axis is not the batch, are not.
-    """
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() == 0:
-        return False
-    return len(value) == n_points and (shape is None or value.shape[1:] == shape)
 
 
 def layer_gradients(

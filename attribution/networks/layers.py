@@ -48,6 +48,16 @@ class Layer(NamedTuple):
     cuts: bool
 
 
+def has_rows(value: object, n_points: int, shape: tuple[int, ...] | None) -> bool:
+    """Returns whether a value is a float tensor ``(n_points, *shape)``; any shape goes where none is known.
+
+    Windows of a transformer folded into the batch, and sequences whose first axis is not the batch, are not.
+    """
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() == 0:
+        return False
+    return len(value) == n_points and (shape is None or value.shape[1:] == shape)
+
+
 def layer_kind(name: str) -> str:
     """Returns what kind of layer an operation or a module's class is.
 

@@ -10,6 +10,7 @@ from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients
 from attribution.passes.smoothing import Smooth, require_smooth, smoothed
+from attribution.passes.tangents import Function
 from attribution.targets import require_classes, targets_of
 
 #: Takes images ``(batch, 1, *features)`` and gradients ``(batch, k, *features)``, and returns maps like the gradients.
@@ -35,8 +36,11 @@ def gradient_maps(
     smooth: Smooth | None,
     chunk_size: int | None,
     progress: Progress | None,
+    outputs: Callable[[], Function] | None = None,
 ) -> GradientMaps:
     """Returns the maps; for a target ``(batch,)`` without the axis ``k``.
+
+    ``outputs`` may make a pass that takes the place of the network's own, with other slopes.
 
     Cost:
         One forward and k backward passes an image and noisy copy.
@@ -47,11 +51,12 @@ def gradient_maps(
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
         require_classes(targets, network.require_gradients(inputs))
+        function = network if outputs is None else outputs()
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, copies * len(inputs), progress)
 
         def maps_of(images: torch.Tensor) -> torch.Tensor:
-            return map_of(images.unsqueeze(1), input_gradients(network, images, targets, chunks))
+            return map_of(images.unsqueeze(1), input_gradients(function, images, targets, chunks))
 
         found = smoothed(maps_of, inputs, smooth)
     require_finite("gradients", found.maps)

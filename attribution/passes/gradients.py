@@ -7,6 +7,7 @@ import torch
 from attribution.memory import fitted_chunk
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks
+from attribution.passes.tangents import Function
 from attribution.targets import Targets
 
 
@@ -17,15 +18,20 @@ class Gradients(NamedTuple):
     gradients: torch.Tensor
 
 
-def target_gradients(network: Network, points: torch.Tensor, target: Targets) -> Gradients:
+def target_gradients(outputs: Function, points: torch.Tensor, target: Targets) -> Gradients:
     """Returns the explained numbers and their gradients with respect to the points.
+
+    Args:
+        outputs: The network, or a pass through it with other slopes.
+        points: ``(n, *features)``.
+        target: What is explained of them.
 
     Cost:
         One forward and k backward passes of n points; parameters take no part.
     """
     with torch.enable_grad():
         points = laid_out(points.detach()).requires_grad_()
-        values = target.of(network(points))
+        values = target.of(outputs(points))
         k = target.k
         # Rows do not meet in evaluation mode, so the gradient of the sum holds each row's own.
         rows = [
@@ -34,7 +40,7 @@ def target_gradients(network: Network, points: torch.Tensor, target: Targets) ->
     return Gradients(values.detach(), torch.stack(rows, dim=1))
 
 
-def input_gradients(network: Network, inputs: torch.Tensor, targets: Targets, chunks: Chunks) -> torch.Tensor:
+def input_gradients(outputs: Function, inputs: torch.Tensor, targets: Targets, chunks: Chunks) -> torch.Tensor:
     """Returns the gradients ``(batch, k, *features)`` of what is explained of images, chunk by chunk.
 
     Cost:
@@ -43,7 +49,7 @@ def input_gradients(network: Network, inputs: torch.Tensor, targets: Targets, ch
     parts: list[torch.Tensor] = []
 
     def work(start: int, stop: int) -> None:
-        parts.append(target_gradients(network, inputs[start:stop], targets.rows(slice(start, stop))).gradients)
+        parts.append(target_gradients(outputs, inputs[start:stop], targets.rows(slice(start, stop))).gradients)
 
     chunks.run(len(inputs), work)
     return torch.cat(parts)

@@ -21,14 +21,14 @@ from attribution.propagation.completeness import require_complete
 from attribution.propagation.rule_pass import Rule, RulePass, require_rules, with_slope
 
 
-def require_relevance(network: Network) -> fx.GraphModule:
-    """Returns the network's graph, where epsilon-LRP applies to all of it.
+def require_relevance(network: Network, method: str = "lrp_epsilon") -> fx.GraphModule:
+    """Returns the network's graph, where the rules of relevance apply to all of it.
 
     Raises:
         NetworkError: It does not.
     """  # noqa: DOC502 - the checks that it calls raise
-    graph = require_rules(network, _rules(1.0), "lrp_epsilon")
-    require_complete(network, graph, "lrp_epsilon")
+    graph = require_rules(network, _rules(1.0), method)
+    require_complete(network, graph, method)
     return graph
 
 

@@ -16,11 +16,15 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from attribution.networks.layers import Layer, has_rows
 from attribution.networks.network import Network
 from attribution.networks.operations import Kind, operation_kinds, sources
 from attribution.networks.selection import layer_node
+from attribution.passes.gradients import laid_out
 from attribution.passes.tangents import Function
 from attribution.propagation.rule_pass import Rule, RulePass, require_rules, with_slope
+from attribution.propagation.shares import Started
+from attribution.targets import Targets
 
 
 class _RescalePass(RulePass):
@@ -55,7 +59,7 @@ def rescaled(network: Network, references: torch.Tensor) -> Function:
 
 def rescale_pass(graph: fx.GraphModule, references: torch.Tensor) -> Function:
     """Returns the same for a graph whose operations all have rules."""
-    known = _reference_values(graph, references)
+    known, _ = _reference_values(graph, references)
     return lambda points: _outputs(_RescalePass(graph, known), points)
 
 
@@ -69,28 +73,52 @@ def rescaled_values(
     Cost:
         A forward pass of the references and about two of the points.
     """
+    outputs, values, before, _ = _values(network, points, references, layers)
+    return outputs, values, before
+
+
+def rescale_started(
+    network: Network, points: torch.Tensor, references: torch.Tensor, targets: Targets, layers: Mapping[str, Layer]
+) -> Started:
+    """Returns a pass that hands back the change of what is explained between references and points.
+
+    Cost:
+        A forward pass of the references and about two of the points.
+    """
+    points, references = laid_out(points).requires_grad_(), laid_out(references)
+    outputs, values, before, start = _values(network, points, references, layers)
+    values = {name: one for name, one in values.items() if has_rows(one, len(points), layers[name].shape)}
+    changes = {name: one.detach() - before[name] for name, one in values.items()}
+    explained = targets.of(outputs.detach()).double() - targets.of(start).double()
+    return Started(outputs, explained, points, points.detach() - references, values, changes)
+
+
+def _values(
+    network: Network, points: torch.Tensor, references: torch.Tensor, layers: Collection[str]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
     graph = require_rules(network, RULES, "deeplift")
     wanted = {layer_node(network, name): name for name in layers}
-    known = _reference_values(graph, references, wanted)
+    known, start = _reference_values(graph, references, wanted)
     run = _RescalePass(graph, known, wanted)
     outputs = _outputs(run, points)
     return (
         outputs,
         {name: run.values[node] for node, name in wanted.items()},
         {name: known[node] for node, name in wanted.items()},
+        start,
     )
 
 
 def _reference_values(
     graph: fx.GraphModule, references: torch.Tensor, wanted: Collection[fx.Node] = ()
-) -> dict[fx.Node, torch.Tensor]:
+) -> tuple[dict[fx.Node, torch.Tensor], torch.Tensor]:
     kinds = operation_kinds(graph)
     ruled = [node for node, kind in kinds.items() if kind is not None and RULES[kind] is not None]
     needed = {source for node in ruled for source in sources(node, kinds)}
     run = RulePass(graph, {}, needed | set(wanted))
     with torch.no_grad():
-        run.run(references)
-    return run.values
+        outputs = _outputs(run, references)
+    return run.values, outputs
 
 
 def _outputs(run: RulePass, points: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,8 @@ class MethodParams(Wire):
     """Exact, unbiased with a standard error, or heuristic; and what of."""
     cost_class: ClassVar[str]
     """What a job costs, in passes through the network."""
+    caution: ClassVar[str] = ""
+    """What published tests say against the method; a warning of every result. Nothing where there is nothing."""
     takes: ClassVar[Takes] = "images"
     """What it explains besides a model: the images of a request, nothing, or a data set as a whole (a task)."""
     takes_model: ClassVar[bool] = True
@@ -55,6 +57,11 @@ class MethodParams(Wire):
         if own == "target" and "classes" in data:
             raise ValueError('classes: the method explains a target; give target, for example {"classes": ["cat"]}')
         return data
+
+    @property
+    def also_uses(self) -> tuple[str, ...]:
+        """Ids of other methods whose rules it follows as asked for."""
+        return ()
 
     def filled(self) -> dict[str, Any]:
         """All parameters as JSON, those that were left out as what is taken for them."""

@@ -2,22 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, model_validator
 
-from attribution_contracts.base import form_of
 from attribution_contracts.parameters.base import MethodParams, Scale
-from attribution_contracts.parameters.layers import SomeLayers
+from attribution_contracts.parameters.layers import AnyLayers
 from attribution_contracts.targets import ExplainedOutput, Target
 
 Variant = Literal["grad_cam", "hires_cam", "layer_cam", "grad_cam_plus_plus", "x_grad_cam"]
-Layers = Annotated[
-    Annotated[Literal["last", "stages", "all"], Tag("word")] | SomeLayers,
-    form_of(
-        ("last", "stages", "all"),
-        {},
-        'expected "last", "stages", "all" or a list of names, kinds and patterns of layers',
-    ),
-]
 
 
 class CamParams(MethodParams):
@@ -35,7 +26,7 @@ class CamParams(MethodParams):
     """What is explained: the raw logit (default), the probability or its logarithm."""
     variants: Annotated[list[Variant], Field(min_length=1, max_length=5)] = ["grad_cam"]
     """The formulas, each of which makes a map, all from one pass."""
-    layers: Layers = "last"
+    layers: AnyLayers = "last"
     """The last layer with places; stem, ends of stages and last convolution; all layers; or some by name, kind (`conv`)
     or pattern (`features.*`)."""
     fuse: bool = False

@@ -130,6 +130,11 @@ class LayerShapleyParams(MethodParams):
         return super().filled() | {"tolerance": self.accuracy, "max_steps": self.max_steps or _MOST_POINTS}
 
     @property
+    def also_uses(self) -> tuple[str, ...]:
+        """DeepLIFT, by the estimator of that name."""
+        return ("deeplift",) if self.estimator == "deeplift" else ()
+
+    @property
     def accuracy(self) -> float | None:
         """The tolerance that it is worked to, told or not; nothing where steps are given, or by other estimators."""
         if self.estimator != "path" or self.n_steps is not None:

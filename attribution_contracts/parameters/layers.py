@@ -1,9 +1,12 @@
 """Choices of layers, for every method by layers."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, Tag
 
+from attribution_contracts.base import Wire, form_of
+
+Channel = Annotated[int, Field(ge=0, lt=1_000_000, strict=True)]
 LayerChoice = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 MAX_PATTERNS, MAX_WILDCARDS = 32, 8
 """Patterns among the choices of layers, and wildcards in each: all are held against every layer's name."""
@@ -27,3 +30,22 @@ FEW_PATTERNS = AfterValidator(_require_few_patterns)
 """Of a list of choices, whose length comes first: those that are quickly held against every layer's name."""
 SomeLayers = Annotated[list[LayerChoice], Field(min_length=1, max_length=1000), FEW_PATTERNS, Tag("list")]
 """Layers by name, kind (`conv`) or pattern (`features.*`), beside the words of a method."""
+
+AnyLayers = Annotated[
+    Annotated[Literal["last", "stages", "all"], Tag("word")] | SomeLayers,
+    form_of(
+        ("last", "stages", "all"),
+        {},
+        'expected "last", "stages", "all" or a list of names, kinds and patterns of layers',
+    ),
+]
+"""The last layer with places; stem, ends of stages and last convolution; all layers; or some."""
+
+
+class Concept(Wire):
+    """Channels of a layer through which alone a share may reach the image: what, and not only where."""
+
+    layer: LayerChoice
+    """The layer, by its name."""
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=4096)]
+    """Its channels, counted from 0."""

@@ -120,6 +120,11 @@ class MulticlassImportanceParams(MethodParams):
         return scale.classes
 
     @property
+    def also_uses(self) -> tuple[str, ...]:
+        """What hands its attributions back by rules."""
+        return {"deeplift": ("deeplift",), "lrp_epsilon": ("lrp",)}.get(self.attribution, ())
+
+    @property
     def quantities(self) -> tuple[str, ...]:
         """The maps of each image, that which stands for the method where one must first."""
         if self.mode == "importance":

@@ -74,7 +74,9 @@ def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section
         for exhibit in exhibits:
             _register(client, exhibit)
             progress.advance(checking)
-        shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or PARTS]
+        offered = {method.id for method in client.methods()}
+        keys = [key for key, engine in SHOWN.items() if key == SIDE_BY_SIDE or (engine.method or key) in offered]
+        shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or PARTS if key in keys]
         fitted = {exhibit.name: exhibit for exhibit, key in shown if SHOWN[key].has_fit}
         fits = {name: _fit(client, exhibit, progress) for name, exhibit in fitted.items()}
         return [

@@ -60,6 +60,10 @@ EXPLANATIONS: dict[ErrorCode, str] = {
     ErrorCode.METHOD_NOT_APPLICABLE: (
         "The method cannot explain this model; the detail and the model's report say why."
     ),
+    ErrorCode.METHOD_DISABLED: (
+        "The operator of this service has disabled the method, or one whose rules it would follow "
+        "(`ATTRIBUTION_DISABLED_METHODS`). `GET /v1/methods` lists what there is."
+    ),
     ErrorCode.UNKNOWN_IMAGE: ("The request names an image by a digest that was never uploaded. Upload it first."),
     ErrorCode.METHOD_NOT_ALLOWED: (
         "The route exists and does not take this HTTP method; `Allow` lists those that it takes."
@@ -132,6 +136,16 @@ WARNING_TEXTS: dict[WarningCode, str] = {
     WarningCode.LAYERS_LEFT_OUT: (
         "Values or gradients of some layers are infinite (padding with -inf does that), so that they have no scores. "
         "They are named; chosen by name they are an error."
+    ),
+    WarningCode.RELEVANCE_ABSORBED: (
+        "More than half of the relevance that was handed back stays in biases and the stabiliser of the rules, so that "
+        "the map adds up to something else than the output: see `conservation`. It still says where; how much, "
+        "`deeplift` and `integrated_gradients` say."
+    ),
+    WarningCode.FAILS_SANITY_CHECKS: (
+        "Whatever the image: `guided_backprop` and `deconvolution` draw much the same map when the weights of the "
+        "network are random (Adebayo et al. 2018, Nie et al. 2018). They are there for comparison with published "
+        "figures; for a decision use `integrated_gradients`, `deeplift` or `layer_shapley`."
     ),
     WarningCode.MODEL_NOTED: (
         "What the check of the model measured and let pass, such as a mean meant for 0..255, or outputs that are "

@@ -60,7 +60,7 @@ class Gateway:
             factories=frozenset(load_config(settings.config_file).factories),
             publisher=Publisher(queue),
             watcher=Watcher(engine),
-            models=ReadyModels(engine),
+            models=ReadyModels(engine, disabled=settings.disabled_methods),
             uploads=Intake(UPLOADS),
             reads=CapacityLimiter(READ_THREADS),
             looks=CapacityLimiter(LOOK_THREADS),

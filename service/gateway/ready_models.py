@@ -1,6 +1,7 @@
 """The models that jobs may name: found by reference, kept parsed, and what a job asks of them."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -50,8 +51,9 @@ class ReadyModels:
     gateway deletes its model fails with a worker that finds the model gone; it never runs with another.
     """
 
-    def __init__(self, engine: Engine, trusted_s: float = TRUSTED_S) -> None:
+    def __init__(self, engine: Engine, trusted_s: float = TRUSTED_S, disabled: Collection[str] = ()) -> None:
         self._engine = engine
+        self._disabled = disabled
         self._trusted_s = trusted_s
         self._parsed = lru_cache(maxsize=_KEPT)(self._parse)
         self._exact: dict[tuple[str, str], tuple[ReadyModel, float]] = {}
@@ -95,7 +97,7 @@ class ReadyModels:
         return ReadyModel(
             identity,
             labels,
-            with_default(report),
+            with_default(report, self._disabled),
             {name: len(images) for name, images in spec.backgrounds.items()},
         )
 

@@ -45,6 +45,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.UNKNOWN_DATASET: 422,
     ErrorCode.UNKNOWN_IMAGE: 422,
     ErrorCode.METHOD_NOT_APPLICABLE: 422,
+    ErrorCode.METHOD_DISABLED: 422,
     ErrorCode.IDEMPOTENCY_MISMATCH: 422,
     ErrorCode.INTERNAL: 500,
     ErrorCode.LEDGER_UNAVAILABLE: 503,

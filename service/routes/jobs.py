@@ -65,6 +65,7 @@ _LOCATION = {"Location": {"description": "The job.", "schema": {"type": "string"
             ErrorCode.UNKNOWN_DATASET,
             ErrorCode.UNKNOWN_IMAGE,
             ErrorCode.METHOD_NOT_APPLICABLE,
+            ErrorCode.METHOD_DISABLED,
             ErrorCode.IDEMPOTENCY_MISMATCH,
             ErrorCode.STORE_UNAVAILABLE,
         ),

@@ -98,7 +98,7 @@ def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Res
     report = report_of(gateway.engine, tenant, name, version) if found.state is ModelState.READY else None
     if report is None:
         raise not_ready(found.state, found.identity)
-    return json_reply(with_default(report))
+    return json_reply(with_default(report, gateway.settings.disabled_methods))
 
 
 @router.delete(

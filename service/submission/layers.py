@@ -6,7 +6,10 @@ from fnmatch import translate
 
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import Explanation
 from attribution_contracts.models import LayerInfo
+from attribution_contracts.parameters.layers import Concept
+from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import ReadyModel
 
@@ -34,13 +37,36 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
     """Choices that mean no layer."""
     named = _Named(model.report.layers)
     for pointer, explanation in request.asked_explanations().items():
-        for field in ("layers", "raw"):
-            choices = getattr(explanation, field, "all")
-            for index, choice in enumerate([] if isinstance(choices, str) else choices):
+        yield from _wrong_concept(f"{pointer}/concept", getattr(explanation, "concept", None), model.report.layers)
+        for field, choices in _chosen(explanation):
+            for index, choice in enumerate(choices):
                 if not named.meant(choice):
                     hint = closest(choice, [*named.names, *sorted(named.kinds)])
                     detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {hint}"
                     yield FieldError(pointer=f"{pointer}/{field}/{index}", detail=detail)
+
+
+def _chosen(explanation: Explanation) -> Iterator[tuple[str, list[str]]]:
+    """Each list of choices of an explanation, with the field that it is in."""
+    for field in ("layers", "raw"):
+        choices = getattr(explanation, field, None)
+        if isinstance(choices, list):
+            yield field, choices
+    if isinstance(explanation, LrpParams) and isinstance(explanation.rule, list):
+        for index, one in enumerate(explanation.rule):
+            yield f"rule/{index}/layers", one.layers
+
+
+def _wrong_concept(pointer: str, concept: Concept | None, layers: Sequence[LayerInfo]) -> Iterator[FieldError]:
+    if concept is None:
+        return
+    layer = next((one for one in layers if one.name == concept.layer), None)
+    if layer is None:
+        hint = closest(concept.layer, [one.name for one in layers])
+        yield FieldError(pointer=f"{pointer}/layer", detail=f"{concept.layer!r} is no layer of the model; {hint}")
+    elif layer.shape and max(concept.channels) >= layer.shape[0]:
+        detail = f"{max(concept.channels)} is no channel of {layer.name}, which has 0 to {layer.shape[0] - 1}"
+        yield FieldError(pointer=f"{pointer}/channels", detail=detail)
 
 
 class _Named:

@@ -10,6 +10,7 @@ from typing import Any
 from attribution_contracts.comparisons import Cell, Comparison
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import disabled_in
 from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind
@@ -71,6 +72,7 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
         new = _asked_for(gateway, tenant, request, accepted, data_job(gateway, tenant, request), key)
         return _entered(gateway, new, use_cache=use_cache)
     _require_harmless(gateway, request)
+    staged.blame_each(ErrorCode.METHOD_DISABLED, _disabled(gateway, request))
     named = {image.image for _, image in references(request) if image.image is not None}
     owned = owned_among(gateway.engine, tenant, named)
     check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
@@ -115,6 +117,12 @@ def _see_to(staged: Staged) -> None:
         staged.see_to_stored()
     except StoreUnavailableError as error:  # the job is accepted, and its images were there a moment ago
         log.warning("not seen whether the images of a job are still in the store: %s", error)
+
+
+def _disabled(gateway: Gateway, request: JobRequest) -> Iterator[FieldError]:
+    for pointer, explanation in request.asked_explanations().items():
+        if (detail := disabled_in(explanation, gateway.settings.disabled_methods)) is not None:
+            yield FieldError(pointer=f"{pointer}/method", detail=detail)
 
 
 def _require_harmless(gateway: Gateway, request: JobRequest) -> None:

@@ -9,7 +9,7 @@ IG_PASSES = 1 + 34 * 2
 ALL = ("cam", "decomposition", "input_x_gradient", "integrated_gradients", "saliency")
 
 
-def default(*applying: str, a_pass: float | None = 0.01, left_out: tuple[str, ...] = ()) -> DefaultMethod | None:
+def default(*applying: str, a_pass: float | None = 0.01, disabled: tuple[str, ...] = ()) -> DefaultMethod | None:
     found = ModelReport(
         classes=10,
         input_shape=[3, 8, 8],
@@ -20,7 +20,7 @@ def default(*applying: str, a_pass: float | None = 0.01, left_out: tuple[str, ..
         methods={name: MethodApplies(applies=name in applying, reason="not here") for name in ALL},
         speed=None if a_pass is None else Speed(forward=a_pass, gradient=2 * a_pass),
     )
-    return with_default(found, left_out).default
+    return with_default(found, disabled).default
 
 
 def test_a_bearable_best_is_taken_and_says_what_it_costs() -> None:
@@ -46,7 +46,7 @@ def test_where_nothing_is_bearable_the_last_is_taken() -> None:
 
 
 def test_one_that_does_not_apply_or_is_not_offered_is_not_taken() -> None:
-    methods = [default("cam", "input_x_gradient"), default(*ALL, left_out=("integrated_gradients",))]
+    methods = [default("cam", "input_x_gradient"), default(*ALL, disabled=("integrated_gradients",))]
     assert [one and one.method for one in methods] == ["cam", "cam"]
 
 

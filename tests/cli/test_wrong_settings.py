@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cli.explain import explain
 from cli.tree import child_environment, forget_secrets, secret_files
 from storage.settings import Settings
 
@@ -35,6 +37,12 @@ WRONG = {
     "another store": ("serve", {"ARTIFACT_URL": "foo://bucket/x"}, "foo://"),
     "a worker alone": ("worker", {}, "ATTRIBUTION_BROKER_URL"),
     "a reconciler alone": ("reconcile", {}, "ATTRIBUTION_BROKER_URL"),
+    "a method that is none": (
+        "serve",
+        {"DISABLED_METHODS": "lrp, lpr"},
+        "no method is called lpr: expected some of cam",
+    ),
+    "a method that is none, for a worker": ("worker", {"DISABLED_METHODS": "lpr"}, "no method is called lpr"),
     "a port that is none": ("serve", {"PORT": "99999"}, "ATTRIBUTION_PORT: "),
 }
 
@@ -89,6 +97,24 @@ def test_a_worker_says_what_it_works_with_and_misses(tmp_path: Path) -> None:
 def test_a_device_that_is_none(tmp_path: Path) -> None:
     said = told("worker", tmp_path, DEVICE="gpu", BROKER_URL="redis://127.0.0.1:1/0")
     assert "ATTRIBUTION_DEVICE: expected auto, cpu, cuda or cuda:<number> (given: 'gpu')" in said
+
+
+def test_a_list_reaches_the_processes_of_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTRIBUTION_DISABLED_METHODS", " lrp,deeplift , lrp")
+    settings = Settings(data_dir=tmp_path)
+    assert settings.disabled_methods == ("lrp", "deeplift")
+    handed = child_environment(settings, tmp_path)["ATTRIBUTION_DISABLED_METHODS"]
+    monkeypatch.setenv("ATTRIBUTION_DISABLED_METHODS", handed)
+    assert Settings(data_dir=tmp_path).disabled_methods == ("lrp", "deeplift")
+    monkeypatch.setenv("ATTRIBUTION_DISABLED_METHODS", "")
+    assert Settings(data_dir=tmp_path).disabled_methods == ()
+
+
+def test_the_help_of_explain_names_the_methods_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTRIBUTION_DISABLED_METHODS", "lrp,deeplift")
+    shown = " ".join(CliRunner().invoke(explain, ["--help"], terminal_width=200).output.split())
+    assert "cam, decomposition, deconvolution, guided_backprop, input_x_gradient" in shown
+    assert "lrp" not in shown
 
 
 def test_secrets_reach_the_processes_of_the_tree_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
+from attribution_contracts.figures.relevance import Conservation
 from attribution_contracts.results import ImageResult, TargetScore
 
 ENDS = {"importance": ("blurs the classes", "tells them apart")}
@@ -38,6 +39,9 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
         if gap.target == index:
             yield from _changes(scores[index])
             yield _layers_add_up(gap) if image.layers else _adds_up(gap, scores[index].sum)
+    for went in image.conservation:
+        if went.target == index:
+            yield _went(went)
     for found in image.decomposition:
         if found.target == index:
             yield from _decomposed(found)
@@ -62,7 +66,8 @@ def _changes(score: TargetScore) -> Iterator[str]:
 
 def _adds_up(gap: Completeness, total: float) -> str:
     difference = total - gap.convergence_delta
-    told = f"(error {percent(gap.relative, 2)}, {gap.n_steps:,} steps)"
+    steps = f", {gap.n_steps:,} steps" if gap.n_steps > 1 else ""
+    told = f"(error {percent(gap.relative, 2)}{steps})"
     if gap.relative is None or difference == 0:
         return "Image and baseline have the same output: there is no difference that the map could explain."
     share = total / difference
@@ -79,6 +84,13 @@ def _layers_add_up(gap: Completeness) -> str:
     return (
         f"Each layer that every path runs through explains the difference between image and background but for "
         f"{percent(gap.relative, 2)} at most."
+    )
+
+
+def _went(one: Conservation) -> str:
+    return (
+        f"Of the relevance {number(one.explained)}, {number(one.sum)} reaches the image; biases absorb "
+        f"{number(one.absorbed_by_biases)}, epsilon {number(one.absorbed_by_epsilon)}."
     )
 
 

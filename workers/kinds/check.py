@@ -52,7 +52,7 @@ def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelR
     if spec.architecture.startswith("factory:"):
         _require_repeatable(context, spec, network)
     tracker.report(2, 3, "trying the methods")
-    return report_on(network, spec, loaded.taken)
+    return report_on(network, spec, loaded.taken, context.settings.disabled_methods)
 
 
 def _require_labels(spec: ModelSpec, module: nn.Module) -> None:

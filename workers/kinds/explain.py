@@ -16,7 +16,7 @@ from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.methods import Explanation
+from attribution_contracts.methods import Explanation, disabled_in
 from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result, TargetScore
 from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
@@ -41,7 +41,7 @@ from workers.methods.predictions import class_score, class_scores
 from workers.methods.table import METHODS
 from workers.methods.targets import Chosen, against_table, chosen_of, target_scores
 from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
-from workers.problems import InvalidModel, WorkProblem
+from workers.problems import DisabledMethod, InvalidModel, WorkProblem
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import changes_of, warnings_of
 
@@ -89,11 +89,13 @@ class Running:
 def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
     """Explains every image that can be; the job fails only where none could."""
     request = JobRequest.model_validate(claimed.resolved)
+    assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
+    if (detail := disabled_in(request.explanation, context.settings.disabled_methods)) is not None:
+        raise DisabledMethod(detail)
     clock = Stopwatch()
     tracker.report(0, (_EXPLAINING + _DRAWING) * max(1, len(request.inputs)), "loading the model")
     with clock("model"):
         loaded = load_model(context, claimed)
-    assert request.explanation is not None  # noqa: S101 - several are a comparison, which is split
     photographs = Photographs(context, loaded.spec)
     job = Running(context, claimed, tracker, request, request.explanation, loaded, clock, photographs)
     if job.params.takes == "none":

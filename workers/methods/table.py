@@ -3,17 +3,23 @@
 import attribution
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.parameters.deconvolution import DeconvolutionParams
+from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
+from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
+from workers.methods.deeplift import deeplift
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
+from workers.methods.lrp import lrp
 from workers.methods.multiclass_importance import multiclass_importance
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
@@ -25,6 +31,21 @@ METHODS: dict[str, Method] = {
         params=DecompositionParams,
         run=decomposition,
         outputs={"influential": "per_layer", "others": "per_layer", "everything": "per_layer"},
+    ),
+    "deconvolution": Method(
+        params=DeconvolutionParams,
+        run=one_map_a_class(attribution.deconvolution),
+        outputs={"gradient": "signed", **_GRADIENTS},
+    ),
+    "deeplift": Method(
+        params=DeepLiftParams,
+        run=deeplift,
+        outputs={"attributions": "signed", "standard_error": "values", "layer_map": "per_layer"},
+    ),
+    "guided_backprop": Method(
+        params=GuidedBackpropParams,
+        run=one_map_a_class(attribution.guided_backprop),
+        outputs={"gradient": "signed", **_GRADIENTS},
     ),
     "input_x_gradient": Method(
         params=InputXGradientParams,
@@ -43,6 +64,7 @@ METHODS: dict[str, Method] = {
         outputs={"layer_map": "per_layer", "layer_values": "values"},
         trial={"layers": "all", "n_steps": 2, "top": 1},
     ),
+    "lrp": Method(params=LrpParams, run=lrp, outputs={"attributions": "signed", "layer_map": "per_layer"}),
     "multiclass_importance": Method(
         params=MulticlassImportanceParams,
         run=multiclass_importance,

@@ -29,20 +29,23 @@ _UNLIKELY = 1.5
 """A mean or deviation of values in [0, 1] from here on was meant for values in [0, 255]."""
 
 
-def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> ModelReport:
+def report_on(
+    network: Network, spec: ModelSpec, taken: Sequence[str] = (), disabled: Sequence[str] = ()
+) -> ModelReport:
     """Runs a mid-grey image through a network, tries every method on it, and reports what was found.
 
     Args:
         network: One that has met images of the specification's size.
         spec: What was registered.
         taken: What was taken of the weights file that is not quite what the architecture has.
+        disabled: Methods that are not tried, and of which nothing is said.
 
     Raises:
         InvalidModel: The outputs are not finite, or the labels are not as many as the classes.
     """
     inputs = _grey_image(spec)
     classes = _class_count(network.logits(inputs.to(network.device or "cpu")), spec)
-    methods, found = tried(network, spec), network.report()
+    methods, found = tried(network, spec, disabled), network.report()
     odd = [*_odd_units(spec.preprocessing), *_not_normalised(spec), *_not_scaled(spec.preprocessing)]
     return ModelReport(
         classes=classes,
@@ -69,7 +72,7 @@ def report_on(network: Network, spec: ModelSpec, taken: Sequence[str] = ()) -> M
             *_repeated(spec.labels),
             *found.warnings,
         ],
-    )
+    ).without(disabled)
 
 
 def checks_of(network: Network) -> list[MeasuredCheck]:

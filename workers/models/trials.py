@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from PIL import Image
@@ -24,17 +24,18 @@ log = logging.getLogger(__name__)
 _NO_FIT = "0" * 64
 
 
-def tried(network: Network, spec: ModelSpec) -> dict[str, str | None]:
+def tried(network: Network, spec: ModelSpec, disabled: Collection[str] = ()) -> dict[str, str | None]:
     """Why each method does not apply, or nothing: what the engine knows, and what a small call of it shows.
 
     Args:
         network: One that has met its images.
         spec: Of the model, for baselines in its units.
+        disabled: Methods that are not tried.
     """
     found = attribution.applicable_methods(network)
     examples = network.examples()[:2]
     for method, reason in found.items():
-        if reason is None:
+        if reason is None and method not in disabled:
             found[method] = _failure(method, network, spec, examples)
     return found
 

@@ -114,12 +114,22 @@ def warnings_of(
         checks: What was measured of the model.
     """
     return [
+        *_of_method(params),
         *_of_completeness(params, figures, changes),
         *_of_variation(params, figures.wire.get("class_variation")),
         *_of_curves(params, curves),
         *figures.warnings,
         *_of_model(checks),
     ]
+
+
+def _of_method(params: Explanation) -> Iterator[ResultWarning]:
+    if params.caution:
+        yield _warning(
+            WarningCode.FAILS_SANITY_CHECKS,
+            f"{params.method}: {params.caution}",
+            "do not read a decision off this map: use integrated_gradients, deeplift or layer_shapley",
+        )
 
 
 def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Change]) -> Iterator[ResultWarning]:
