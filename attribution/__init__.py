@@ -23,6 +23,7 @@ from attribution.methods.input_x_gradient import InputXGradient, input_x_gradien
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.rise import Rise, rise
 from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
@@ -44,6 +45,7 @@ __all__ = [
     "Overlap",
     "PixelCovariation",
     "Retrained",
+    "Rise",
     "Saliency",
     "Smooth",
     "Sweep",
@@ -68,6 +70,7 @@ __all__ = [
     "overlap",
     "pixel_covariation",
     "retrain",
+    "rise",
     "saliency",
     "sweep",
     "swept",

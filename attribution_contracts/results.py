@@ -8,6 +8,7 @@ from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
+from attribution_contracts.figures.sampling import SamplingFigures
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
@@ -128,6 +129,7 @@ class ImageResult(
     DecompositionFigures,
     LayerFigures,
     MulticlassFigures,
+    SamplingFigures,
     CompletenessFigures,
     ImageHead,
 ):

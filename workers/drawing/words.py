@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
+from attribution_contracts.figures.sampling import Sampling
 from attribution_contracts.results import ImageResult, TargetScore
 
 ENDS = {"importance": ("blurs the classes", "tells them apart")}
@@ -14,6 +15,8 @@ MEANINGS = {
     "importance": "what pixels tell the classes apart together",
     "individual": "what each pixel tells them apart by itself",
     "covariation": "what it does together with all others",
+    "shown_above_mean": "the output where a pixel is shown, above its mean over the pixels",
+    "shown": "the mean output where a pixel is shown",
     "silhouette": "what of the deviation stands out of its surroundings",
 }
 """Quantities whose names do not say what they are, by name."""
@@ -41,6 +44,9 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
     for found in image.decomposition:
         if found.target == index:
             yield from _decomposed(found)
+    for drawn in image.sampling:
+        if drawn.target == index:
+            yield from _sampled(drawn)
     yield from _occluded(image, index)
 
 
@@ -71,6 +77,14 @@ def _adds_up(gap: Completeness, total: float) -> str:
     if share > 1 and percent(share) != percent(1.0):
         return f"The map claims {percent(share - 1)} more than the difference between image and baseline {told}."
     return f"The map explains {percent(min(share, 1.0))} of the difference between image and baseline {told}."
+
+
+def _sampled(found: Sampling) -> Iterator[str]:
+    if found.relative is not None and found.n_draws:
+        yield (
+            f"The map rests on {found.n_draws:,} random draws: its values are off by about {percent(found.relative)} "
+            "of their size."
+        )
 
 
 def _layers_add_up(gap: Completeness) -> str:

@@ -7,6 +7,7 @@ from attribution_contracts.parameters.input_x_gradient import InputXGradientPara
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
@@ -58,6 +59,12 @@ METHODS: dict[str, Method] = {
             "pixel_covariation": "signed",
         },
         trial={"mode": "importance"},
+    ),
+    "rise": Method(
+        params=RiseParams,
+        run=one_map_a_class(attribution.rise),
+        outputs={"shown_above_mean": "signed", "shown": "signed", "standard_error": "values"},
+        trial={"n_masks": 32},
     ),
     "saliency": Method(
         params=SaliencyParams,
