@@ -1,6 +1,6 @@
 """Explanations of image classifiers: PyTorch in, tensors out."""
 
-from attribution import baselines, errors
+from attribution import baselines, errors, segments
 from attribution.applicability import applicable_methods
 from attribution.class_sets import MinProbability, TopK
 from attribution.decomposition.ablation import ablate
@@ -25,6 +25,7 @@ from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
 from attribution.methods.rise import Rise, rise
 from attribution.methods.saliency import Saliency, saliency
+from attribution.methods.segment_shapley import SegmentShapley, segment_shapley
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
@@ -47,6 +48,7 @@ __all__ = [
     "Retrained",
     "Rise",
     "Saliency",
+    "SegmentShapley",
     "Smooth",
     "Sweep",
     "TopK",
@@ -72,6 +74,8 @@ __all__ = [
     "retrain",
     "rise",
     "saliency",
+    "segment_shapley",
+    "segments",
     "sweep",
     "swept",
 ]

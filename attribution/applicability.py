@@ -15,7 +15,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
-_WITHOUT_GRADIENTS = frozenset({"decomposition", "rise"})
+_WITHOUT_GRADIENTS = frozenset({"decomposition", "rise", "segment_shapley"})
 
 
 def applicable_methods(network: Network) -> dict[str, str | None]:

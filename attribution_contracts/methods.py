@@ -14,6 +14,7 @@ from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
+from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
@@ -25,6 +26,7 @@ Explanation = Annotated[
     | MulticlassImportanceParams
     | RiseParams
     | SaliencyParams
+    | SegmentShapleyParams
     | SelfTestParams,
     Field(discriminator="method"),
 ]

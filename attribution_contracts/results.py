@@ -9,6 +9,7 @@ from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.figures.sampling import SamplingFigures
+from attribution_contracts.figures.segments import SegmentFigures
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
@@ -129,6 +130,7 @@ class ImageResult(
     DecompositionFigures,
     LayerFigures,
     MulticlassFigures,
+    SegmentFigures,
     SamplingFigures,
     CompletenessFigures,
     ImageHead,

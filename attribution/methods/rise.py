@@ -198,5 +198,5 @@ def _shown(
 def _blocks(masks: Masks, image: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yields numbers of masks of an image, and these masks, float64 ``(n, height, width)``."""
     numbers = torch.arange(masks.n_masks, device=masks.grids.device)
-    for some in numbers.split(max(1, _BLOCK // math.prod(masks.size))):
+    for some in torch.split(numbers, max(1, _BLOCK // math.prod(masks.size))):
         yield some, masks.of(torch.full_like(some, image), some, torch.float64)

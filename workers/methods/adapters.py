@@ -69,11 +69,8 @@ def one_output_a_class(field: str, maps: Tensor, target: Tensor, layer: str | No
 
 def summed(found: Any, call: Call, sums: Tensor) -> list[Figures]:  # noqa: ANN401 - of any method
     """The figures of each image: the sums `(batch, k)` of its maps, and how complete they are."""
-    wire = {"completeness": completeness_of(found, call, sums), "sampling": sampling_of(found, call)}
-    return [
-        Figures(own, {field: of_images[row] for field, of_images in wire.items()})
-        for row, own in enumerate(sums.tolist())
-    ]
+    gaps, draws = completeness_of(found, call, sums), sampling_of(found, call)
+    return [Figures(own, {"completeness": gaps[row], "sampling": draws[row]}) for row, own in enumerate(sums.tolist())]
 
 
 def sampling_of(found: Any, call: Call) -> list[list[Sampling]]:  # noqa: ANN401 - of any method
@@ -117,13 +114,14 @@ def require_finite(what: str, *values: Tensor) -> None:
 def completeness_of(found: Any, call: Call, sums: Tensor) -> list[list[Completeness]]:  # noqa: ANN401 - of any method
     """How far the maps of each image and class, whose sums are `(batch, k)`, are from adding up to what they explain.
 
-    Read from a result's `convergence_delta`, and, where it has them, `absolute_gap` and `n_steps`; empty without.
+    Read from a result's `convergence_delta`, and, where it has them, `absolute_gap` and `n_steps` or `n_evaluations`;
+    empty without.
     """
     if not hasattr(found, "convergence_delta"):
         return [[] for _ in call.rows]
     deltas = found.convergence_delta
     gaps = getattr(found, "absolute_gap", torch.full_like(deltas, math.nan))
-    steps = getattr(found, "n_steps", torch.ones(len(deltas)))
+    steps = getattr(found, "n_steps", getattr(found, "n_evaluations", torch.ones(len(deltas))))
     return [
         [
             _completeness(target, delta, total - delta, int(steps[row]), gap)

@@ -9,6 +9,7 @@ from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
+from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
@@ -16,6 +17,7 @@ from workers.methods.decomposition import decomposition
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.multiclass_importance import multiclass_importance
+from workers.methods.segment_shapley import segment_shapley
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
 """What comes of a method by gradients over noisy copies, beside its own maps."""
@@ -70,6 +72,12 @@ METHODS: dict[str, Method] = {
         params=SaliencyParams,
         run=one_map_a_class(attribution.saliency),
         outputs={"saliency": "magnitude", "gradient": "signed", **_GRADIENTS},
+    ),
+    "segment_shapley": Method(
+        params=SegmentShapleyParams,
+        run=segment_shapley,
+        outputs={"attributions": "signed", "standard_error": "values", "segments": "values"},
+        trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
     ),
 }
 """Every method that explains images, by its id on the wire."""
