@@ -26,6 +26,7 @@ from attribution.methods.multiclass_importance import MulticlassImportance, mult
 from attribution.methods.rise import Rise, rise
 from attribution.methods.saliency import Saliency, saliency
 from attribution.methods.segment_shapley import SegmentShapley, segment_shapley
+from attribution.methods.xrai import Xrai, xrai
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
@@ -52,6 +53,7 @@ __all__ = [
     "Smooth",
     "Sweep",
     "TopK",
+    "Xrai",
     "ablate",
     "applicable_methods",
     "baselines",
@@ -78,4 +80,5 @@ __all__ = [
     "segments",
     "sweep",
     "swept",
+    "xrai",
 ]

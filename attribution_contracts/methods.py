@@ -16,6 +16,7 @@ from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.parameters.xrai import XraiParams
 
 Explanation = Annotated[
     CamParams
@@ -27,7 +28,8 @@ Explanation = Annotated[
     | RiseParams
     | SaliencyParams
     | SegmentShapleyParams
-    | SelfTestParams,
+    | SelfTestParams
+    | XraiParams,
     Field(discriminator="method"),
 ]
 """Every method of this version."""

@@ -8,6 +8,7 @@ from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
+from attribution_contracts.figures.regions import RegionFigures
 from attribution_contracts.figures.sampling import SamplingFigures
 from attribution_contracts.figures.segments import SegmentFigures
 from attribution_contracts.file_names import FileNames
@@ -130,6 +131,7 @@ class ImageResult(
     DecompositionFigures,
     LayerFigures,
     MulticlassFigures,
+    RegionFigures,
     SegmentFigures,
     SamplingFigures,
     CompletenessFigures,

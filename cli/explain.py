@@ -34,7 +34,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     default="integrated_gradients",
     show_default=True,
     help="cam, decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance, rise, "
-    "saliency, segment_shapley.",
+    "saliency, segment_shapley, xrai.",
 )
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"

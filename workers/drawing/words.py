@@ -15,6 +15,8 @@ MEANINGS = {
     "importance": "what pixels tell the classes apart together",
     "individual": "what each pixel tells them apart by itself",
     "covariation": "what it does together with all others",
+    "rank": "1 less the share of the image that enters before a pixel's region: the first region is 1",
+    "gain": "the mean attribution of what a region brings",
     "shown_above_mean": "the output where a pixel is shown, above its mean over the pixels",
     "shown": "the mean output where a pixel is shown",
     "silhouette": "what of the deviation stands out of its surroundings",

@@ -10,6 +10,7 @@ from attribution_contracts.parameters.multiclass_importance import MulticlassImp
 from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
+from attribution_contracts.parameters.xrai import XraiParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
@@ -18,6 +19,7 @@ from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.multiclass_importance import multiclass_importance
 from workers.methods.segment_shapley import segment_shapley
+from workers.methods.xrai import xrai
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
 """What comes of a method by gradients over noisy copies, beside its own maps."""
@@ -78,6 +80,12 @@ METHODS: dict[str, Method] = {
         run=segment_shapley,
         outputs={"attributions": "signed", "standard_error": "values", "segments": "values"},
         trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
+    ),
+    "xrai": Method(
+        params=XraiParams,
+        run=xrai,
+        outputs={"rank": "magnitude", "gain": "signed"},
+        trial={"n_steps": 2, "scales": [250]},
     ),
 }
 """Every method that explains images, by its id on the wire."""
