@@ -1,6 +1,6 @@
 """Explanations of image classifiers: PyTorch in, tensors out."""
 
-from attribution import baselines, errors
+from attribution import baselines, errors, segments
 from attribution.applicability import applicable_methods
 from attribution.class_sets import MinProbability, TopK
 from attribution.decomposition.ablation import ablate
@@ -27,7 +27,10 @@ from attribution.methods.integrated_gradients import IntegratedGradients, integr
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.lrp import Lrp, lrp
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.rise import Rise, rise
 from attribution.methods.saliency import Saliency, saliency
+from attribution.methods.segment_shapley import SegmentShapley, segment_shapley
+from attribution.methods.xrai import Xrai, xrai
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
@@ -54,10 +57,13 @@ __all__ = [
     "Overlap",
     "PixelCovariation",
     "Retrained",
+    "Rise",
     "Saliency",
+    "SegmentShapley",
     "Smooth",
     "Sweep",
     "TopK",
+    "Xrai",
     "ablate",
     "applicable_methods",
     "baselines",
@@ -82,7 +88,11 @@ __all__ = [
     "overlap",
     "pixel_covariation",
     "retrain",
+    "rise",
     "saliency",
+    "segment_shapley",
+    "segments",
     "sweep",
     "swept",
+    "xrai",
 ]

@@ -18,8 +18,11 @@ from attribution_contracts.parameters.integrated_gradients import IntegratedGrad
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
+from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
+from attribution_contracts.parameters.xrai import XraiParams
 
 Explanation = Annotated[
     AutoParams
@@ -33,8 +36,11 @@ Explanation = Annotated[
     | LayerShapleyParams
     | LrpParams
     | MulticlassImportanceParams
+    | RiseParams
     | SaliencyParams
-    | SelfTestParams,
+    | SegmentShapleyParams
+    | SelfTestParams
+    | XraiParams,
     Field(discriminator="method"),
 ]
 """Every method of this version."""

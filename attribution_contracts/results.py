@@ -8,7 +8,10 @@ from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
+from attribution_contracts.figures.regions import RegionFigures
 from attribution_contracts.figures.relevance import ConservationFigures
+from attribution_contracts.figures.sampling import SamplingFigures
+from attribution_contracts.figures.segments import SegmentFigures
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
@@ -130,6 +133,9 @@ class ImageResult(
     LayerFigures,
     MulticlassFigures,
     ConservationFigures,
+    RegionFigures,
+    SegmentFigures,
+    SamplingFigures,
     CompletenessFigures,
     ImageHead,
 ):

@@ -15,9 +15,9 @@ from attribution.noise import Generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.straight import Paths
-from attribution.shapley.feature_maps import Sampler
 from attribution.shapley.game import Excluded
 from attribution.shapley.players import Players
+from attribution.shapley.samplers import Sampler
 
 Estimator = Literal["path", "expected_gradients", "layer_path", "deeplift", "feature_maps"]
 

@@ -15,9 +15,9 @@ from attribution.networks.selection import WORDS, selected_layers
 from attribution.noise import Generators
 from attribution.passes.chunks import Progress
 from attribution.paths.straight import Paths, stacked_baselines
-from attribution.shapley.feature_maps import Sampler
 from attribution.shapley.game import Excluded
 from attribution.shapley.players import Players
+from attribution.shapley.samplers import Sampler
 from attribution.targets import require_classes, targets_of
 
 

@@ -104,6 +104,18 @@ class Tail:
         return self.network.explained(self._tail(activation, *(value[rows] for value in cached.skip))[0])
 
 
+class Whole:
+    """The whole network as the part behind the image: nothing skips it, and it needs no graph."""
+
+    def __init__(self, network: Network) -> None:
+        """Takes any network."""
+        self.network = network
+
+    def run(self, activation: torch.Tensor, cached: Cached, rows: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """Returns the explained outputs ``(n, classes)`` of images ``(n, ...)``; differentiable in them."""
+        return self.network(laid_out(activation))
+
+
 def _located(network: Network, layer: str) -> tuple[fx.GraphModule, fx.Node]:
     graph, known = graph_of_layers(network), known_layers(network)
     if layer not in known:

@@ -1,10 +1,10 @@
 """True Shapley values of a layer's feature maps, or of other players of a layer."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import torch
 
-from attribution.checks import require_choice, require_count, require_number
+from attribution.checks import require_choice
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
 from attribution.networks.network import Network
@@ -13,18 +13,10 @@ from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.tails import Tail
 from attribution.paths.straight import stacked_baselines
-from attribution.shapley.enumeration import MOST_PLAYERS, additive_values, enumerated_values
-from attribution.shapley.game import Ends, Estimate, Excluded, Game
-from attribution.shapley.permutations import permutation_values
+from attribution.shapley.game import Excluded, Game
 from attribution.shapley.players import Players, owners
-from attribution.shapley.regression import regression_values
+from attribution.shapley.samplers import Sampler, estimated, planned, require_sampling
 from attribution.targets import Targets, require_classes, targets_of
-
-Sampler = Literal["exact", "linear", "permutations", "regression"]
-
-#: Evaluations a player, where no budget is given.
-_EVALUATIONS = 32
-_MOST_EVALUATIONS = 10_000_000
 
 
 class FeatureMapShapley(NamedTuple):
@@ -134,7 +126,8 @@ def feature_map_shapley(
     inputs = network.require_images(inputs)
     targets = targets_of(target, None, len(inputs), inputs.device)
     background = stacked_baselines(network, inputs, None, background)[:, 0]
-    _require_options(sampler, excluded, n_samples, tolerance)
+    require_sampling(sampler, n_samples, tolerance)
+    require_choice(excluded, "excluded", get_args(Excluded))
     generators = image_generators(generator, len(inputs))
     # Gradients need ordinary tensors, also where the caller is in inference mode.
     with torch.inference_mode(False), torch.no_grad():
@@ -149,7 +142,7 @@ def feature_map_shapley(
         chosen, budget = _plan(game, sampler, n_samples, is_linear=tail.is_linear)
         chunks.total = game.batch * (budget + 2 * game.worth_cost)
         ends = game.ends()
-        found = _estimate(chosen, game, ends, generators, budget, tolerance)
+        found = estimated(chosen, game, ends, generators, budget, tolerance)
         chunks.advance(chunks.total - chunks.done)
         return FeatureMapShapley(
             values=found.values,
@@ -159,20 +152,6 @@ def feature_map_shapley(
             n_evaluations=found.n_evaluations.to(inputs.device),
             sampler=chosen,
             chunk_size=chunks.size,
-        )
-
-
-def _require_options(sampler: str | None, excluded: str, n_samples: int | None, tolerance: float | None) -> None:
-    if sampler is not None:
-        require_choice(sampler, "sampler", get_args(Sampler))
-    require_choice(excluded, "excluded", get_args(Excluded))
-    if n_samples is not None:
-        require_count(n_samples, "n_samples", 1, _MOST_EVALUATIONS)
-    if tolerance is not None:
-        require_number(tolerance, "tolerance", 1e-12)
-    if sampler in ("exact", "linear") and (n_samples is not None or tolerance is not None):
-        raise InvalidOption(
-            f"n_samples and tolerance belong to estimates, sampler is {sampler!r}; leave them out, or use regression"
         )
 
 
@@ -186,26 +165,4 @@ def _plan(game: Game, sampler: Sampler | None, n_samples: int | None, *, is_line
         raise InvalidOption('sampler is "linear", but what follows the layer is not; use "exact" or "regression"')
     if sampler == "linear" or (sampler is None and is_linear):
         return "linear", game.slopes_cost
-    n = game.n_players
-    whole = 2**n * game.worth_cost
-    fits = n <= MOST_PLAYERS and (n_samples is None or whole <= n_samples)
-    if sampler == "exact" or n == 1 or (sampler is None and fits):
-        return "exact", whole
-    budget = _EVALUATIONS * n * game.worth_cost if n_samples is None else n_samples
-    return sampler or "regression", budget
-
-
-def _estimate(
-    sampler: Sampler,
-    game: Game,
-    ends: Ends,
-    generators: list[torch.Generator],
-    budget: int,
-    tolerance: float | None,
-) -> Estimate:
-    if sampler == "linear":
-        return additive_values(game)
-    if sampler == "exact":
-        return enumerated_values(game)
-    estimate = permutation_values if sampler == "permutations" else regression_values
-    return estimate(game, ends, generators, budget, tolerance)
+    return planned(game, sampler, n_samples)

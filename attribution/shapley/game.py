@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 import torch
 
 from attribution.passes.chunks import Chunks
-from attribution.passes.tails import Cached, Tail
+from attribution.passes.tails import Cached, Tail, Whole
 from attribution.shapley.players import Owners
 from attribution.targets import Targets
 
@@ -47,9 +47,10 @@ class Game:
     """
 
     def __init__(
-        self, tail: Tail, cached: Cached, absent: torch.Tensor, owners: Owners, target: Targets, chunks: Chunks
+        self, tail: Tail | Whole, cached: Cached, absent: torch.Tensor, owners: Owners, target: Targets, chunks: Chunks
     ) -> None:
         """Takes activations ``(n_absent, ...)`` and what is explained of each image."""
+        self.has_slopes = tail.network.no_gradients is None
         self.target, self.chunks = target, chunks
         self._tail, self._cached, self._absent, self._owners = tail, cached, absent, owners
 

@@ -42,6 +42,16 @@ class Owners(NamedTuple):
         return values.new_zeros(len(values), self.n_players).index_add_(1, owner, values.flatten(1))
 
 
+def segment_owners(labels: torch.Tensor, channels: int) -> Owners:
+    """Returns who owns what of an image, by labels ``(height, width)``: each label is a player, in rising order.
+
+    >>> segment_owners(torch.tensor([[7, 2]]), 3).owner.tolist()
+    [[[1, 0]]]
+    """
+    known, owner = torch.unique(labels, return_inverse=True)
+    return Owners(owner.unsqueeze(0), (channels, *labels.shape), len(known))
+
+
 def owners(players: Players, shape: tuple[int, ...], device: torch.device | None = None) -> Owners:
     """Returns who owns what of an activation of this shape, without the batch.
 

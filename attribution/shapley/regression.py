@@ -40,8 +40,8 @@ def regression_values(
         InvalidOption: The budget is too small to tell an error.
 
     Cost:
-        One forward pass of the tail a coalition; up to 0.6 of the budget are gradients, of which a point counts as one
-        forward pass and two more a target.
+        One forward pass of the tail a coalition; where there are gradients they take up to 0.6 of the budget, and a
+        point of them counts as one forward pass and two more a target.
     """
     fewest = _FEWEST * game.worth_cost
     if n_samples < fewest:
@@ -73,7 +73,7 @@ def _draw(
     Returns:
         The evaluations that it took.
     """
-    most = max(0, game.n_players // 2 - draws[0].n_gradients)
+    most = max(0, game.n_players // 2 - draws[0].n_gradients) if game.has_slopes else 0
     n_gradients = min(most, int(_GRADIENT_SHARE * budget) // (2 * game.slopes_cost))
     n_pairs = (budget - 2 * n_gradients * game.slopes_cost) // (2 * game.worth_cost)
     owner = torch.tensor(images)

@@ -1,12 +1,21 @@
 """What figures of a result mean, in sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.relevance import Conservation
+from attribution_contracts.figures.sampling import Sampling
 from attribution_contracts.results import ImageResult, TargetScore
+
+
+class _OfClass(Protocol):
+    target: int
+
+
+Figure = TypeVar("Figure", bound=_OfClass)
 
 ENDS = {"importance": ("blurs the classes", "tells them apart")}
 """What negative and positive values of maps of no single class speak for."""
@@ -15,6 +24,10 @@ MEANINGS = {
     "importance": "what pixels tell the classes apart together",
     "individual": "what each pixel tells them apart by itself",
     "covariation": "what it does together with all others",
+    "rank": "1 less the share of the image that enters before a pixel's region: the first region is 1",
+    "gain": "the mean attribution of what a region brings",
+    "shown_above_mean": "the output where a pixel is shown, above its mean over the pixels",
+    "shown": "the mean output where a pixel is shown",
     "silhouette": "what of the deviation stands out of its surroundings",
 }
 """Quantities whose names do not say what they are, by name."""
@@ -35,17 +48,20 @@ def number(value: float) -> str:
 def of_class(image: ImageResult, index: int) -> Iterator[str]:
     """What the result says of the map of one class."""
     scores = {target.index: target for target in image.targets}
-    for gap in image.completeness:
-        if gap.target == index:
-            yield from _changes(scores[index])
-            yield _layers_add_up(gap) if image.layers else _adds_up(gap, scores[index].sum)
-    for went in image.conservation:
-        if went.target == index:
-            yield _went(went)
-    for found in image.decomposition:
-        if found.target == index:
-            yield from _decomposed(found)
+    for gap in _of(index, image.completeness):
+        yield from _changes(scores[index])
+        yield _layers_add_up(gap) if image.layers else _adds_up(gap, scores[index].sum)
+    for went in _of(index, image.conservation):
+        yield _went(went)
+    for found in _of(index, image.decomposition):
+        yield from _decomposed(found)
+    for drawn in _of(index, image.sampling):
+        yield from _sampled(drawn)
     yield from _occluded(image, index)
+
+
+def _of(index: int, figures: Sequence[Figure]) -> Iterator[Figure]:
+    return (one for one in figures if one.target == index)
 
 
 def of_image(image: ImageResult) -> Iterator[str]:
@@ -76,6 +92,14 @@ def _adds_up(gap: Completeness, total: float) -> str:
     if share > 1 and percent(share) != percent(1.0):
         return f"The map claims {percent(share - 1)} more than the difference between image and baseline {told}."
     return f"The map explains {percent(min(share, 1.0))} of the difference between image and baseline {told}."
+
+
+def _sampled(found: Sampling) -> Iterator[str]:
+    if found.relative is not None and found.n_draws:
+        yield (
+            f"The map rests on {found.n_draws:,} random draws: its values are off by about {percent(found.relative)} "
+            "of their size."
+        )
 
 
 def _layers_add_up(gap: Completeness) -> str:

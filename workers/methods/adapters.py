@@ -1,5 +1,6 @@
 """What adapters share: the adapter of a method that gives one map a class, calls in parts, and checks."""
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,8 +11,9 @@ from torch import Tensor
 import attribution
 from attribution.errors import NetworkError
 from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.figures.sampling import Sampling
 from attribution_contracts.parameters.smooth import Smooth
-from workers.methods.baselines import pixel_range
+from workers.methods.baselines import baselines_of, pixel_range
 from workers.methods.calls import Call, Explained, Figures, MethodOutput
 
 _OURS = frozenset({"method", "target", "output"})
@@ -21,15 +23,22 @@ _OURS = frozenset({"method", "target", "output"})
 def one_map_a_class(function: Callable[..., Any]) -> Callable[[Call], Explained]:
     """The adapter of a function of the engine that takes inputs and targets, and options by their names on the wire.
 
-    It takes `against` where classes are held against others, and `smooth` where noisy copies are asked for. Its result
-    begins with the maps, `(batch, k, channels, height, width)`, of the first of the parameters' quantities; where it
-    has a `convergence_delta` and a number of `n_steps`, these are the completeness of each image and class.
+    It takes `against` where classes are held against others, `smooth` where noisy copies are asked for, as `baseline`
+    what the parameters name as `baselines`, and a generator an image where it takes a `generator`. Its result begins
+    with the maps, `(batch, k, channels, height, width)`, of the first of the parameters' quantities; where it has a
+    `convergence_delta` and a number of `n_steps`, these are the completeness of each image and class, and with
+    `standard_error` and `n_draws` how far draws leave its maps uncertain.
     """
+    is_random = "generator" in inspect.signature(function).parameters
 
     def run(call: Call) -> Explained:
-        options = call.params.model_dump(exclude={*_OURS, "smooth"}, exclude_none=True)
+        options = call.params.model_dump(exclude={*_OURS, "smooth", "baselines"}, exclude_none=True)
         if call.against is not None:
             options["against"] = call.against
+        if (chosen := getattr(call.params, "baselines", None)) is not None:
+            options["baseline"] = baselines_of(call.rows, chosen)
+        if is_random:
+            options["generator"] = [row.generator(call.params.method) for row in call.rows]
         if (smooth := getattr(call.params, "smooth", None)) is not None:
             options["smooth"] = _noisy(call, smooth)
         found = function(call.network, call.inputs, call.target, **options, progress=call.progress)
@@ -60,8 +69,36 @@ def one_output_a_class(field: str, maps: Tensor, target: Tensor, layer: str | No
 
 def summed(found: Any, call: Call, sums: Tensor) -> list[Figures]:  # noqa: ANN401 - of any method
     """The figures of each image: the sums `(batch, k)` of its maps, and how complete they are."""
-    gaps = completeness_of(found, call, sums)
-    return [Figures(row, {"completeness": own}) for row, own in zip(sums.tolist(), gaps, strict=True)]
+    gaps, draws = completeness_of(found, call, sums), sampling_of(found, call)
+    return [Figures(own, {"completeness": gaps[row], "sampling": draws[row]}) for row, own in enumerate(sums.tolist())]
+
+
+def sampling_of(found: Any, call: Call) -> list[list[Sampling]]:  # noqa: ANN401 - of any method
+    """How far draws leave the maps of each image and class uncertain; empty of results that say nothing of it.
+
+    Read from a result's first field, its `standard_error` and `n_draws`, a number or one an image.
+    """
+    errors = getattr(found, "standard_error", None)
+    if errors is None:
+        return [[] for _ in call.rows]
+    draws = torch.as_tensor(found.n_draws).expand(len(call.rows)).tolist()
+    sizes, spreads = (_root_mean_square(values) for values in (found[0], errors))
+    return [
+        [
+            Sampling(
+                target=target,
+                n_draws=draws[row],
+                standard_error=spread if math.isfinite(spread) else None,
+                relative=spread / size if size and math.isfinite(spread) else None,
+            )
+            for target, size, spread in zip(classes, sizes[row].tolist(), spreads[row].tolist(), strict=True)
+        ]
+        for row, classes in enumerate(call.target.tolist())
+    ]
+
+
+def _root_mean_square(values: Tensor) -> Tensor:
+    return values.flatten(2).double().square().mean(2).sqrt()
 
 
 def require_finite(what: str, *values: Tensor) -> None:
@@ -77,13 +114,14 @@ def require_finite(what: str, *values: Tensor) -> None:
 def completeness_of(found: Any, call: Call, sums: Tensor) -> list[list[Completeness]]:  # noqa: ANN401 - of any method
     """How far the maps of each image and class, whose sums are `(batch, k)`, are from adding up to what they explain.
 
-    Read from a result's `convergence_delta`, and, where it has them, `absolute_gap` and `n_steps`; empty without.
+    Read from a result's `convergence_delta`, and, where it has them, `absolute_gap` and `n_steps` or `n_evaluations`;
+    empty without.
     """
     if not hasattr(found, "convergence_delta"):
         return [[] for _ in call.rows]
     deltas = found.convergence_delta
     gaps = getattr(found, "absolute_gap", torch.full_like(deltas, math.nan))
-    steps = getattr(found, "n_steps", torch.ones(len(deltas)))
+    steps = getattr(found, "n_steps", getattr(found, "n_evaluations", torch.ones(len(deltas))))
     return [
         [
             _completeness(target, delta, total - delta, int(steps[row]), gap)

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -54,6 +56,11 @@ class Row(NamedTuple):
     def true_class(self) -> int | None:
         """The class that the image was said to have: names were turned into indices when the job was accepted."""
         return self.given.label if isinstance(self.given.label, int) else None
+
+    @property
+    def picture(self) -> NDArray[np.float64]:
+        """What the network sees before normalisation, `(height, width, 3)` with values between 0 and 1."""
+        return np.asarray(self.displayed.convert("RGB"), dtype=np.float64) / 255
 
     def generator(self, purpose: str = "") -> torch.Generator:
         """Randomness from the job's seed and the image's bytes, so that the batch does not matter."""

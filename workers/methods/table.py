@@ -11,7 +11,10 @@ from attribution_contracts.parameters.integrated_gradients import IntegratedGrad
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
+from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
+from attribution_contracts.parameters.xrai import XraiParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
@@ -21,6 +24,8 @@ from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.lrp import lrp
 from workers.methods.multiclass_importance import multiclass_importance
+from workers.methods.segment_shapley import segment_shapley
+from workers.methods.xrai import xrai
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
 """What comes of a method by gradients over noisy copies, beside its own maps."""
@@ -81,10 +86,28 @@ METHODS: dict[str, Method] = {
         },
         trial={"mode": "importance"},
     ),
+    "rise": Method(
+        params=RiseParams,
+        run=one_map_a_class(attribution.rise),
+        outputs={"shown_above_mean": "signed", "shown": "signed", "standard_error": "values"},
+        trial={"n_masks": 32},
+    ),
     "saliency": Method(
         params=SaliencyParams,
         run=one_map_a_class(attribution.saliency),
         outputs={"saliency": "magnitude", "gradient": "signed", **_GRADIENTS},
+    ),
+    "segment_shapley": Method(
+        params=SegmentShapleyParams,
+        run=segment_shapley,
+        outputs={"attributions": "signed", "standard_error": "values", "segments": "values"},
+        trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
+    ),
+    "xrai": Method(
+        params=XraiParams,
+        run=xrai,
+        outputs={"rank": "magnitude", "gain": "signed"},
+        trial={"n_steps": 2, "scales": [250]},
     ),
 }
 """Every method that explains images, by its id on the wire."""
