@@ -17,12 +17,14 @@ from attribution.decomposition.overlap import Overlap, overlap
 from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
+from attribution.layerwise.channels import FeatureMap
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.occlusion import Occlusion, occlusion
 from attribution.methods.saliency import Saliency, saliency
 from attribution.multiclass.pixel_covariation import PixelCovariation, pixel_covariation
 from attribution.networks.network import Network
@@ -34,6 +36,7 @@ __all__ = [
     "Decomposition",
     "Evaluation",
     "FeatureHistogram",
+    "FeatureMap",
     "Influential",
     "InputXGradient",
     "IntegratedGradients",
@@ -41,6 +44,7 @@ __all__ = [
     "MinProbability",
     "MulticlassImportance",
     "Network",
+    "Occlusion",
     "Overlap",
     "PixelCovariation",
     "Retrained",
@@ -65,6 +69,7 @@ __all__ = [
     "integrated_gradients",
     "layer_shapley",
     "multiclass_importance",
+    "occlusion",
     "overlap",
     "pixel_covariation",
     "retrain",

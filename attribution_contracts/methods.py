@@ -12,6 +12,7 @@ from attribution_contracts.parameters.input_x_gradient import InputXGradientPara
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.occlusion import OcclusionParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
 
@@ -22,6 +23,7 @@ Explanation = Annotated[
     | IntegratedGradientsParams
     | LayerShapleyParams
     | MulticlassImportanceParams
+    | OcclusionParams
     | SaliencyParams
     | SelfTestParams,
     Field(discriminator="method"),

@@ -31,6 +31,7 @@ from service.submission.targets import (
     wrong_targets,
 )
 from service.submission.tasks import data_job
+from service.submission.windows import wrong_windows
 from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
 from storage.artifacts.store import StoreUnavailableError
@@ -162,7 +163,12 @@ def _check_against(
         if found[-1].work > settings.max_work:
             detail = too_much(request, explanation, model, found[-1].work, settings.max_work)
             staged.blame(ErrorCode.INVALID_OPTION, where, detail)
-    options = chain(wrong_pixels(request, model), wrong_layers(request, model), wrong_sets(request, model))
+    options = chain(
+        wrong_pixels(request, model),
+        wrong_layers(request, model),
+        wrong_sets(request, model),
+        wrong_windows(request, model),
+    )
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
         (ErrorCode.INVALID_OPTION, options),

@@ -15,6 +15,8 @@ MEANINGS = {
     "individual": "what each pixel tells them apart by itself",
     "covariation": "what it does together with all others",
     "silhouette": "what of the deviation stands out of its surroundings",
+    "occlusion": "what the output loses where a part is hidden",
+    "feature_map": "what the feature map loses where a part is hidden",
 }
 """Quantities whose names do not say what they are, by name."""
 _WORTH_TELLING = 0.05
@@ -41,6 +43,10 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
     for found in image.decomposition:
         if found.target == index:
             yield from _decomposed(found)
+    if image.hidden_parts is not None:
+        for number in image.hidden_parts.numbers:
+            if number.target == index:
+                yield f"{_capital(number.sentence(scores[index].said))}."
     yield from _occluded(image, index)
 
 
@@ -48,6 +54,15 @@ def of_image(image: ImageResult) -> Iterator[str]:
     """What the result says of the maps that are of no class."""
     if image.class_variation is not None:
         yield from _varies(image.class_variation)
+    if image.hidden_parts is not None:
+        yield from (f"{_capital(rise.sentence)}." for rise in image.hidden_parts.rises)
+        yield from (
+            f"{_capital(number.sentence(''))}." for number in image.hidden_parts.numbers if number.target is None
+        )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _changes(score: TargetScore) -> Iterator[str]:

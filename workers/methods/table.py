@@ -7,6 +7,7 @@ from attribution_contracts.parameters.input_x_gradient import InputXGradientPara
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.occlusion import OcclusionParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from workers.methods.adapters import one_map_a_class
 from workers.methods.calls import Method, OutputKind
@@ -15,6 +16,8 @@ from workers.methods.decomposition import decomposition
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.multiclass_importance import multiclass_importance
+from workers.methods.occlusion import OUTPUTS as OCCLUSION_OUTPUTS
+from workers.methods.occlusion import occlusion, one_window
 
 _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitude", "standard_error": "values"}
 """What comes of a method by gradients over noisy copies, beside its own maps."""
@@ -59,6 +62,7 @@ METHODS: dict[str, Method] = {
         },
         trial={"mode": "importance"},
     ),
+    "occlusion": Method(params=OcclusionParams, run=occlusion, outputs=OCCLUSION_OUTPUTS, trial=one_window),
     "saliency": Method(
         params=SaliencyParams,
         run=one_map_a_class(attribution.saliency),
