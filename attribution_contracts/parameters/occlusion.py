@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from attribution_contracts.base import Wire
+from attribution_contracts.base import Wire, form_of
 from attribution_contracts.baselines import Baseline, ZeroBaseline
 from attribution_contracts.parameters.base import MethodParams, Scale
 from attribution_contracts.parameters.layers import LayerChoice
@@ -45,27 +45,30 @@ class MapPlace(Wire):
     column: _Place
 
 
+Summary = Annotated[
+    Annotated[Literal["mean", "max"], Tag("word")] | Annotated[MapPlace, Tag("MapPlace")],
+    form_of(
+        ("mean", "max"),
+        dict.fromkeys(MapPlace.model_fields, MapPlace),
+        'expected "mean", "max", or an object with row and column',
+    ),
+]
+
+
 class ChosenFeatureMap(Wire):
     """One channel of a layer, as the number that is followed."""
 
     layer: LayerChoice
     """By name."""
     channel: _Place
-    summary: Literal["mean", "max"] = "mean"
-    """What of the feature map is followed: its mean or its maximum."""
-    place: MapPlace | None = None
-    """Instead: its value at one place."""
-
-    @model_validator(mode="after")
-    def _require_one_number(self) -> "ChosenFeatureMap":
-        if self.place is not None and "summary" in self.model_fields_set:
-            raise ValueError("a feature map is followed at one place or by its summary: give place or summary")
-        return self
+    summary: Summary = "mean"
+    """What of the feature map is followed: its mean, its maximum, or its value at one place."""
 
     @property
     def said(self) -> str:
         """Which channel, and what of it."""
-        at = self.summary if self.place is None else f"row-{self.place.row}-column-{self.place.column}"
+        one = self.summary
+        at = f"row-{one.row}-column-{one.column}" if isinstance(one, MapPlace) else one
         return f"channel-{self.channel}-{at}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import LayerInfo
-from attribution_contracts.parameters.occlusion import MAX_WINDOWS, ChosenFeatureMap, OcclusionParams
+from attribution_contracts.parameters.occlusion import MAX_WINDOWS, ChosenFeatureMap, MapPlace, OcclusionParams
 from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import ReadyModel
 
@@ -54,10 +54,10 @@ def _wrong_feature_map(one: ChosenFeatureMap, layers: dict[str, LayerInfo]) -> t
         return None
     if one.channel >= shape[0]:
         return "channel", f"layer {one.layer!r} has the channels 0 to {shape[0] - 1}, given {one.channel}"
-    if one.place is not None and (len(shape) != 3 or one.place.row >= shape[1] or one.place.column >= shape[2]):
+    at = one.summary
+    if isinstance(at, MapPlace) and (len(shape) != 3 or at.row >= shape[1] or at.column >= shape[2]):
         sides = " x ".join(map(str, shape[1:])) or "none"
-        given = f"row {one.place.row} and column {one.place.column}"
-        return "place", f"layer {one.layer!r} has the places {sides}, given {given}"
+        return "summary", f"layer {one.layer!r} has the places {sides}, given row {at.row} and column {at.column}"
     return None
 
 

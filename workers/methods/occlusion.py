@@ -9,7 +9,7 @@ from torch import Tensor
 
 import attribution
 from attribution_contracts.figures.hidden_parts import ClassRise, HiddenNumber, HiddenParts, WindowChange, WindowPlace
-from attribution_contracts.parameters.occlusion import ChosenFeatureMap, OcclusionParams
+from attribution_contracts.parameters.occlusion import ChosenFeatureMap, MapPlace, OcclusionParams
 from workers.methods.adapters import one_output_a_class
 from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures, MethodOutput, OutputKind
@@ -66,8 +66,8 @@ def occlusion(call: Call) -> Explained:
 
 
 def _asked(one: ChosenFeatureMap) -> attribution.FeatureMap:
-    summary = one.summary if one.place is None else (one.place.row, one.place.column)
-    return attribution.FeatureMap(one.layer, one.channel, summary)
+    at = one.summary
+    return attribution.FeatureMap(one.layer, one.channel, (at.row, at.column) if isinstance(at, MapPlace) else at)
 
 
 def _figures(
