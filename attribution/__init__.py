@@ -17,6 +17,7 @@ from attribution.decomposition.overlap import Overlap, overlap
 from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
+from attribution.layerwise.channels import FeatureMap
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.deconvolution import Deconvolution, deconvolution
@@ -27,6 +28,7 @@ from attribution.methods.integrated_gradients import IntegratedGradients, integr
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.lrp import Lrp, lrp
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
+from attribution.methods.occlusion import Occlusion, occlusion
 from attribution.methods.rise import Rise, rise
 from attribution.methods.saliency import Saliency, saliency
 from attribution.methods.segment_shapley import SegmentShapley, segment_shapley
@@ -45,6 +47,7 @@ __all__ = [
     "DeepLift",
     "Evaluation",
     "FeatureHistogram",
+    "FeatureMap",
     "GuidedBackprop",
     "Influential",
     "InputXGradient",
@@ -54,6 +57,7 @@ __all__ = [
     "MinProbability",
     "MulticlassImportance",
     "Network",
+    "Occlusion",
     "Overlap",
     "PixelCovariation",
     "Retrained",
@@ -85,6 +89,7 @@ __all__ = [
     "layer_shapley",
     "lrp",
     "multiclass_importance",
+    "occlusion",
     "overlap",
     "pixel_covariation",
     "retrain",

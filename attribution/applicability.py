@@ -37,7 +37,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
-_WITHOUT_GRADIENTS = frozenset({"decomposition", "rise", "segment_shapley"})
+_WITHOUT_GRADIENTS = frozenset({"decomposition", "occlusion", "rise", "segment_shapley"})
 
 
 def applicable_methods(network: Network) -> dict[str, str | None]:

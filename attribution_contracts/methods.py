@@ -18,6 +18,7 @@ from attribution_contracts.parameters.integrated_gradients import IntegratedGrad
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.occlusion import OcclusionParams
 from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
@@ -37,6 +38,7 @@ Explanation = Annotated[
     | LrpParams
     | MulticlassImportanceParams
     | RiseParams
+    | OcclusionParams
     | SaliencyParams
     | SegmentShapleyParams
     | SelfTestParams

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from attribution_contracts.base import Sha256, Wire
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
+from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
@@ -129,6 +130,7 @@ class ImageHead(Wire):
 class ImageResult(
     # In the reverse of the order in which they come in a result.
     OcclusionFigures,
+    HiddenPartsFigures,
     DecompositionFigures,
     LayerFigures,
     MulticlassFigures,

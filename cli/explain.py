@@ -99,6 +99,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         client.download(result, out)
         save_page(client, result, out, sheet)
     show_table(_COLUMNS, _table(result, names))
+    for text in _hidden_parts(result, names):
+        click.echo(text)
     for text in _warnings(result, names):
         click.secho(f"warning: {text}", fg="yellow", err=True)
     if result.quality is not None and result.quality.occlusion_missing is not None:
@@ -332,6 +334,18 @@ def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
         for warning in image.warnings:
             of = "" if warning.target is None else f", class {_class_name(image, warning.target)}"
             yield f"{names[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
+
+
+def _hidden_parts(result: "Result", names: list[str]) -> Iterator[str]:
+    """What hiding parts of the images does, in words."""
+    for label, image in _explained(result):
+        if image.hidden_parts is not None:
+            where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
+            for number in image.hidden_parts.numbers:
+                own = "" if number.target is None else _class_name(image, number.target)
+                yield f"{where}: {number.sentence(own)}"
+            for rise in image.hidden_parts.rises:
+                yield f"{where}: {rise.sentence}"
 
 
 def _class_name(image: "ImageResult", index: int) -> str:

@@ -11,12 +11,14 @@ Takes = Literal["images", "none", "data set"]
 
 
 class Scale(NamedTuple):
-    """How much an image asks for: classes that are explained, all classes, layers, and images it is compared with."""
+    """How much an image asks for: classes that are explained, all classes, layers, baselines, and pixels."""
 
     targets: int
     classes: int
     layers: int
     baselines: int
+    sides: tuple[int, int] = (1, 1)
+    """Height and width of the image as the network sees it."""
 
 
 class MethodParams(Wire):

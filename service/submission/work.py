@@ -82,9 +82,10 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
     layers = getattr(explanation, "explained", None)
     n_layers = 1 if layers is None else len(chosen_layers(layers, model.report.layers, model.report.stages))
     baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
+    _, height, width = model.report.input_shape
     passes = 0
     for targets in count_targets(request, explanation, model):
-        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1)))
+        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1), (height, width)))
         if request.quality.occlusion is not None:
             passes += max(targets, 1) * _followed(request.quality.occlusion)
     return passes

@@ -12,7 +12,8 @@ from attribution_contracts.results import ImageResult, TargetScore
 
 
 class _OfClass(Protocol):
-    target: int
+    @property
+    def target(self) -> int | None: ...
 
 
 Figure = TypeVar("Figure", bound=_OfClass)
@@ -29,6 +30,8 @@ MEANINGS = {
     "shown_above_mean": "the output where a pixel is shown, above its mean over the pixels",
     "shown": "the mean output where a pixel is shown",
     "silhouette": "what of the deviation stands out of its surroundings",
+    "occlusion": "what the output loses where a part is hidden",
+    "feature_map": "what the feature map loses where a part is hidden",
 }
 """Quantities whose names do not say what they are, by name."""
 _WORTH_TELLING = 0.05
@@ -57,6 +60,9 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
         yield from _decomposed(found)
     for drawn in _of(index, image.sampling):
         yield from _sampled(drawn)
+    hidden = image.hidden_parts
+    for one in _of(index, [] if hidden is None else hidden.numbers):
+        yield f"{_capital(one.sentence(scores[index].said))}."
     yield from _occluded(image, index)
 
 
@@ -68,6 +74,15 @@ def of_image(image: ImageResult) -> Iterator[str]:
     """What the result says of the maps that are of no class."""
     if image.class_variation is not None:
         yield from _varies(image.class_variation)
+    if image.hidden_parts is not None:
+        yield from (f"{_capital(rise.sentence)}." for rise in image.hidden_parts.rises)
+        yield from (
+            f"{_capital(number.sentence(''))}." for number in image.hidden_parts.numbers if number.target is None
+        )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _changes(score: TargetScore) -> Iterator[str]:

@@ -199,7 +199,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
     network = job.loaded.network.explaining(output)
     target = torch.tensor([[one.class_index for one in own] for own in chosen], dtype=torch.int64, device=logits.device)
     against = against_table(chosen, logits.shape[1], logits.device)
-    call = _call(job, network, rows, stacked(rows), target)._replace(against=against)
+    call = _call(job, network, rows, stacked(rows), target)._replace(against=against, labels=job.loaded.spec.labels)
     with job.clock("explain"):
         explained = method.run(call)
     occlusion = _occlusion(job, call, explained, logits.argmax(1))

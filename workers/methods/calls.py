@@ -34,6 +34,8 @@ class Call(NamedTuple):
     """Memory for what a method keeps besides its chunk."""
     artifact: Callable[[str], bytes]
     """Fetches an artefact that the parameters name, by its digest."""
+    labels: Sequence[str] = ()
+    """Names of the model's classes, where it has some."""
     against: Tensor | None = None
     """What the classes are held against: classes `int64 (batch, k)`, or weights `float64 (batch, k, classes)`."""
 
@@ -106,5 +108,6 @@ class Method(NamedTuple):
     run: Callable[[Call], Explained]
     outputs: dict[str, OutputKind]
     """How each output is drawn."""
-    trial: Mapping[str, Any] = MappingProxyType({})
-    """Parameters of the small call that shows whether the method applies to a model; the defaults unless told."""
+    trial: Mapping[str, Any] | Callable[[Sequence[int]], Mapping[str, Any]] = MappingProxyType({})
+    """Parameters of the small call that shows whether the method applies to a model, or what gives them for the shape
+    of its images; the defaults unless told."""

@@ -11,6 +11,7 @@ from attribution_contracts.parameters.integrated_gradients import IntegratedGrad
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
+from attribution_contracts.parameters.occlusion import OcclusionParams
 from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
@@ -24,6 +25,8 @@ from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.lrp import lrp
 from workers.methods.multiclass_importance import multiclass_importance
+from workers.methods.occlusion import OUTPUTS as OCCLUSION_OUTPUTS
+from workers.methods.occlusion import occlusion, one_window
 from workers.methods.segment_shapley import segment_shapley
 from workers.methods.xrai import xrai
 
@@ -92,6 +95,7 @@ METHODS: dict[str, Method] = {
         outputs={"shown_above_mean": "signed", "shown": "signed", "standard_error": "values"},
         trial={"n_masks": 32},
     ),
+    "occlusion": Method(params=OcclusionParams, run=occlusion, outputs=OCCLUSION_OUTPUTS, trial=one_window),
     "saliency": Method(
         params=SaliencyParams,
         run=one_map_a_class(attribution.saliency),

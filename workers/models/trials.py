@@ -54,7 +54,8 @@ def _failure(method: str, network: Network, spec: ModelSpec, examples: torch.Ten
 def _call(method: str, network: Network, spec: ModelSpec, examples: torch.Tensor) -> Call:
     row = METHODS[method]
     required = {"fit": _NO_FIT} if "fit" in row.params.model_fields else {}
-    params = row.params.model_validate({"method": method, **required, **row.trial})
+    trial = row.trial(examples.shape[1:]) if callable(row.trial) else row.trial
+    params = row.params.model_validate({"method": method, **required, **trial})
     target = torch.zeros(len(examples), 1 if row.params.class_field() == "target" else 0, dtype=torch.int64)
     return Call(
         network=network,
