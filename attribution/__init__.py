@@ -17,6 +17,7 @@ from attribution.decomposition.overlap import Overlap, overlap
 from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
+from attribution.methods.attention import Attention, attention
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
@@ -29,6 +30,7 @@ from attribution.networks.network import Network
 from attribution.passes.smoothing import Smooth
 
 __all__ = [
+    "Attention",
     "Cam",
     "DecomposedHead",
     "Decomposition",
@@ -50,6 +52,7 @@ __all__ = [
     "TopK",
     "ablate",
     "applicable_methods",
+    "attention",
     "baselines",
     "cam",
     "chosen_features",

@@ -5,6 +5,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from attribution_contracts.base import Wire
+from attribution_contracts.parameters.attention import AttentionParams
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
@@ -16,7 +17,8 @@ from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.self_test import SelfTestParams
 
 Explanation = Annotated[
-    CamParams
+    AttentionParams
+    | CamParams
     | DecompositionParams
     | InputXGradientParams
     | IntegratedGradientsParams

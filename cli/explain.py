@@ -33,7 +33,10 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "--method",
     default="integrated_gradients",
     show_default=True,
-    help="cam, decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance, saliency.",
+    help=(
+        "attention, cam, decomposition, input_x_gradient, integrated_gradients, layer_shapley, multiclass_importance, "
+        "saliency."
+    ),
 )
 @click.option(
     "--target", "targets", multiple=True, help="Class index or name; repeatable. [default: the predicted class]"

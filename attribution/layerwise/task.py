@@ -86,7 +86,14 @@ class LayerTask(NamedTuple):
 
     def totals(self) -> LayerTotals:
         """Returns empty sums."""
-        return LayerTotals(len(self.paths.inputs), self.paths.target.k, self.raw)
+        placements = self.network.placements()
+        return LayerTotals(
+            len(self.paths.inputs),
+            self.paths.target.k,
+            self.raw,
+            placements,
+            all_placed=any(one.axes != (2, 3) for one in placements.values()),
+        )
 
     def estimate(
         self,
