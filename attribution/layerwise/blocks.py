@@ -45,14 +45,15 @@ def blocks_of(network: Network) -> Blocks:
     """
     if network.graph is None:
         raise NetworkError(f"attention is found on the graph, and there is none: {network.report().reason}")
-    found, hidden = attentions_of(network.graph)
+    found, hidden, products = attentions_of(network.graph)
     if not found and not hidden:
         raise NetworkError("no attention in this network: use cam, layer_shapley or integrated_gradients")
     names = {node: layer.name for node, layer in network.layers_by_node.items()}
-    if hidden:
+    if hidden or products:
+        where = _name((*hidden, *products)[0], names)
         raise NetworkError(
-            f"the attention at {_name(hidden[0], names)!r} hides its probabilities, as attention in shifted windows"
-            " does: use cam, layer_shapley or integrated_gradients"
+            f"the attention at {where!r} hides its probabilities, as attention in shifted windows, without a softmax or"
+            " with heads that talk to each other does: use cam, layer_shapley or integrated_gradients"
         )
     ends = _ends(network, found, names)
     placements = [network.placements()[name] for name in ends]

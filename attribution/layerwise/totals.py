@@ -32,8 +32,8 @@ class LayerTotals:
         batch: Images.
         k: Classes of each.
         raw: Layers whose values are also kept whole.
-        placements: Where values lie in the image. A layer of three axes that is not there is taken for feature maps,
-            unless ``all_placed`` says that there are only those that are.
+        placements: Where values lie in the image.
+        unplaced: Layers of three axes without a placement that are taken for feature maps; all unless told.
 
     >>> totals = LayerTotals(1, 1, raw=())
     >>> totals.add([totals.piece("conv", 0, 0, torch.ones(2, 3, 4), share=2)] * 2)
@@ -47,12 +47,11 @@ class LayerTotals:
         k: int,
         raw: Collection[str],
         placements: Mapping[str, Placement] = MappingProxyType({}),
-        *,
-        all_placed: bool = False,
+        unplaced: Collection[str] | None = None,
     ) -> None:
         """Starts empty."""
         self._rows, self._whole = (batch, k), frozenset(raw)
-        self._placements, self._all_placed = placements, all_placed
+        self._placements, self._unplaced = placements, unplaced
         self.maps: dict[str, torch.Tensor] = {}
         self.scores: dict[str, torch.Tensor] = {}
         self.squares: dict[str, torch.Tensor] = {}
@@ -93,7 +92,8 @@ class LayerTotals:
         placement = self._placements.get(layer)
         if placement is not None:
             return placement.maps(contributions.unsqueeze(0))[0] if placement.is_read else None
-        return contributions if contributions.dim() == 3 and not self._all_placed else None
+        is_taken = self._unplaced is None or layer in self._unplaced
+        return contributions if contributions.dim() == 3 and is_taken else None
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Adds pieces up."""

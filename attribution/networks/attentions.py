@@ -1,7 +1,7 @@
 """Attention in a network's graph: as torch's module, as torch's function, or written out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Literal, NamedTuple
 
 from torch import fx, nn
@@ -15,6 +15,8 @@ Form = Literal["module", "function", "written"]
 
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum", "baddbmm"})
 _PASSING = re.compile(r"dropout|identity|contiguous|to|float|double|half|type|clone|transpose|permute|getitem|t|mt")
+_FAR = 8
+"""Steps from the product of queries and keys to the softmax: scales, masks, positions, norms."""
 _HIDING = re.compile(r"attention|transformer")
 
 
@@ -26,10 +28,14 @@ class Attention(NamedTuple):
 
 
 class Attentions(NamedTuple):
-    """Every attention of a graph in forward order, and what attends without showing its probabilities."""
+    """Every attention of a graph in forward order, and what may attend beside it.
+
+    ``hidden`` does not show its probabilities; ``products`` of two tensors of the image belong to none that was found.
+    """
 
     found: tuple[Attention, ...]
     hidden: tuple[fx.Node, ...]
+    products: tuple[fx.Node, ...]
 
 
 def attentions_of(graph_module: fx.GraphModule) -> Attentions:
@@ -45,6 +51,7 @@ def attentions_of(graph_module: fx.GraphModule) -> Attentions:
     modules, tensors = dict(graph_module.named_modules()), tensor_nodes(graph_module)
     found: list[Attention] = []
     hidden: list[fx.Node] = []
+    known: set[fx.Node] = set()
     for node, name in tensors.items():
         plain = name.replace("_", "").lower()
         if node.op == "call_module" and type(modules[str(node.target)]) is nn.MultiheadAttention:
@@ -55,11 +62,30 @@ def attentions_of(graph_module: fx.GraphModule) -> Attentions:
             uses = list(_products_of(node, modules))
             if uses and all(_is_first(product, factor) for product, factor in uses) and _is_last(node, modules):
                 found.append(Attention(node, "written"))
-            elif uses:
+                known |= {product for product, _ in uses} | _scores_of(node, tensors.keys(), modules)
+            elif uses or any(user.op != "output" for user in node.users):
                 hidden.append(node)
         elif _HIDING.search(plain):
             hidden.append(node)
-    return Attentions(tuple(found), tuple(hidden))
+    others = [node for node, name in tensors.items() if _multiplies(node, name, tensors) and node not in known]
+    return Attentions(tuple(found), tuple(hidden), tuple(others))
+
+
+def _multiplies(node: fx.Node, name: str, tensors: Container[fx.Node]) -> bool:
+    """Returns whether a node multiplies matrices that both depend on the image."""
+    factors = [one for one in node.args if isinstance(one, fx.Node) and one in tensors]
+    return name.replace("_", "").lower() in _PRODUCTS and len(factors) > 1
+
+
+def _scores_of(node: fx.Node, tensors: Container[fx.Node], modules: dict[str, nn.Module]) -> set[fx.Node]:
+    """Returns the products close before a softmax, whose scores it is of."""
+    found, near = set[fx.Node](), {node}
+    for _ in range(_FAR):
+        before = {source for one in near for source in one.all_input_nodes if source in tensors}
+        products = {one for one in before if operation(one, modules).replace("_", "").lower() in _PRODUCTS}
+        found |= products
+        near = before - products
+    return found
 
 
 def _products_of(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[tuple[fx.Node, fx.Node | None]]:

@@ -202,7 +202,7 @@ class AttentionRulePass(RulePass):
         """Prepares a pass; ``run(points)`` makes it."""
         super().__init__(graph, {}, kept)
         self._rule, self._modules = rule, dict(graph.named_modules())
-        found, self._hidden = attentions_of(graph)
+        found, self._hidden, _ = attentions_of(graph)
         self._forms: dict[fx.Node, Form] = {one.node: one.form for one in found}
         self.constants: list[_Constant] = []
 

@@ -121,6 +121,30 @@ class Turned(nn.Module):
         return self.inner(x)
 
 
+class Talking(nn.Module):
+    """Heads whose probabilities are mixed before they weight the values, in the middle one of three blocks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.mix = tiny_vit("written"), nn.Linear(2, 2)
+        self.inner.blocks[1].attend = self.attend
+
+    def attend(self, x):
+        q = x.unflatten(2, (2, 4)).transpose(1, 2)
+        weights = self.mix((q @ q.transpose(2, 3)).softmax(-1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return (weights @ q).transpose(1, 2).flatten(2)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+class Linear(Talking):
+    """Attention without a softmax in one of three blocks."""
+
+    def attend(self, x):
+        return (x @ x.transpose(1, 2)).relu() @ x
+
+
 class Folded(Turned):
     """Heads folded into the batch: whose rows are whose is not known."""
 
@@ -155,6 +179,8 @@ class Hidden(nn.Module):
     [
         (tiny_swin, (3, 16, 16), "hides its probabilities"),
         (Turned, SHAPE, "hides its probabilities"),
+        (Talking, SHAPE, "hides its probabilities"),
+        (Linear, SHAPE, "hides its probabilities"),
         (Folded, SHAPE, "whose places are known|attends in windows"),
         (Hidden, SHAPE, "hides its probabilities"),
         (lambda: tiny_vit("masked"), SHAPE, "with a mask"),

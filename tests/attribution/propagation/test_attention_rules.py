@@ -1,4 +1,4 @@
-"""Relevance through transformers against the rules written out with detached tensors, LXT, twins and networks without."""
+"""Relevance through transformers against rules written out with detached tensors, LXT, twins and networks without."""
 
 import math
 

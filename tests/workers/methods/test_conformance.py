@@ -83,7 +83,7 @@ def test_it_explains_or_says_why_not(method, name):
             explain(method, name, images(2))
         return
     explained = explain(method, name, images(2))
-    assert explained.outputs
+    assert explained.outputs or explained.figures[0].wire  # features without places have contributions alone
     assert len(explained.figures) == (2 if PARAMS[method].takes == "images" else 1)
     assert all(one.field in METHODS[method].outputs for one in explained.outputs)
     assert explained.chunk_size >= 1
