@@ -18,6 +18,7 @@ from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.layerwise.channels import FeatureMap
+from attribution.methods.attention import Attention, attention
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.deconvolution import Deconvolution, deconvolution
@@ -39,6 +40,7 @@ from attribution.passes.smoothing import Smooth
 from attribution.propagation.shares import Concept
 
 __all__ = [
+    "Attention",
     "Cam",
     "Concept",
     "DecomposedHead",
@@ -70,6 +72,7 @@ __all__ = [
     "Xrai",
     "ablate",
     "applicable_methods",
+    "attention",
     "baselines",
     "cam",
     "chosen_features",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from attribution import methods
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import obstacle
+from attribution.layerwise.blocks import no_blocks
 from attribution.layerwise.places import no_places
 from attribution.networks.network import Network
 from attribution.propagation.completeness import require_rescale
@@ -29,6 +30,7 @@ def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | 
 #: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
 #: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
+    "attention": no_blocks,
     "cam": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
     "decomposition": obstacle,
     "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),

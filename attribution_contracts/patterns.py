@@ -5,7 +5,8 @@ MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,63}(?:@[a-z0-9][a-z0-9._-]{0,63})?$"
 SHA256 = r"^[0-9a-f]{64}$"
 LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 ARCHITECTURE = (
-    r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|two_class_head|factory:[a-z0-9._-]{1,64})$"
+    r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|small_vit|two_class_head"
+    r"|factory:[a-z0-9._-]{1,64})$"
 )
 FACTORY = r"^[a-z0-9._-]{1,64}$"
 FACTORY_TARGET = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -18,6 +19,7 @@ OUR_OPTIONS: dict[str, tuple[str, ...]] = {
     "cifar_resnet32": ("num_classes",),
     "cifar_resnet44": ("num_classes",),
     "cifar_resnet56": ("num_classes",),
+    "small_vit": ("num_classes",),
     "two_class_head": ("backbone", "hidden", "dropout"),
 }
 """The options of each of our architectures."""

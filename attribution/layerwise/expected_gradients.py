@@ -99,8 +99,7 @@ class _SamplePasses:
             products = (own.to(wide) - end.to(wide)).mul_(gradients.to(wide))
             for image, where in rows:
                 part = products[where]
-                scores = part.reshape(len(part), part.shape[1] if part.dim() > 1 else 1, -1).sum(2).double()
-                squares = scores.square().sum(0)
+                squares = self._totals.by_channel(layer, part).double().square().sum(0)
                 pieces.append(self._totals.piece(layer, image, number, part.sum(0), n_samples, squares))
 
         points = self._paths.points(numbers, self._draws.t.flatten()[items])

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from attribution.errors import InvalidOption
 from attribution.layerwise.task import TAKERS, Estimate, LayerTask
 from attribution.passes.chunks import Progress
 from attribution.shapley.feature_maps import feature_map_shapley
@@ -22,6 +23,7 @@ def game_values(task: LayerTask) -> Estimate:
     found: dict[str, Any] = {}
     options = task.options._asdict()
     given = {name: options[name] for name in _OPTIONS if options[name] is not None}
+    _require_channels_first(task)
     for place, name in enumerate(task.layers):
         found[name] = feature_map_shapley(
             task.network,
@@ -46,6 +48,21 @@ def game_values(task: LayerTask) -> Estimate:
         n_steps=torch.stack([one.n_evaluations for one in found.values()]).sum(0),
         chunk_size=min(one.chunk_size for one in found.values()),
     )
+
+
+def _require_channels_first(task: LayerTask) -> None:
+    """Accepts layers whose feature maps, which are the players, lie along the first axis.
+
+    Raises:
+        InvalidOption: One has them along the last.
+    """
+    placements = task.network.placements()
+    last = [name for name in task.layers if name in placements and placements[name].axes == (1, 2)]
+    if last:
+        raise InvalidOption(
+            f"layers {last[:5]} have their feature maps along the last axis (channels last), where they cannot take"
+            " part one by one: choose other layers, or the estimator path"
+        )
 
 
 def _errors(found: Mapping[str, Any]) -> dict[str, torch.Tensor] | None:

@@ -1,6 +1,8 @@
-"""Layers that have places: channels, height and width, in this order."""
+"""Layers whose values have a place in the image: feature maps, channels first or last, and tokens that are patches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import torch
 
 from attribution.errors import InvalidOption, NetworkError
 from attribution.networks.layers import Layer
@@ -8,7 +10,7 @@ from attribution.networks.network import Network
 from attribution.networks.selection import INPUT, WORDS, known_layers, selected_layers
 
 LAST = "last"
-"""The last layer with places among the stem, the ends of stages and the last convolution."""
+"""The last layer with places among the stem, the ends of stages and blocks, and the last convolution."""
 
 
 def mapped_layers(network: Network, layers: str | Sequence[str]) -> dict[str, Layer]:
@@ -20,29 +22,48 @@ def mapped_layers(network: Network, layers: str | Sequence[str]) -> dict[str, La
 
     Raises:
         NetworkError: The network has no graph, or no layer with places.
-        InvalidOption: A choice that matches nothing, or a layer without places that was chosen by name.
+        InvalidOption: A choice that matches nothing, a layer without places that was chosen by name, or one of tokens
+            whose patches nobody reads any more.
     """
     chosen = selected_layers(network, "stages" if layers == LAST else layers)
-    found = {name: layer for name, layer in chosen.items() if has_places(network, layer)}
+    found = {name: layer for name, layer in chosen.items() if has_places(network, layer) and is_read(network, layer)}
     if layers == LAST:
         found = dict(list(found.items())[-1:])
     if not found and (layers == LAST or layers in WORDS):
         raise NetworkError(no_places(network) or "none of these layers has height and width: choose others by name")
     missing = [name for name in chosen if name not in found]
     if missing and layers != LAST and layers not in WORDS:
-        raise InvalidOption(f"layers {missing} have no channels, height and width in this order: choose others")
+        unread = [name for name in missing if not is_read(network, chosen[name])]
+        raise InvalidOption(
+            f"nobody reads the patch tokens of layers {unread} any more: behind the last attention the outputs come"
+            " from other tokens alone, as the class token, and a map would be zero; choose layers before it"
+            if unread
+            else f"layers {missing} have no channels, height and width in this order, nor known places: choose others"
+        )
     return found
 
 
 def has_places(network: Network, layer: Layer) -> bool:
-    """Returns whether a layer's values are ``(channels, height, width)``, as far as is known."""
+    """Returns whether it is known where a layer's values lie in the image, and there are several places."""
     if layer.name == INPUT:
         return True
-    shape = layer.shape
-    if shape is None or len(shape) != 3 or max(shape[1:]) == 1:
-        return False
+    placement = network.placements().get(layer.name)
+    if placement is not None:
+        return max(placement.sizes) > 1
     # Three axes may be height, width and channels as well; a convolution's are not.
-    return layer.kind == "conv" or layer.name in network.lattices()
+    return layer.kind == "conv" and layer.shape is not None and len(layer.shape) == 3 and max(layer.shape[1:]) > 1
+
+
+def is_read(network: Network, layer: Layer) -> bool:
+    """Returns whether the outputs depend on those of a layer's values that have a place."""
+    placement = network.placements().get(layer.name)
+    return placement is None or placement.is_read
+
+
+def maps_of(network: Network, layer: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Returns what makes ``(n, channels, rows, columns)`` of the values of a layer with places."""
+    placement = network.placements().get(layer)
+    return (lambda values: values) if placement is None else placement.maps
 
 
 def no_places(network: Network) -> str | None:

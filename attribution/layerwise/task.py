@@ -86,7 +86,12 @@ class LayerTask(NamedTuple):
 
     def totals(self) -> LayerTotals:
         """Returns empty sums."""
-        return LayerTotals(len(self.paths.inputs), self.paths.target.k, self.raw)
+        placements = self.network.placements()
+        # Among tokens and channels-last layers three axes may be heads and windows as well; a convolution's are not.
+        is_mixed = any(one.axes != (2, 3) for one in placements.values())
+        convolutions = [name for name, layer in self.layers.items() if layer.kind == "conv"]
+        unplaced = convolutions if is_mixed else None
+        return LayerTotals(len(self.paths.inputs), self.paths.target.k, self.raw, placements, unplaced)
 
     def estimate(
         self,

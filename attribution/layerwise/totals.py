@@ -1,9 +1,12 @@
 """Sums over pieces of paths, by layer: as a map, as scores, and whole where asked for."""
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
+
+from attribution.networks.lattices import Placement
 
 
 class Piece(NamedTuple):
@@ -29,6 +32,8 @@ class LayerTotals:
         batch: Images.
         k: Classes of each.
         raw: Layers whose values are also kept whole.
+        placements: Where values lie in the image.
+        unplaced: Layers of three axes without a placement that are taken for feature maps; all unless told.
 
     >>> totals = LayerTotals(1, 1, raw=())
     >>> totals.add([totals.piece("conv", 0, 0, torch.ones(2, 3, 4), share=2)] * 2)
@@ -36,9 +41,17 @@ class LayerTotals:
     ([[[12.0, 12.0]]], torch.Size([1, 1, 3, 4]))
     """
 
-    def __init__(self, batch: int, k: int, raw: Collection[str]) -> None:
+    def __init__(
+        self,
+        batch: int,
+        k: int,
+        raw: Collection[str],
+        placements: Mapping[str, Placement] = MappingProxyType({}),
+        unplaced: Collection[str] | None = None,
+    ) -> None:
         """Starts empty."""
         self._rows, self._whole = (batch, k), frozenset(raw)
+        self._placements, self._unplaced = placements, unplaced
         self.maps: dict[str, torch.Tensor] = {}
         self.scores: dict[str, torch.Tensor] = {}
         self.squares: dict[str, torch.Tensor] = {}
@@ -54,16 +67,33 @@ class LayerTotals:
         squares: torch.Tensor | None = None,
     ) -> Piece:
         """Returns one of ``share`` contributions ``(channels, ...)`` to a mean, before anything is added."""
-        by_channel = contributions.reshape(len(contributions) if contributions.dim() else 1, -1)
+        by_place = self._by_place(layer, contributions)
         return Piece(
             layer,
             image,
             number,
-            contributions.sum(0).double() / share if contributions.dim() == 3 else None,
-            by_channel.sum(1).double() / share,
+            None if by_place is None else by_place.sum(0).double() / share,
+            self.by_channel(layer, contributions.unsqueeze(0))[0].double() / share,
             None if squares is None else squares / share,
             contributions / share if layer in self._whole else None,
         )
+
+    def by_channel(self, layer: str, contributions: torch.Tensor) -> torch.Tensor:
+        """Returns sums ``(n, channels)`` of contributions ``(n, ...)``; of tokens, one for each of them."""
+        placement = self._placements.get(layer)
+        if placement is not None and len(placement.axes) == 2:
+            contributions = placement.maps(contributions)
+        return contributions.reshape(
+            len(contributions), contributions.shape[1] if contributions.dim() > 1 else 1, -1
+        ).sum(2)
+
+    def _by_place(self, layer: str, contributions: torch.Tensor) -> torch.Tensor | None:
+        """Returns contributions ``(channels, height, width)``, or nothing where they have no places."""
+        placement = self._placements.get(layer)
+        if placement is not None:
+            return placement.maps(contributions.unsqueeze(0))[0] if placement.is_read else None
+        is_taken = self._unplaced is None or layer in self._unplaced
+        return contributions if contributions.dim() == 3 and is_taken else None
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """Adds pieces up."""

@@ -10,7 +10,7 @@ from attribution.checks import require_choice, require_finite
 from attribution.errors import InvalidOption
 from attribution.layerwise.cams import VARIANTS, Variant, cam_of
 from attribution.layerwise.passes import layer_gradients
-from attribution.layerwise.places import mapped_layers
+from attribution.layerwise.places import mapped_layers, maps_of
 from attribution.networks.network import Network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -63,7 +63,7 @@ def cam(
         variants: ``"grad_cam"``, ``"hires_cam"``, ``"layer_cam"``, ``"grad_cam_plus_plus"``, ``"x_grad_cam"``, or
             several of them, from the same pass.
         layers: ``"last"``, the last layer with places; ``"stages"``, ``"all"``, or names, kinds and patterns; of the
-            first three those with height and width.
+            first three those with height and width, or tokens that are patches and that the outputs depend on.
         fuse: The mean of all chosen layers, each stretched over the image, in place of one map a layer.
         chunk_size: Images at once; fitted to memory unless told, halved when it runs out.
         progress: Called between chunks with images done and in all; may raise to cancel.
@@ -102,6 +102,7 @@ def cam(
     with torch.inference_mode(False), torch.no_grad():
         require_classes(targets, network.require_gradients(inputs))
         chosen = mapped_layers(network, layers)
+        maps = {layer: maps_of(network, layer) for layer in chosen}
         found: dict[tuple[Variant, str, int], list[torch.Tensor]] = {}
 
         def work(start: int, stop: int) -> None:
@@ -109,7 +110,7 @@ def cam(
 
             def receive(layer: str, number: int, values: torch.Tensor, gradients: torch.Tensor) -> None:
                 for variant in asked:
-                    parts[variant, layer, number] = cam_of(variant, values, gradients)
+                    parts[variant, layer, number] = cam_of(variant, maps[layer](values), maps[layer](gradients))
 
             layer_gradients(network, inputs[start:stop], targets.rows(slice(start, stop)), chosen, receive)
             for key, part in parts.items():
@@ -117,7 +118,7 @@ def cam(
 
         chunks = Chunks(default_chunk(network, inputs) if chunk_size is None else chunk_size, len(inputs), progress)
         chunks.run(len(inputs), work)
-    maps = {
+    result = {
         variant: {
             layer: torch.stack([torch.cat(found[variant, layer, number]) for number in range(targets.k)], dim=1)
             for layer in chosen
@@ -125,10 +126,10 @@ def cam(
         }
         for variant in asked
     }
-    require_finite("the maps", *(one for of_variant in maps.values() for one in of_variant.values()))
+    require_finite("the maps", *(one for of_variant in result.values() for one in of_variant.values()))
     if fuse:
-        maps = {variant: {FUSED: _fused(list(own.values()), inputs.shape[2:])} for variant, own in maps.items()}
-    return Cam({variant: _cast(own, inputs.dtype, target.dim() == 1) for variant, own in maps.items()}, chunks.size)
+        result = {variant: {FUSED: _fused(list(own.values()), inputs.shape[2:])} for variant, own in result.items()}
+    return Cam({variant: _cast(own, inputs.dtype, target.dim() == 1) for variant, own in result.items()}, chunks.size)
 
 
 def _asked(variants: Variant | Sequence[Variant]) -> list[Variant]:

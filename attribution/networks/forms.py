@@ -11,7 +11,7 @@ from attribution.errors import NetworkError
 from attribution.memory import is_out_of_memory
 from attribution.networks.agreement import agreement, in_parts
 from attribution.networks.heads import LinearHead, linear_head
-from attribution.networks.lattices import IMAGE, Lattice, lattices_of
+from attribution.networks.lattices import IMAGE, Placement, placements_of
 from attribution.networks.layers import Layer
 from attribution.networks.places import values_by_place
 
@@ -26,8 +26,8 @@ class NetworkRefuses(NetworkError):
 class Form(NamedTuple):
     """A network as it is for inputs of one size: its graph, why it has none, its layers and classes.
 
-    ``whole_batch`` is the first layer that gives one value for all images of a batch, if there is one; ``lattices`` are
-    where units lie, once somebody asked.
+    ``whole_batch`` is the first layer that gives one value for all images of a batch, if there is one; ``placements``
+    are where units lie, once somebody asked.
     """
 
     graph: fx.GraphModule | None
@@ -40,7 +40,7 @@ class Form(NamedTuple):
     shape: tuple[int, ...] | None = None
     no_gradients: str | None = None
     whole_batch: str | None = None
-    lattices: MappingProxyType[str, Lattice] | None = None
+    placements: MappingProxyType[str, Placement] | None = None
 
 
 def form_of(
@@ -57,10 +57,13 @@ def form_of(
     return Form(graph, reason, MappingProxyType(layers), MappingProxyType(nodes), in_place, n_classes, head)
 
 
-def with_lattices(form: Form, examples: torch.Tensor) -> Form:
+def with_placements(form: Form, examples: torch.Tensor) -> Form:
     """Returns a form that knows where units lie in images like the examples."""
-    found = lattices_of(form.graph, form.nodes, examples[:1]) if form.graph is not None and examples.dim() == 4 else {}
-    return form._replace(lattices=MappingProxyType({"input": IMAGE} | found))
+    found = dict[str, Placement]()
+    if examples.dim() == 4:
+        found["input"] = Placement((2, 3), (examples.shape[2], examples.shape[3]), 0, IMAGE)
+        found |= {} if form.graph is None else placements_of(form.graph, form.nodes, examples[:1])
+    return form._replace(placements=MappingProxyType(found))
 
 
 def graph_agreement(graph: fx.GraphModule, examples: torch.Tensor, expected: torch.Tensor) -> tuple[float, float]:

@@ -16,7 +16,7 @@ _POINTWISE_KINDS = frozenset({"activation", "normalisation", "dropout", "identit
 _POINTWISE = frozenset(
     {"add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv", "itruediv", "addcmul"}
     | {"neg", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "maximum", "minimum", "clone", "detach", "to"}
-    | {"float", "double", "half", "type", "typeas", "contiguous", "chunk", "split"}
+    | {"float", "double", "half", "type", "typeas", "contiguous", "chunk", "split", "maybeaddmask"}
 )
 _RESHAPED = frozenset({"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "expand"})
 _WINDOW = ("kernel_size", "stride", "padding", "dilation")
@@ -35,6 +35,12 @@ _ARGUMENTS = {
     "transpose": ("input", "dim0", "dim1"),
     "movedim": ("input", "source", "destination"),
     "getitem": ("input", "index"),
+    "swapaxes": ("input", "dim0", "dim1"),
+    "chunk": ("input", "chunks", "dim"),
+    "split": ("tensor", "split_size", "dim"),
+    "unbind": ("input", "dim"),
+    "softmax": ("input", "dim"),
+    "shiftedwindowattention": ("input", "qkv", "projection", "bias", "window_size"),
 }
 
 Pair = tuple[float, float]
@@ -101,10 +107,10 @@ def grid_behind(step: Step, grids: Sequence[Grid], unplaced: Sequence[tuple[int,
     """
     if any(_has_units(shape, grid) for shape in unplaced for grid in grids):
         return None
-    kind = "pointwise" if step.name in _POINTWISE else layer_kind(step.name)
     if step.name in _RULES:
         return _RULES[step.name](step, grids[0])
-    if kind == "pointwise" or kind in _POINTWISE_KINDS:
+    kind = layer_kind(step.name)
+    if is_pointwise(step):
         return _merged(step, grids)
     if step.name in _RESHAPED:
         return _kept(step, grids[0])
@@ -116,6 +122,11 @@ def grid_behind(step: Step, grids: Sequence[Grid], unplaced: Sequence[tuple[int,
     if step.name in ("cat", "concat", "concatenate"):
         return _concatenated(step, grids)
     return None
+
+
+def is_pointwise(step: Step) -> bool:
+    """Returns whether a step leaves every value where it is."""
+    return step.name in _POINTWISE or layer_kind(step.name) in _POINTWISE_KINDS
 
 
 def _has_units(shape: tuple[int, ...], grid: Grid) -> bool:
@@ -301,6 +312,18 @@ def _sliced(step: Step, grid: Grid) -> Grid | None:
     )
 
 
+def _attended(step: Step, grid: Grid) -> Grid | None:
+    """Returns the grid behind attention in windows, of which a unit sees its own, wherever in it it lies."""
+    size = _pair(step.says("window_size"), 1.0)
+    reach = (0.0, 0.0) if size is None else (2 * (size[0] - 1), 2 * (size[1] - 1))
+    return None if size is None else _merged(step, [_through(grid, (0.0, 0.0), (1.0, 1.0), reach)])
+
+
+def _neighbours(step: Step, grid: Grid) -> Grid | None:
+    """Returns the grid of two by two units put into one."""
+    return _sized(_through(grid, (0.5, 0.5), (2.0, 2.0), (1.0, 1.0)), step)
+
+
 def _constant(step: Step, grid: Grid) -> Grid | None:
     return _padded(grid, step.says("pad"), step)
 
@@ -321,4 +344,7 @@ _RULES: dict[str, Callable[[Step, Grid], Grid | None]] = {
     "transpose": _swapped,
     "movedim": _axis_moved,
     "getitem": _sliced,
+    "swapaxes": _swapped,
+    "shiftedwindowattention": _attended,
+    "patchmergingpad": _neighbours,
 }

@@ -12,7 +12,7 @@ from attribution.checks import require_choice, require_images
 from attribution.errors import NetworkError
 from attribution.networks import reports
 from attribution.networks.heads import LinearHead
-from attribution.networks.lattices import Lattice
+from attribution.networks.lattices import Lattice, Placement
 from attribution.networks.layers import Layer
 from attribution.networks.link import LINKS, Link, log_probabilities, probabilities
 from attribution.networks.measures import Check
@@ -142,10 +142,14 @@ class Network:
     def lattices(self) -> Mapping[str, Lattice]:
         """Returns where the units of each layer lie in the image, by the layer's name; ``input`` is the image.
 
-        Layers without such places, as of attention, are not there. Measured once for each size of images, by a forward
-        pass and a backward pass for each stride.
+        Layers without such places are not there. Measured once for each size of images, by a forward pass and a
+        backward pass for each stride.
         """
-        return self._prepared.lattices()
+        return {name: one.lattice for name, one in self._prepared.placements().items()}
+
+    def placements(self) -> Mapping[str, Placement]:
+        """Returns the same with which values of a layer they are: channels first or last, or tokens behind others."""
+        return self._prepared.placements()
 
     @property
     def graph(self) -> fx.GraphModule | None:
@@ -156,6 +160,11 @@ class Network:
     def nodes(self) -> MappingProxyType[str, fx.Node]:
         """The graph's node of each layer, by the layer's name."""
         return self._prepared.form.nodes
+
+    @property
+    def layers_by_node(self) -> MappingProxyType[fx.Node, Layer]:
+        """The layer that each node of the graph is, in forward order, where it is one."""
+        return self._prepared.form.layers
 
     @property
     def head(self) -> LinearHead | None:

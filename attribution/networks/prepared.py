@@ -20,12 +20,12 @@ from attribution.networks.forms import (
     graph_agreement,
     outputs_of,
     require_logits,
-    with_lattices,
+    with_placements,
 )
 from attribution.networks.graph import NotTraceable, tolerate_layouts, traced
 from attribution.networks.hooks import forward_hooks, without_hooks
 from attribution.networks.inplace import make_out_of_place
-from attribution.networks.lattices import Lattice
+from attribution.networks.lattices import Placement
 from attribution.networks.layers import named_layers, observed, rows_first, whole_batch
 from attribution.networks.link import Link
 from attribution.networks.measures import Check, measured
@@ -194,13 +194,13 @@ class Prepared:
         assert self.form.shape is not None  # noqa: S101 - one was met
         return probes(self.form.shape, self.dtype, self.device, self._values or RANGES[0])
 
-    def lattices(self) -> Mapping[str, Lattice]:
+    def placements(self) -> Mapping[str, Placement]:
         """Returns where the units of each layer lie in images of the size that was met last, and those of the image."""
-        found = self.form.lattices
+        found = self.form.placements
         if found is None:
-            self.form = with_lattices(self.form, self.examples())
+            self.form = with_placements(self.form, self.examples())
             self._forms |= {} if self.form.shape is None else {self.form.shape: self.form}
-        return found or self.lattices()
+        return found or self.placements()
 
     def _probes(
         self,

@@ -80,13 +80,14 @@ def require_rules(network: Network, rules: Mapping[Kind, Rule | None], method: s
         if kind not in rules:
             names = {node: name for name, node in network.nodes.items()}
             raise NetworkError(
-                f"{method} has no rule for layer {names.get(node, node.name)!r} ({_described(node, network.graph)});"
+                f"{method} has no rule for layer {names.get(node, node.name)!r} ({described(node, network.graph)});"
                 " use input_x_gradient or integrated_gradients"
             )
     return network.graph
 
 
-def _described(node: fx.Node, graph: fx.GraphModule) -> str:
+def described(node: fx.Node, graph: fx.GraphModule) -> str:
+    """Returns what an operation is called."""
     if node.op == "call_module":
         return type(graph.get_submodule(str(node.target))).__name__
     return str(node.args[1]) if node.target is getattr else str(getattr(node.target, "__name__", node.target))

@@ -14,7 +14,7 @@ Variant = Literal["grad_cam", "hires_cam", "layer_cam", "grad_cam_plus_plus", "x
 class CamParams(MethodParams):
     """Class activation maps: where the feature maps of a layer speak for a class (Grad-CAM and its kin)."""
 
-    version = 1
+    version = 2
     use = "for a customer: a coarse map of where, in one pass; the layer's grid is what it resolves"
     guarantee = "heuristic; values and gradients are exact, and hires_cam adds up where all behind the layer is affine"
     cost_class = "one forward and backward pass for each image, for all layers and variants together"

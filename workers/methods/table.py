@@ -1,6 +1,7 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
 import attribution
+from attribution_contracts.parameters.attention import AttentionParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.deconvolution import DeconvolutionParams
@@ -17,6 +18,8 @@ from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.xrai import XraiParams
 from workers.methods.adapters import one_map_a_class
+from workers.methods.attention import OUTPUTS as OF_ATTENTION
+from workers.methods.attention import attention
 from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
@@ -34,6 +37,8 @@ _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitu
 """What comes of a method by gradients over noisy copies, beside its own maps."""
 
 METHODS: dict[str, Method] = {
+    # Rollout needs a class token besides, and says so.
+    "attention": Method(params=AttentionParams, run=attention, outputs=OF_ATTENTION, trial={"variants": ["legrad"]}),
     "cam": Method(params=CamParams, run=cam, outputs=OUTPUTS, trial={"layers": "all", "variants": ["grad_cam"]}),
     "decomposition": Method(
         params=DecompositionParams,

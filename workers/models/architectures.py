@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from attribution.architectures import cifar_resnet, mnist_cnn, two_class_head
+from attribution.architectures import cifar_resnet, mnist_cnn, small_vit, two_class_head
 from attribution_contracts.hints import closest
 from attribution_contracts.models import ModelSpec, Preprocessing
 from storage.operator_config import where_to_mend
@@ -95,6 +95,14 @@ def _cifar_resnet(depth: int, preprocessing: Preprocessing, num_classes: int = 1
     return cifar_resnet(depth, preprocessing.channels, num_classes)
 
 
+def _small_vit(preprocessing: Preprocessing, num_classes: int = 10) -> nn.Module:
+    height, width = preprocessing.size
+    if height != width:
+        raise InvalidModel(f"small_vit looks at squares; size is {height} x {width}: give the same side twice")
+    found: nn.Module = small_vit(preprocessing.channels, num_classes, height)
+    return found
+
+
 def _two_class_head(
     preprocessing: Preprocessing, backbone: str = "vgg19", hidden: int = 64, dropout: float = 0.5
 ) -> nn.Module:
@@ -108,6 +116,7 @@ OURS: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnet32": functools.partial(_cifar_resnet, 32),
     "cifar_resnet44": functools.partial(_cifar_resnet, 44),
     "cifar_resnet56": functools.partial(_cifar_resnet, 56),
+    "small_vit": _small_vit,
     "two_class_head": _two_class_head,
 }
 """Our architectures: what their builders take after the preprocessing are the options of a specification."""

@@ -11,6 +11,7 @@ from attribution.errors import AttributionError, Cancelled
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.models import Preprocessing
 from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
+from tests.attribution.transformers import tiny_vit
 from tests.workers.rows import row
 from workers.methods.calls import Call, Explained
 from workers.methods.table import METHODS
@@ -18,6 +19,8 @@ from workers.methods.table import METHODS
 FIT = "0" * 64
 REQUIRED = {"decomposition": {"fit": FIT}}
 """Parameters without a default."""
+OWN = {"attention": "attending"}
+"""Networks of methods that do not apply to the others."""
 EVERY = pytest.mark.parametrize("method", sorted(METHODS))
 EVERY_OF_IMAGES = pytest.mark.parametrize(
     "method", [name for name in sorted(METHODS) if PARAMS[name].takes == "images"]
@@ -25,9 +28,13 @@ EVERY_OF_IMAGES = pytest.mark.parametrize(
 PREPROCESSING = Preprocessing(color="grey", size=SHAPE[1:], mean=[0.5], std=[0.25])
 
 
+def module_of(name, dtype=torch.float64):
+    return tiny_vit().to(dtype) if name == "attending" else tiny_model(name, dtype)
+
+
 @cache
 def network_of(name, dtype=torch.float64):
-    return attribution.Network(tiny_model(name, dtype), SHAPE)
+    return attribution.Network(module_of(name, dtype), SHAPE)
 
 
 @cache
@@ -69,21 +76,21 @@ def assert_alike(found, expected, tolerance):
 
 
 @EVERY
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, "attending"])
 def test_it_explains_or_says_why_not(method, name):
     if not applies(method, name):
         with pytest.raises(AttributionError):
             explain(method, name, images(2))
         return
     explained = explain(method, name, images(2))
-    assert explained.outputs
+    assert explained.outputs or explained.figures[0].wire  # features without places have contributions alone
     assert len(explained.figures) == (2 if PARAMS[method].takes == "images" else 1)
     assert all(one.field in METHODS[method].outputs for one in explained.outputs)
     assert explained.chunk_size >= 1
 
 
 @EVERY_OF_IMAGES
-@pytest.mark.parametrize("name", ["residual", "max_pool", "smooth", "viewed"])
+@pytest.mark.parametrize("name", ["residual", "max_pool", "smooth", "viewed", "attending"])
 def test_an_image_has_the_same_map_alone_and_among_sixteen(method, name):
     if not applies(method, name):
         pytest.skip("it does not apply")
@@ -97,8 +104,8 @@ def test_an_image_has_the_same_map_alone_and_among_sixteen(method, name):
 @EVERY
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype_gives_the_map_of_float64(method, dtype):
-    expected = of(explain(method, "batch_norm", images(2).to(dtype).double()))
-    found = of(explain(method, "batch_norm", images(2).to(dtype)))
+    expected = of(explain(method, OWN.get(method, "batch_norm"), images(2).to(dtype).double()))
+    found = of(explain(method, OWN.get(method, "batch_norm"), images(2).to(dtype)))
     if dtype is torch.bfloat16:
         assert found.keys() == expected.keys()  # squared and summed, eight bits say little of a value
     else:
@@ -107,16 +114,16 @@ def test_every_dtype_gives_the_map_of_float64(method, dtype):
 
 @EVERY
 def test_the_same_seed_gives_the_same_map(method):
-    first, again = (explain(method, "plain", images(2), seed=7) for _ in range(2))
+    first, again = (explain(method, OWN.get(method, "plain"), images(2), seed=7) for _ in range(2))
     assert all(torch.equal(values, of(again)[key]) for key, values in of(first).items())
     assert first.figures == again.figures
 
 
 @EVERY
 def test_the_module_stays_as_it_was(method):
-    module = tiny_model("residual")
+    module = module_of(OWN.get(method, "residual"))
     before, flags = copy.deepcopy(module.state_dict()), [part.training for part in module.modules()]
-    explain(method, "residual", images(2), network=attribution.Network(module, SHAPE))
+    explain(method, OWN.get(method, "residual"), images(2), network=attribution.Network(module, SHAPE))
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert [part.training for part in module.modules()] == flags
     assert all(parameter.requires_grad and parameter.grad is None for parameter in module.parameters())
@@ -128,19 +135,22 @@ def test_a_cancelled_call_leaves_nothing_behind(method):
     def stop(done, total):
         raise Cancelled("enough")
 
-    network = network_of("residual")
-    first = of(explain(method, "residual", images(2)))
+    network = network_of(OWN.get(method, "residual"))
+    first = of(explain(method, OWN.get(method, "residual"), images(2)))
     with pytest.raises(Cancelled):
-        explain(method, "residual", images(2), progress=stop)
+        explain(method, OWN.get(method, "residual"), images(2), progress=stop)
     assert_no_hooks(network.module)
     assert_no_hooks(network.graph)
-    assert all(torch.equal(values, first[key]) for key, values in of(explain(method, "residual", images(2))).items())
+    assert all(
+        torch.equal(values, first[key])
+        for key, values in of(explain(method, OWN.get(method, "residual"), images(2))).items()
+    )
 
 
 @EVERY
 def test_progress_only_grows_and_ends_at_all_of_it(method):
     told = []
-    explain(method, "plain", images(3), progress=lambda done, total: told.append(done / total))
+    explain(method, OWN.get(method, "plain"), images(3), progress=lambda done, total: told.append(done / total))
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1)
 
@@ -149,7 +159,7 @@ def test_progress_only_grows_and_ends_at_all_of_it(method):
 def test_the_callers_tensors_stay_as_they_were(method):
     inputs = images(2)
     before = inputs.clone()
-    explain(method, "in_place_first", inputs)
+    explain(method, OWN.get(method, "in_place_first"), inputs)
     assert torch.equal(inputs, before)
     assert not inputs.requires_grad
 
