@@ -7,6 +7,7 @@ from attribution import methods
 from attribution.final_layer.layer import obstacle
 from attribution.layerwise.places import no_places
 from attribution.networks.network import Network
+from attribution.networks.outputs_only import OutputsOnly
 
 #: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
 #: its attributions two need rules, and name the layer that has none.
@@ -15,6 +16,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
+#: Those of them that are not above need no layers either: outputs are enough for them.
 _WITHOUT_GRADIENTS = frozenset({"decomposition"})
 
 
@@ -34,6 +36,10 @@ def _no_layers(network: Network) -> str:
 
 
 def _reason(network: Network, method: str) -> str | None:
+    if isinstance(network.module, OutputsOnly):
+        enough = sorted(_WITHOUT_GRADIENTS - _OBSTACLES.keys())
+        others = f"methods that apply: {', '.join(enough)}" if enough else "no method explains it from them alone"
+        return None if method in enough else f"{network.module.why}; {others}"
     if method not in _WITHOUT_GRADIENTS and network.no_gradients is not None:
         return f"no gradients to explain with: {network.no_gradients}"
     return _OBSTACLES[method](network) if method in _OBSTACLES else None
