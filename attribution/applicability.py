@@ -16,7 +16,6 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
-#: Those of them that are not above need no layers either: outputs are enough for them.
 _WITHOUT_GRADIENTS = frozenset({"decomposition"})
 
 
@@ -37,6 +36,7 @@ def _no_layers(network: Network) -> str:
 
 def _reason(network: Network, method: str) -> str | None:
     if isinstance(network.module, OutputsOnly):
+        # What needs no gradients and has no obstacle needs no layers either.
         enough = sorted(_WITHOUT_GRADIENTS - _OBSTACLES.keys())
         others = f"methods that apply: {', '.join(enough)}" if enough else "no method explains it from them alone"
         return None if method in enough else f"{network.module.why}; {others}"
