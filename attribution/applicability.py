@@ -9,6 +9,7 @@ from attribution.final_layer.layer import obstacle
 from attribution.layerwise.blocks import no_blocks
 from attribution.layerwise.places import no_places
 from attribution.networks.network import Network
+from attribution.networks.outputs_only import OutputsOnly
 from attribution.propagation.completeness import require_rescale
 from attribution.propagation.rectifiers import require_rectifiers
 from attribution.propagation.relevance import require_relevance
@@ -58,6 +59,11 @@ def _no_layers(network: Network) -> str:
 
 
 def _reason(network: Network, method: str) -> str | None:
+    if isinstance(network.module, OutputsOnly):
+        # What needs no gradients and has no obstacle needs no layers either.
+        enough = sorted(_WITHOUT_GRADIENTS - _OBSTACLES.keys())
+        others = f"methods that apply: {', '.join(enough)}" if enough else "no method explains it from them alone"
+        return None if method in enough else f"{network.module.why}; {others}"
     if method not in _WITHOUT_GRADIENTS and network.no_gradients is not None:
         return f"no gradients to explain with: {network.no_gradients}"
     return _OBSTACLES[method](network) if method in _OBSTACLES else None

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from rapidfuzz import fuzz, process
 
-from attribution_contracts.patterns import BASE64, OUR_ARCHITECTURES, WORDS
+from attribution_contracts.patterns import BASE64, ONNX, OUR_ARCHITECTURES, WORDS
 from attribution_contracts.shapes import example_at
 
 _PATTERN = "String should match pattern '"
@@ -116,7 +116,7 @@ def _in_words_of_pattern(message: str, given: object) -> str:
         return message
     hint = ""
     if "torchvision:" in words and isinstance(given, str):
-        hint = f"; {closest(given, [*OUR_ARCHITECTURES, f'torchvision:{given}'])}"
+        hint = f"; {closest(given, [*OUR_ARCHITECTURES, ONNX, f'torchvision:{given}'])}"
     return f"expected {words}{hint}"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StringConstraints, model_validator
 
 from attribution_contracts.base import ClassName, Name, Sha256, Wire, require_one_of
-from attribution_contracts.patterns import ARCHITECTURE, TORCHVISION_WEIGHTS
+from attribution_contracts.patterns import ARCHITECTURE, ONNX, TORCHVISION_WEIGHTS
 from attribution_contracts.problems import Problem
 from attribution_contracts.states import ModelState
 
@@ -59,9 +59,9 @@ class Weights(Wire):
     example: ClassVar[dict[str, object]] = {"part": "weights"}
 
     sha256: Sha256 | None = None
-    """Digest of a safetensors file uploaded before."""
+    """Digest of a safetensors or ONNX file uploaded before."""
     part: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """The part of the multipart body that holds the safetensors file."""
+    """The part of the multipart body that holds the safetensors or ONNX file."""
     torchvision: Annotated[str, StringConstraints(pattern=TORCHVISION_WEIGHTS)] | None = None
     """torchvision's own weights by name, for example `IMAGENET1K_V1`, where the workers' network reaches them."""
 
@@ -79,11 +79,11 @@ class ModelSpec(Wire):
     version: Name = "1"
     """A version never changes once registered."""
     architecture: Architecture
-    """`torchvision:<name>`, one of ours, or `factory:<name>` from the operator's configuration."""
+    """`torchvision:<name>`, one of ours, `factory:<name>` from the operator's configuration, or `onnx`."""
     options: Annotated[dict[str, Scalar], Field(max_length=32)] = {}
     """Keywords of the builder: numbers, strings and booleans; never `weights`."""
     weights: Weights
-    """The parameters of the network."""
+    """The parameters of the network; of `onnx` all of it."""
     preprocessing: Preprocessing
     """How an image becomes its input."""
     labels: Annotated[list[ClassName], Field(max_length=100_000)] = []
@@ -102,6 +102,18 @@ class ModelSpec(Wire):
         reserved = sorted({"weights", "weights_backbone", "pretrained", "progress"} & set(self.options))
         if reserved:
             raise ValueError(f"options may not set {', '.join(reserved)}: weights are given in `weights`")
+        return self
+
+    @model_validator(mode="after")
+    def _require_whole_file(self) -> "ModelSpec":
+        given = {
+            "options": self.options,
+            "decomposed": self.decomposed,
+            "weights.torchvision": self.weights.torchvision,
+        }
+        wrong = [name for name, value in given.items() if value]
+        if self.architecture == ONNX and wrong:
+            raise ValueError(f"an ONNX file is the whole network: leave out {', '.join(wrong)}")
         return self
 
 

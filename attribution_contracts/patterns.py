@@ -5,7 +5,7 @@ MODEL_REF = r"^[a-z0-9][a-z0-9._-]{0,63}(?:@[a-z0-9][a-z0-9._-]{0,63})?$"
 SHA256 = r"^[0-9a-f]{64}$"
 LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$"
 ARCHITECTURE = (
-    r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|small_vit|two_class_head"
+    r"^(?:torchvision:[a-z0-9_]{1,64}|mnist_cnn|cifar_resnet(?:20|32|44|56)|small_vit|two_class_head|onnx"
     r"|factory:[a-z0-9._-]{1,64})$"
 )
 FACTORY = r"^[a-z0-9._-]{1,64}$"
@@ -25,6 +25,8 @@ OUR_OPTIONS: dict[str, tuple[str, ...]] = {
 """The options of each of our architectures."""
 
 OUR_ARCHITECTURES = tuple(OUR_OPTIONS)
+ONNX = "onnx"
+"""The architecture of a file that is the whole network."""
 
 LABEL_FILTER = r"^[^:\x00]{1,64}:[^\x00]{0,200}$"
 METHOD = r"^[a-z0-9_]{1,64}$"
@@ -50,6 +52,6 @@ WORDS = {
     FACTORY: "1 to 64 lower-case letters, digits, dots, dashes and underscores",
     FACTORY_TARGET: "package.module:function",
     DEVICE: "auto, cpu, cuda or cuda:<number>",
-    ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)} or factory:<name>",
+    ARCHITECTURE: f"torchvision:<name>, {', '.join(OUR_ARCHITECTURES)}, {ONNX} or factory:<name>",
 }
 """What to say to whoever gave something else."""

@@ -51,7 +51,8 @@ def models() -> None:
 )
 @click.option("--version", "version", help="Version to register. [default: 1]")
 @click.option(
-    "--architecture", help="torchvision:<name>, mnist_cnn, cifar_resnet20/32/44/56, two_class_head, factory:<name>."
+    "--architecture",
+    help="torchvision:<name>, mnist_cnn, cifar_resnet20/32/44/56, two_class_head, factory:<name>, onnx.",
 )
 @click.option(
     "--option",
@@ -60,7 +61,9 @@ def models() -> None:
     metavar="KEY=VALUE",
     help="Keyword of the builder, as a JSON scalar; repeatable.",
 )
-@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors file.")
+@click.option(
+    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors or ONNX file."
+)
 @click.option("--torchvision-weights", help="torchvision's own weights by name, for example IMAGENET1K_V1.")
 @click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Size of the network's input.")
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")

@@ -23,7 +23,7 @@ class ConfigError(Exception):
 
 
 class WeightsFile(Wire):
-    """A safetensors file on the operator's disk and the digest it must have."""
+    """A safetensors or ONNX file on the operator's disk and the digest it must have."""
 
     path: Path
     sha256: Sha256

@@ -55,7 +55,7 @@ class ModelCache:
         self._misses += 1
         self._make_room(needed)
         network = load()
-        self._make_room(byte_count(network))  # where it is larger than was known
+        self._make_room(network.n_bytes)  # where it is larger than was known
         self._loaded[key] = network
         return network
 
@@ -66,7 +66,7 @@ class ModelCache:
 
     @property
     def _bytes(self) -> int:
-        return sum(byte_count(network) for network in self._loaded.values())
+        return sum(network.n_bytes for network in self._loaded.values())
 
     def _make_room(self, needed: int) -> None:
         evicted = 0
@@ -78,8 +78,3 @@ class ModelCache:
             gc.collect()  # a traced graph and its nodes refer to each other: counting references never frees them
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-
-
-def byte_count(network: Network) -> int:
-    """Bytes of the parameters and buffers of a network."""
-    return sum(tensor.nbytes for tensor in [*network.module.parameters(), *network.module.buffers()])

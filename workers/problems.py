@@ -9,10 +9,12 @@ WorkProblem
     TooLittleMemory     too large for this machine
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attribution_contracts.problems import ErrorCode
-from storage.artifacts.store import ArtifactStore
+
+if TYPE_CHECKING:  # processes that judge a file need no store
+    from storage.artifacts.store import ArtifactStore
 
 
 class WorkProblem(Exception):
@@ -61,7 +63,7 @@ class TooLittleMemory(WorkProblem):
     code = ErrorCode.OUT_OF_MEMORY
 
 
-def absence(what: str, store: ArtifactStore, remedy: str) -> str:
+def absence(what: str, store: "ArtifactStore", remedy: str) -> str:
     """What is said of an artefact that the ledger knows and the store of this worker does not have."""
     return (
         f"{what} not in the artefact store of the worker that looked, {store.url}: where the gateway's is another, the "

@@ -18,7 +18,7 @@ def activation_bytes(module: nn.Module, input_shape: Sequence[int]) -> int | Non
         input_shape: ``(channels, height, width)``.
 
     Returns:
-        The sum over all operations, views not counted; nothing where what is done depends on values.
+        The sum over all operations, views not counted; nothing where what is done depends on values, or is not torch's.
 
     Cost:
         The time of the Python code of one forward pass; no memory to speak of.

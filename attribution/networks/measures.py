@@ -30,6 +30,7 @@ from attribution.networks.agreement import agreement, difference, in_parts, size
 from attribution.networks.derivatives import Function, derivative_error, faulty_part, gradient_of
 from attribution.networks.link import Link, add_up_to_one, are_probabilities
 from attribution.networks.norms import StoredStatistics
+from attribution.networks.outputs_only import OutputsOnly
 from attribution.networks.places import (
     RandomDraws,
     first_difference,
@@ -249,6 +250,8 @@ def _rows(network: Subject, twin: _Twin, examples: torch.Tensor) -> Check:
 
 def _gradients(network: Subject, twin: _Twin, examples: torch.Tensor) -> tuple[list[Check], str | None]:
     """Returns what is found of gradients, and why there are none to explain with."""
+    if isinstance(network.module, OutputsOnly):
+        return [Check("gradient_exists", None, None, "refused", network.module.why)], network.module.why
     pair = examples[:2].to(twin.dtype)
     with torch.no_grad():
         outputs = twin.function(pair)

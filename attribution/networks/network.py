@@ -16,6 +16,7 @@ from attribution.networks.lattices import Lattice, Placement
 from attribution.networks.layers import Layer
 from attribution.networks.link import LINKS, Link, log_probabilities, probabilities
 from attribution.networks.measures import Check
+from attribution.networks.outputs_only import OutputsOnly
 from attribution.networks.prepared import Prepared
 
 Output = Literal["logit", "probability", "log_probability"]
@@ -118,7 +119,7 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """Of the first parameter; nothing where there is none."""
+        """Of the first parameter, or what a module known by its outputs takes; nothing where there is none."""
         return self._prepared.dtype
 
     @property
@@ -176,6 +177,20 @@ class Network:
         """The number of classes, known once the network has run or where it ends in a linear layer."""
         known = self._prepared.form.n_classes
         return len(self.head.scores.weight) if known is None and self.head is not None else known
+
+    @property
+    def n_parameters(self) -> int:
+        """How many weights it has."""
+        if isinstance(self.module, OutputsOnly):
+            return self.module.n_parameters
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    @property
+    def n_bytes(self) -> int:
+        """What its parameters and buffers take in memory."""
+        if isinstance(self.module, OutputsOnly):
+            return self.module.n_bytes
+        return sum(tensor.nbytes for tensor in [*self.module.parameters(), *self.module.buffers()])
 
     @property
     def input_shape(self) -> tuple[int, ...] | None:

@@ -30,6 +30,7 @@ from attribution.networks.layers import named_layers, observed, rows_first, whol
 from attribution.networks.link import Link
 from attribution.networks.measures import Check, measured
 from attribution.networks.norms import StoredStatistics, rewrite_batch_norms
+from attribution.networks.outputs_only import OutputsOnly
 from attribution.networks.places import unmoved_dice
 from attribution.networks.probes import RANGES, probes
 
@@ -44,7 +45,7 @@ class Prepared:
 
     Attributes:
         copied: The copy, and what became of its hooks and computed weights.
-        dtype: Of its first parameter; nothing where it has none.
+        dtype: Of its first parameter, or the one that a module known by its outputs takes; nothing where it has none.
         device: The same.
         form: What the network is for inputs of the size that was met last.
         link: What makes probabilities of its outputs, once that was told or found out.
@@ -74,7 +75,8 @@ class Prepared:
         sizes = Counter[tuple[torch.dtype, torch.device]]()
         for tensor in weights:
             sizes[tensor.dtype, tensor.device] += tensor.numel()
-        most = next((kind for kind, _ in sizes.most_common(1)), (None, None))
+        own = self.module.dtype if isinstance(self.module, OutputsOnly) else None
+        most = next((kind for kind, _ in sizes.most_common(1)), (own, None))
         self.dtype: torch.dtype | None = most[0]
         self.device: torch.device | None = most[1]
 
@@ -323,6 +325,9 @@ class Prepared:
         assert self._original is not None  # noqa: S101 - it goes once the network has run
         seen = () if examples is None else torch.split(examples, 1)
         self.copied: FrozenCopy = frozen_copy(self._original, seen, keep_hooks=keep)
+        if isinstance(self.module, OutputsOnly):
+            self.form = form_of(None, self.module.why)
+            return
         # Another copy, for tracing changes flags and rewriting changes what in-place modules do. Hooks that nobody
         # has seen at work yet may do anything to what tracing hands them.
         own = shared_copy(self.module)

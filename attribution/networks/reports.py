@@ -11,6 +11,7 @@ from attribution.networks.heads import LinearHead
 from attribution.networks.layers import Layer
 from attribution.networks.link import Link
 from attribution.networks.measures import Check
+from attribution.networks.outputs_only import OutputsOnly
 
 
 class HeadSize(NamedTuple):
@@ -66,6 +67,10 @@ def head_size(head: LinearHead | None, layers: Mapping[fx.Node, Layer]) -> HeadS
 
 def warnings_of(copied: FrozenCopy, checks: Sequence[Check], reason: str | None) -> tuple[str, ...]:
     """Returns what a user should know before reading explanations of this network."""
+    noted = [f"{check.name}: {check.detail}" for check in checks if check.verdict in ("noted", "refused")]
+    if isinstance(copied.module, OutputsOnly):
+        others = [warning for warning in noted if not warning.endswith(copied.module.why)]
+        return (f"{copied.module.why}; only methods that need neither apply", *others)
     found = []
     if reason is not None:
         found.append(f"not traced ({reason}): layers are unknown, only methods that need no graph apply")
@@ -75,8 +80,7 @@ def warnings_of(copied: FrozenCopy, checks: Sequence[Check], reason: str | None)
         found.append(f"hooks that change nothing were left behind: {_some(copied.dropped)}")
     if copied.baked:
         found.append(f"weights that are computed are explained as computed now: {_some(copied.baked)}")
-    found += [f"{check.name}: {check.detail}" for check in checks if check.verdict in ("noted", "refused")]
-    return tuple(found)
+    return (*found, *noted)
 
 
 def _some(names: Sequence[str], shown: int = 5) -> str:

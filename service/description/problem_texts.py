@@ -28,7 +28,7 @@ EXPLANATIONS: dict[ErrorCode, str] = {
     ),
     ErrorCode.INVALID_MODEL: (
         "The model was refused, or can no longer be loaded: its weights do not fit its architecture, hold numbers "
-        "that are not finite, or are no safetensors file. Every mismatch is named. Register a repaired one."
+        "that are not finite, or are a file of another kind. Every mismatch is named. Register a repaired one."
     ),
     ErrorCode.INVALID_DATASET: (
         "The data set was refused, or can no longer be read: its source is no archive, is broken, over a limit, or "

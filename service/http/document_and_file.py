@@ -32,8 +32,8 @@ class Expected(Generic[Document]):
     """Raises where the document alone is wrong, before the file is received."""
     head_bytes: int = 0
     """First bytes of the file that tell what it is, for `why_not`."""
-    why_not: Callable[[bytes], str | None] = lambda _: None
-    """What is wrong with a file that begins with these bytes."""
+    why_not: Callable[[Document, bytes], str | None] = lambda _document, _head: None
+    """What is wrong with a file of the document that begins with these bytes."""
     wrong_file: ErrorCode = ErrorCode.INVALID_REQUEST
     """The code of a file that is wrong by its first bytes."""
 
@@ -129,7 +129,8 @@ class Receiver(Generic[Document]):
 
     def _judge(self) -> None:
         head, self._head = self._head, None
-        if head and (why := self._expected.why_not(bytes(head))) is not None:
+        document = self._document
+        if head and document is not None and (why := self._expected.why_not(document, bytes(head))) is not None:
             raise wrong(f"/{self._expected.field}/part", why, self._expected.wrong_file)
 
     def _more(self, chunk: bytes) -> None:

@@ -9,7 +9,7 @@ from attribution_contracts.models import ModelSpec, ModelVersion, Weights
 from attribution_contracts.patterns import OUR_OPTIONS
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind
-from attribution_contracts.weights_files import HEAD_BYTES, why_no_safetensors
+from attribution_contracts.weights_files import HEAD_BYTES, why_no_weights
 from service.gateway.gateway import Gateway
 from service.http.document_and_file import Expected, wrong
 from service.http.pointers import to_pointer
@@ -26,11 +26,11 @@ def expected_model(gateway: Gateway) -> Expected[ModelSpec]:
     return Expected(
         ModelSpec,
         "weights",
-        "a safetensors file",
+        "a safetensors or ONNX file",
         lambda spec: spec.weights.part,
         lambda spec: _require_known(gateway, spec),
         HEAD_BYTES,
-        why_no_safetensors,
+        lambda spec, head: why_no_weights(spec.architecture, head),
         ErrorCode.INVALID_MODEL,
     )
 
@@ -49,7 +49,7 @@ def register_model(
         [weights] = uploaded(
             gateway, tenant, {"/weights/sha256": spec.weights.sha256}, "send it as a part of this body"
         ).values()
-        _require_weights(gateway, weights.sha256)
+        _require_weights(gateway, spec.architecture, weights.sha256)
     images = _images_of_sets(gateway, tenant, spec)
     digest = model_digest(spec)
     check = NewJob(
@@ -63,10 +63,10 @@ def register_model(
     return enter(gateway, check, lambda: register(gateway.engine, tenant, spec, digest, check))
 
 
-def _require_weights(gateway: Gateway, sha256: str) -> None:
+def _require_weights(gateway: Gateway, architecture: str, sha256: str) -> None:
     """Refuses an earlier upload that is no weights file; of one that has gone the worker says so."""
     with suppress(FileNotFoundError):
-        why = why_no_safetensors(gateway.store.read_range(sha256, 0, HEAD_BYTES))
+        why = why_no_weights(architecture, gateway.store.read_range(sha256, 0, HEAD_BYTES))
         if why is not None:
             raise wrong("/weights/sha256", why, ErrorCode.INVALID_MODEL)
 

@@ -37,7 +37,9 @@ ModelName = Annotated[Name, Path(examples=["digits"])]
         "A worker checks it now (`check_job`).",
         ErrorCode.INVALID_MODEL,
     ),
-    openapi_extra=json_or_multipart(ModelSpec, "The safetensors file, in the part that `weights` names.", MODEL_SPECS),
+    openapi_extra=json_or_multipart(
+        ModelSpec, "The safetensors or ONNX file, in the part that `weights` names.", MODEL_SPECS
+    ),
 )
 async def register(request: Request, gateway: Here, tenant: Tenant) -> Response:
     """A classifier by its architecture, weights and preprocessing; a version never changes."""

@@ -9,7 +9,7 @@ from torch import nn
 from attribution.networks.network import Network
 from tests.workers import own_networks
 from tests.workers.through_http import picture, weights_of
-from workers.model_cache import ModelCache, byte_count, chosen_device
+from workers.model_cache import ModelCache, chosen_device
 from workers.models import inputs
 
 BYTES = 4 * (3 * 4 + 4)
@@ -131,8 +131,8 @@ def test_a_job_makes_room_by_what_its_models_check_told(through, monkeypatch):
 
 
 def test_bytes_are_those_of_parameters_and_buffers():
-    assert byte_count(network()) == BYTES
-    assert byte_count(Network(nn.Sequential(nn.BatchNorm2d(2), nn.Flatten()), (2, 1, 1))) == 4 * 4 * 2 + 8
+    assert network().n_bytes == BYTES
+    assert Network(nn.Sequential(nn.BatchNorm2d(2), nn.Flatten()), (2, 1, 1)).n_bytes == 4 * 4 * 2 + 8
 
 
 def test_the_device_of_a_setting():

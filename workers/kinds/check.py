@@ -5,7 +5,6 @@ import time
 
 import torch
 from sqlalchemy import Connection
-from torch import nn
 
 from attribution import Network
 from attribution.networks.agreement import agreement
@@ -20,6 +19,7 @@ from workers.context import WorkerContext
 from workers.jobs.provenance import provenance
 from workers.jobs.tracking import Tracker
 from workers.models.inputs import loaded_weights, network_of
+from workers.models.loading import LoadedModule
 from workers.models.report import report_on, require_a_label_each
 from workers.problems import InvalidModel
 
@@ -46,7 +46,7 @@ def check_model(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Out
 def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelReport:
     tracker.report(0, 3, "loading")
     loaded = loaded_weights(context, spec)
-    _require_labels(spec, loaded.module)
+    _require_labels(spec, loaded)
     tracker.report(1, 3, "measuring")
     network = network_of(context, spec, loaded.module)
     if spec.architecture.startswith("factory:"):
@@ -55,10 +55,12 @@ def _report(context: WorkerContext, spec: ModelSpec, tracker: Tracker) -> ModelR
     return report_on(network, spec, loaded.taken, context.settings.disabled_methods)
 
 
-def _require_labels(spec: ModelSpec, module: nn.Module) -> None:
+def _require_labels(spec: ModelSpec, loaded: LoadedModule) -> None:
     """Counts labels before anything is measured, which can take minutes, where the classes can be told without."""
-    if spec.labels:
-        shape = output_shape(shared_copy(module), (spec.preprocessing.channels, *spec.preprocessing.size))
+    if loaded.classes is not None:
+        require_a_label_each(spec, loaded.classes)
+    elif spec.labels:
+        shape = output_shape(shared_copy(loaded.module), (spec.preprocessing.channels, *spec.preprocessing.size))
         if shape is not None and len(shape) == 2:
             require_a_label_each(spec, shape[1])
 

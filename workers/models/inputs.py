@@ -1,6 +1,7 @@
 """What a job works on: its network, and its images as tensors, each of which succeeds or fails by itself."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -180,13 +181,19 @@ def loaded_weights(context: WorkerContext, spec: ModelSpec) -> LoadedModule:
         InvalidModel: The weights are not those of the architecture.
         MissingArtifact: They are not in the store.
     """
-    limit, device = context.settings.max_parameters, context.models.device
+    load = partial(
+        load_module,
+        factories=context.config.factories,
+        max_parameters=context.settings.max_parameters,
+        max_pass_bytes=context.settings.check_bytes,
+        device=context.models.device,
+    )
     if spec.weights.sha256 is None:
-        return load_module(spec, None, context.config.factories, max_parameters=limit, device=device)
+        return load(spec, None)
     if not context.store.has(spec.weights.sha256):
         raise MissingArtifact(absence(f"the weights {spec.weights.sha256} are", context.store, "upload them again"))
     with context.store.local_path(spec.weights.sha256) as path:
-        return load_module(spec, path, context.config.factories, max_parameters=limit, device=device)
+        return load(spec, path)
 
 
 def prepare(

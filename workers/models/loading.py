@@ -9,20 +9,29 @@ from torch import nn
 from attribution.decomposition.classifiers import decomposed_like, with_dense_head
 from attribution.errors import InvalidInput, NetworkError
 from attribution_contracts.models import ModelSpec
+from attribution_contracts.patterns import ONNX
 from workers.models.architectures import MAX_PARAMETERS, Factories, build
 from workers.models.torchvision_weights import with_own_weights
-from workers.models.weights import load_into
+from workers.models.weights import load_into, require_digest
 from workers.problems import InvalidModel
 
 _TOLD_BY_NAME = {"googlenet": "transform_input", "inception_v3": "transform_input"}
 """Networks of torchvision with an option that is no tensor and that its own weights switch on when they are named."""
 
 
+MAX_PASS_BYTES = 4 * 1024**3
+"""For what an ONNX file computes at a time."""
+
+
 class LoadedModule(NamedTuple):
-    """A network with its weights, and what was taken that is not quite what the architecture has."""
+    """A network with its weights, and what was taken that is not quite what the architecture has.
+
+    `classes` are those that the file of an ONNX model declares, where it does.
+    """
 
     module: nn.Module
     taken: list[str]
+    classes: int | None = None
 
 
 def load(
@@ -43,6 +52,7 @@ def load_module(
     factories: Factories,
     *,
     max_parameters: int = MAX_PARAMETERS,
+    max_pass_bytes: int = MAX_PASS_BYTES,
     device: torch.device | str = "cpu",
 ) -> LoadedModule:
     """The network in evaluation mode and float32, its parameters frozen.
@@ -52,11 +62,14 @@ def load_module(
         weights_path: The safetensors file; unused where the weights are torchvision's own.
         factories: The operator's own architectures.
         max_parameters: Largest network, in parameters.
+        max_pass_bytes: For what an ONNX file computes at a time.
         device: Where the parameters go.
 
     Raises:
         InvalidModel: The specification or the file is wrong; the message names every mismatch.
     """
+    if spec.architecture == ONNX:
+        return _from_onnx(spec, weights_path, max_parameters, max_pass_bytes)
     module, width, taken = build(spec, factories, max_parameters=max_parameters), 0, list[str]()
     if spec.decomposed is not None:
         module, width = _decomposed(module, spec)
@@ -70,6 +83,24 @@ def load_module(
     if spec.decomposed is not None:
         module = _dense(module, width)
     return LoadedModule(module.to(device, torch.float32).eval().requires_grad_(False), taken)
+
+
+def _from_onnx(spec: ModelSpec, path: Path | None, max_parameters: int, max_pass_bytes: int) -> LoadedModule:
+    from workers.models.onnx_files.loading import judged, load_onnx  # 25 MB, which only workers of such models pay
+    from workers.models.onnx_files.verdict import Question
+
+    if path is None:
+        raise InvalidModel("the model has no weights file: send the ONNX model")
+    if spec.weights.sha256 is not None:
+        require_digest(path, spec.weights.sha256)
+    question = Question(
+        path=str(path.absolute()),
+        preprocessing=spec.preprocessing,
+        max_parameters=max_parameters,
+        max_bytes=max_pass_bytes,
+    )
+    found = judged(question)
+    return LoadedModule(load_onnx(path, found, max_pass_bytes), [], found.classes)
 
 
 def _require_told(spec: ModelSpec) -> None:

@@ -20,7 +20,6 @@ from attribution_contracts.models import (
     Preprocessing,
 )
 from workers.images.preprocessing import preprocess
-from workers.model_cache import byte_count
 from workers.models.speed import speed_of
 from workers.models.trials import tried
 from workers.problems import InvalidModel
@@ -50,8 +49,8 @@ def report_on(
     return ModelReport(
         classes=classes,
         input_shape=list(inputs.shape[1:]),
-        parameters=sum(parameter.numel() for parameter in network.module.parameters()),
-        weight_bytes=byte_count(network),
+        parameters=network.n_parameters,
+        weight_bytes=network.n_bytes,
         traced=found.traced,
         linear_head=found.linear_head.name if found.linear_head else None,
         features=FinalLayer(network).n_features if methods["decomposition"] is None else None,

@@ -43,7 +43,7 @@ def load_into(module: nn.Module, path: Path, *, sha256: Sha256 | None = None, ma
     """
     prefix = require_matching(path, module, max_bytes=max_bytes)
     if sha256 is not None:
-        _require_digest(path, sha256)
+        require_digest(path, sha256)
     found, shared = _read(path, module, prefix), _shared_names(module)
     taken = [f"the prefix {prefix!r} of all names in the weights file was taken off"] if prefix else []
     missing = {name: next(iter(shared[name] & found.keys())) for name in shared if name not in found}
@@ -136,7 +136,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise InvalidModel(f"the weights file is not valid safetensors, or truncated: {error}") from error
 
 
-def _require_digest(path: Path, sha256: Sha256) -> None:
+def require_digest(path: Path, sha256: Sha256) -> None:
+    """Refuses a file that is another one.
+
+    Raises:
+        InvalidModel: It is.
+    """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:

@@ -1,0 +1,1 @@
+"""Classifiers that are ONNX files: judged before they run, and run by onnxruntime."""
