@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attribution_client.bodies import Body, CountedFile, Images, Sent, Source, job_body, json_body, multipart, raw_body
 from attribution_client.errors import CorruptArtifact, JobFailed, ProblemError
+from attribution_client.folders import write_files
 from attribution_client.pieces import send_pieces
 from attribution_client.session import Session, read
 from attribution_client.waiting import POLL_S, states
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Page = TypeVar("Page", JobList, ModelList, DatasetList)
 
 _LONG_PAGES = {"limit": 100}
+_NPY = b"\x93NUMPY"
+"""What a raw map begins with."""
 
 
 class Client:
@@ -151,22 +154,44 @@ class Client:
         return content
 
     def map(self, reference: ArtifactRef) -> "NDArray[np.float32]":
-        """A raw map as an array; this alone needs numpy."""
+        """A raw map as an array; this alone needs numpy.
+
+        Raises:
+            ValueError: The file is none, for example a heatmap: `artifact` has its bytes.
+        """
         import numpy as np
 
-        loaded: NDArray[np.float32] = np.load(io.BytesIO(self.artifact(reference)), allow_pickle=False)
+        content = self.artifact(reference)
+        if not content.startswith(_NPY):
+            raise ValueError(
+                f"{reference.name} is no raw map but {reference.media_type}: `client.artifact` has its bytes; raw maps "
+                "are the files of a result whose names end in .npy"
+            )
+        try:
+            loaded: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+        except ValueError as error:  # numpy says how to load what may run code
+            raise ValueError(
+                f"{reference.name} is damaged, or holds objects and not numbers: it is not read"
+            ) from error
         return loaded
 
-    def download(self, result: Result, folder: Path | str) -> list[Path]:
-        """Writes every file of a result, each under a name of its own, and the result as `result.json`, to a folder."""
-        files = result.files()
-        target = Path(folder)
-        written = [target / _file_name(name) for name, _ in files]
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "result.json").write_text(result.model_dump_json(indent=2), encoding="utf-8")
-        for path, (_, reference) in zip(written, files, strict=True):
-            path.write_bytes(self.artifact(reference))
-        return written
+    def download(
+        self, result: Result, folder: Path | str, *, replaced: Callable[[str], object] = lambda _job: None
+    ) -> list[Path]:
+        """Writes every file of a result, each under a name of its own, and the result as `result.json`, to a folder.
+
+        A folder holds one job: files that the `result.json` of another one names there, and its `sheet.html`, are
+        removed first. The new `result.json` comes last; one that is there has all of its files.
+
+        Args:
+            result: Of the job.
+            folder: Made where there is none.
+            replaced: Told the id of each job whose files were removed.
+
+        Raises:
+            FileExistsError: A `result.json` lies there that is no result.
+        """
+        return write_files(result, Path(folder), self.artifact, replaced)
 
     def register_model(
         self, spec: ModelSpec | Mapping[str, Any], *, weights: Source | None = None, progress: Sent | None = None
@@ -307,9 +332,3 @@ def _weights_part(spec: ModelSpec | Mapping[str, Any]) -> str:
     """The name of the part that the specification expects the file in; without one the service says what is wrong."""
     named = spec.weights.part if isinstance(spec, ModelSpec) else spec.get("weights", {}).get("part")
     return named or "weights"
-
-
-def _file_name(name: str) -> str:
-    if name in {"", ".", ".."} or "/" in name or "\\" in name:
-        raise CorruptArtifact(f"{name!r} is no plain file name: it could be written outside the folder")
-    return name

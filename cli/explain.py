@@ -10,6 +10,7 @@ import click
 from cli.costs import tell_cost
 from cli.following import wait_with_bar
 from cli.options import method_option, out_option, param_option, parameters, seed_option, url_option
+from cli.saving import save
 from cli.tables import show_table
 from cli.true_labels import class_of, true_labels
 from cli.words import told_in_options
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from attribution_contracts.jobs import Job
     from attribution_contracts.results import CellResult, ImageResult, Result
 
-PAGE = "sheet.html"
-"""The page of a job, in the folder of its files."""
 _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class", "error", "steps", "problem")
 
 
@@ -96,8 +95,7 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
-        client.download(result, out)
-        save_page(client, result, out, sheet)
+        save(client, result, out, sheet)
     show_table(_COLUMNS, _table(result, names))
     for text in _hidden_parts(result, names):
         click.echo(text)
@@ -159,18 +157,6 @@ def _submitted(client: "Client", request: dict[str, Any], images: tuple[Path, ..
     for model in request.get("models", [request.get("model")]):
         client.wait_for_model(model)
     return client.submit(request, images=images)
-
-
-def save_page(client: "Client", result: "Result", out: Path, elsewhere: Path | None = None) -> None:
-    """Writes the page of a job into the folder of its files, and where else it is wanted."""
-    if result.page is None:
-        if elsewhere is not None:
-            raise click.ClickException(f"job {result.job} has no page: its worker is older than this; update it")
-        return
-    content = client.artifact(result.page)
-    for path in filter(None, (out / PAGE, elsewhere)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def _explanation(given: dict[str, Any]) -> dict[str, Any]:

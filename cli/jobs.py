@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from attribution_contracts.states import JobStatus
-from cli.explain import save_page
 from cli.following import watch as followed
 from cli.options import Choice, confirm, json_option, url_option, yes_option
+from cli.saving import save
 from cli.tables import show_fields, show_table
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def show(job_id: str, url: str, out: Path | None, *, as_json: bool) -> None:
         if out is not None and result is None:
             raise click.ClickException(f"{job_id} is {job.status.value}: there are no files to write")
         if out is not None and result is not None:
-            client.download(result, out)
-            save_page(client, result, out)
+            save(client, result, out)
     if as_json:
         parts = {"job": job, "result": result}
         click.echo(json.dumps({key: part and part.model_dump(mode="json") for key, part in parts.items()}, indent=2))

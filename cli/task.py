@@ -9,6 +9,7 @@ import click
 from cli.following import wait_with_bar
 from cli.model_reports import tell, told_of
 from cli.options import Choice, out_option, param_option, parameters, seed_option, url_option
+from cli.saving import save
 from cli.words import by_first, told_in_options
 
 TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
@@ -43,7 +44,7 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
             tell(told_of(client, f"{job.model.name}@{job.model.version}"))
         wait_with_bar(client, job.id)
         result = client.result(job.id)
-        client.download(result, out)
+        save(client, result, out)
     # No table: it would cut the digests that are to be copied.
     report = result.details["report"]
     tell(report.pop("warnings", ()))

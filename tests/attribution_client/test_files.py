@@ -45,8 +45,19 @@ def test_a_map_is_an_array(service, client):
 
 def test_a_map_never_executes_what_it_holds(service, client):
     trap = npy(np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(ValueError, match=r"^a\.npy is damaged, or holds objects"):
         client.map(service.add_file("a.npy", trap))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a-heatmap.png", b"\x89PNG\r\n\x1a\n"), ("a.npy", b""), ("a.npz", b"PK")]
+)
+def test_what_is_no_map_is_named_as_such(service, client, name, content):
+    with pytest.raises(
+        ValueError, match=f"^{name} is no raw map but image/png: `client.artifact` has its bytes"
+    ) as told:
+        client.map(service.add_file(name, content))
+    assert "pickle" not in str(told.value)
 
 
 def test_a_result_is_written_with_its_files(service, client, tmp_path):
@@ -80,6 +91,62 @@ def test_files_whose_names_are_alike_do_not_overwrite_each_other(service, client
     assert len(there) == len(names) + 1
     assert len({unicodedata.normalize("NFC", name).casefold() for name in there}) == len(there)
     assert Result.model_validate_json((tmp_path / "new/result.json").read_text()) == result
+
+
+def test_a_folder_holds_one_job(service, client, tmp_path):
+    first, second = (service.add_job(JobStatus.SUCCEEDED) for _ in range(2))
+    folder, told = tmp_path / "out", []
+    page = service.add_file("page.html", b"page")
+    earlier = service.add_result(first, {"cat.png": b"1", "dog.png": b"1"}).model_copy(update={"page": page})
+    client.download(earlier, folder, replaced=told.append)
+    for name in ("sheet.html", "notes.txt"):
+        (folder / name).write_text("mine")
+    client.download(earlier, folder, replaced=told.append)
+    assert told == []
+    assert (folder / "sheet.html").exists(), "the same job leaves its page where it is"
+    client.download(service.add_result(second, {"cat.png": b"2"}), folder, replaced=told.append)
+    assert told == [first]
+    assert {path.name for path in folder.iterdir()} == {"cat.png", "result.json", "notes.txt"}
+    assert (folder / "cat.png").read_bytes() == b"2"
+
+
+def test_what_was_interrupted_does_not_look_whole_and_goes_next_time(service, client, tmp_path):
+    jobs = [service.add_job(JobStatus.SUCCEEDED) for _ in range(3)]
+    first, second, third = (
+        service.add_result(job, {f"{number}-{job}.png": job.encode() for number in range(2)}) for job in jobs
+    )
+    client.download(first, tmp_path)
+    lost = second.images[0].artifacts[1].sha256
+    kept = service.files[lost]
+    service.files[lost] = b"damaged"
+    with pytest.raises(CorruptArtifact):
+        client.download(second, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    client.download(third, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"0-{jobs[2]}.png", f"1-{jobs[2]}.png", "result.json"}
+    service.files[lost] = kept
+    assert len(client.download(second, tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_only_plain_files_inside_the_folder_are_removed(service, client, tmp_path):
+    folder, outside = tmp_path / "out", tmp_path / "outside.png"
+    outside.write_bytes(b"mine")
+    (folder / "sub").mkdir(parents=True)
+    (folder / "link.png").symlink_to(outside)
+    files = dict.fromkeys(["../outside.png", str(outside), "sub", "..", "link.png"], b"x")
+    evil = service.add_result(service.add_job(JobStatus.SUCCEEDED), files)
+    (folder / "result.json").write_text(evil.model_dump_json())
+    client.download(service.add_result(service.add_job(JobStatus.SUCCEEDED), {}), folder)
+    assert outside.read_bytes() == b"mine"
+    assert {path.name for path in folder.iterdir()} == {"sub", "result.json"}
+
+
+def test_a_result_of_another_kind_is_left_alone(service, client, tmp_path):
+    (tmp_path / "result.json").write_text('{"accuracy": 0.9}')
+    with pytest.raises(FileExistsError, match="is no result of a job"):
+        client.download(service.add_result(service.add_job(JobStatus.SUCCEEDED), {"a.png": b"x"}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "/tmp/evil.png", "a/b.png", "..", ""])

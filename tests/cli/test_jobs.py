@@ -76,6 +76,22 @@ class TestShowing:
         told = json.loads(run("jobs", "show", job, "--json").output)
         assert (told["job"]["id"], told["result"]["artifacts"][0]["name"]) == (job, "map.png")
 
+    def test_a_folder_of_another_job_is_taken_over_and_that_is_said(
+        self, house: House, run: Run, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out"
+        jobs = [submitted(house) for _ in range(2)]
+        for name in ("first.png", "second.png"):
+            house.succeed(house.claim(), {name: name.encode()})
+        first, second = (run("jobs", "show", job, "--out", str(out)) for job in jobs)
+        assert "replaced" not in first.stderr
+        assert f"files of {jobs[0]} in {out} are replaced" in second.stderr
+        assert {path.name for path in out.iterdir()} == {"second.png", "result.json"}
+        (out / "result.json").write_text("{}")
+        third = run("jobs", "show", jobs[0], "--out", str(out))
+        assert third.exit_code == 1
+        assert "is no result of a job that this program can read" in " ".join(third.output.split())
+
     def test_why_it_failed(self, house: House, run: Run, tmp_path: Path) -> None:
         job = submitted(house)
         house.finish(house.claim(), claims.Failed(problem(ErrorCode.OUT_OF_MEMORY, "there is too little")))
