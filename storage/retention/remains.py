@@ -52,8 +52,8 @@ def shortfall(found: Remains, most: int | None) -> str | None:
     if found.lasting > most:
         return (
             f"that is more than the {size_in_words(most)} that were granted, and no job can make room for it: models "
-            f"and data sets need {size_in_words(found.lasting)}; delete some (`attribution models delete`, `attribution "
-            "datasets delete`), or grant more"
+            f"and data sets need {size_in_words(found.lasting)}; delete some (`attribution models delete`, "
+            "`attribution datasets delete`), or grant more"
         )
     return (
         f"that is more than the {size_in_words(most)} that were granted: the rest belongs to jobs that have not ended, "
