@@ -53,7 +53,8 @@ class Client:
             base_url: Where the service listens.
             timeout: Seconds to wait for one answer.
             patience: Seconds to go on asking a service that is away or busy, where asking again is safe; a minute
-                unless told, and some seconds where an address of this machine refuses connections.
+                unless told, and some seconds where an address of this machine refuses connections and none was
+                answered yet.
             headers: Sent with every request.
         """
         self._session = Session(base_url, timeout, patience, headers)

@@ -27,7 +27,7 @@ _LONGEST_PAUSE_S = 5.0
 PATIENCE_S = 60.0
 """How long a service that is away or busy is asked again, unless told."""
 HERE_PATIENCE_S = 8.0
-"""The same for one on this machine that refuses connections: it is started again within seconds, or not there."""
+"""The same for one on this machine that refuses connections and has never answered: most likely nothing is there."""
 _TELLS_AT = 3
 """Attempts after which the log says that nobody answers: after about a second."""
 
@@ -105,9 +105,11 @@ class Session:
 
     def _answer(self, method: str, path: str, options: Body) -> httpx.Response | httpx.TransportError:
         try:
-            return self._http.request(method, path, **options)
+            answer = self._http.request(method, path, **options)
         except _AWAY as error:
             return error
+        self._refused_patience_s = self._patience_s  # something was started: what refuses now is being restarted
+        return answer
 
 
 def seconds_until_retry(response: httpx.Response) -> float | None:

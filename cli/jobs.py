@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attribution_contracts.results import Result
 
 _PAGE = 100
+_NOT_ENDED = [status.value for status in JobStatus if not status.is_terminal]
 
 
 @click.group()
@@ -31,10 +32,11 @@ def jobs() -> None:
 @click.option("--method", help="For example integrated_gradients.")
 @click.option("--label", metavar="KEY:VALUE", help="Jobs that were submitted with this label.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@click.option("--all", "is_all", is_flag=True, help="All of them.")
 @json_option
 @url_option
-def list_(url: str, limit: int, *, as_json: bool, **filters: str | None) -> None:
-    """List jobs, the newest first.
+def list_(url: str, limit: int, *, is_all: bool, as_json: bool, **filters: str | None) -> None:
+    """List jobs, the newest first; a line on standard error says where there are more.
 
     \b
     attribution jobs list --status failed --model birds
@@ -43,11 +45,19 @@ def list_(url: str, limit: int, *, as_json: bool, **filters: str | None) -> None
 
     given = {name: value for name, value in filters.items() if value is not None}
     with Client(url) as client:
-        found = list(islice(client.jobs(**given, limit=min(limit, _PAGE)), limit))
+        most = None if is_all else limit
+        found = list(islice(client.jobs(**given, limit=_PAGE if is_all else min(limit + 1, _PAGE)), most and most + 1))
+    shown, has_more = found[:most], len(found) > len(found[:most])
+    _show_list(shown, is_filtered=bool(given), as_json=as_json)
+    if has_more:
+        click.echo(f"the newest {limit}; more with --limit N or --all", err=True)
+
+
+def _show_list(found: list["Job"], *, is_filtered: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([job.model_dump(mode="json") for job in found], indent=2))
     elif not found:
-        click.echo("there are no such jobs" if given else "there are no jobs yet")
+        click.echo("there are no such jobs" if is_filtered else "there are no jobs yet")
     else:
         columns = ("job", "status", "kind", "method", "model", "done", "labels", "submitted")
         show_table(columns, map(_row, found))
@@ -105,18 +115,29 @@ def watch(job_id: str, url: str, *, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="[JOB...]", nargs=-1)
+@click.option("--status", type=Choice(_NOT_ENDED), help="All jobs that stand so now, instead of some by name.")
+@yes_option
 @json_option
 @url_option
-def cancel(job_ids: tuple[str, ...], url: str, *, as_json: bool) -> None:
+def cancel(job_ids: tuple[str, ...], status: str | None, url: str, *, yes: bool, as_json: bool) -> None:
     """Cancel jobs: those that wait at once, those that run at their next step.
 
     \b
-    attribution jobs cancel job_0123
+    attribution jobs cancel job_0123 job_4567
+    attribution jobs cancel --status queued --yes
     """  # noqa: D301 - the backspace keeps click from wrapping the example
     from attribution_client import Client
 
+    if bool(job_ids) == (status is not None):
+        raise click.UsageError("say which: some JOBs, or all that stand so with --status")
     with Client(url) as client:
+        if status is not None:
+            job_ids = tuple(job.id for job in client.jobs(status=status, limit=_PAGE))
+            if job_ids:
+                confirm(f"cancel {len(job_ids)} jobs that are {status}?", yes=yes)
+            else:
+                click.echo(f"no job is {status}", err=True)
         for job_id in job_ids:
             job = client.cancel(job_id)
             if as_json:

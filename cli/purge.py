@@ -11,6 +11,8 @@ from cli.options import load_settings
 from storage.amounts import BYTES, SECONDS, amount
 
 if TYPE_CHECKING:
+    from storage.retention.expiry import Limits
+    from storage.retention.remains import Remains
     from storage.retention.sweep import Swept
 
 _REASONS = {
@@ -45,9 +47,10 @@ class Amount(click.ParamType[float]):
     type=Amount("SIZE", BYTES, "20GB"),
     help="Delete the jobs that ended first until artefacts take no more than this, such as 20GB.",
 )
+@click.option("--force", is_flag=True, help="Delete jobs also where that cannot be reached, as models need more.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def purge(older_than: float | None, keep_bytes: float | None, *, dry_run: bool, as_json: bool) -> None:
+def purge(older_than: float | None, keep_bytes: float | None, *, force: bool, dry_run: bool, as_json: bool) -> None:
     """Delete old jobs with all that only they used, and files that nobody refers to.
 
     Works on ledger and artefact store as the settings name them, also while the service runs. Jobs that have not ended,
@@ -67,7 +70,8 @@ def purge(older_than: float | None, keep_bytes: float | None, *, dry_run: bool, 
 
     engine = open_database(settings.resolved_database_url, pool_size=2)
     wait_for_schema(engine, timeout_s=0)
-    limits = Limits(older_than, None if keep_bytes is None else int(keep_bytes))
+    limits = Limits(older_than, None if keep_bytes is None else int(keep_bytes), force)
+    _require_reach(remains(engine), limits)
     kept = load_config(settings.config_file).artifacts
     if dry_run:
         found = forecast(engine, limits, unused_s=settings.keep_unused_s, kept=kept)
@@ -85,6 +89,22 @@ def purge(older_than: float | None, keep_bytes: float | None, *, dry_run: bool, 
         click.echo(f"{'would remain' if dry_run else 'remain'}: {size_in_words(left.bytes)} ({told})")
     if (short := shortfall(left, limits.bytes)) is not None:
         click.secho(short, fg="yellow", err=True)
+
+
+def _require_reach(found: "Remains", limits: "Limits") -> None:
+    """Accepts a size that can be reached by deleting jobs, and any that is forced.
+
+    Raises:
+        ClickException: Models and data sets alone need more.
+    """
+    from storage.retention.remains import shortfall, size_in_words
+
+    if limits.bytes is None or limits.force or found.lasting <= limits.bytes:
+        return
+    raise click.ClickException(
+        f"nothing was deleted: {size_in_words(found.bytes)} are stored; {shortfall(found, limits.bytes)}, or say "
+        "--force to delete jobs all the same"
+    )
 
 
 def _show(found: "Swept", *, dry_run: bool) -> None:

@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from fsspec import available_protocols
-from pydantic import DirectoryPath, Field, SecretStr, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -15,9 +24,11 @@ from pydantic_settings import (
 )
 
 from attribution_contracts.patterns import DEVICE
-from storage.amounts import BYTES, DAYS, amount
+from storage.amounts import DAYS, amount, size, size_with_unit
 
 Seconds = Annotated[float, Field(gt=0)]
+Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
+KeptSize = Annotated[int, BeforeValidator(size_with_unit), Field(gt=0), PlainSerializer("{}B".format)]
 Password = Annotated[SecretStr, Field(min_length=1)]
 DatasetPrefix = Annotated[str, StringConstraints(pattern=r"^(?:file:///|s3://).+")]
 MiB = 1024 * 1024
@@ -53,17 +64,17 @@ class Settings(BaseSettings):
     """Address that the gateway listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that the gateway listens on; 0 takes a free one."""
-    max_body_bytes: Annotated[int, Field(gt=0)] = 64 * MiB
+    max_body_bytes: Size = 64 * MiB
     """Largest request body, uploads included."""
-    max_bodies_bytes: Annotated[int, Field(gt=0)] = 512 * MiB
+    max_bodies_bytes: Size = 512 * MiB
     """Request bodies that a gateway holds at once, of all clients together; beyond that it answers 503."""
-    max_model_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
+    max_model_bytes: Size = 2048 * MiB
     """Largest body of a model's registration."""
-    max_dataset_bytes: Annotated[int, Field(gt=0)] = 50_000_000_000
+    max_dataset_bytes: Size = 50_000_000_000
     """Largest data set: the body that brings it, and its files after decompression."""
     max_dataset_files: Annotated[int, Field(gt=0)] = 1_000_000
     """Largest number of entries in a data set's archive."""
-    max_dataset_file_bytes: Annotated[int, Field(gt=0)] = 50_000_000
+    max_dataset_file_bytes: Size = 50_000_000
     """Largest single file of a data set; a larger one is left out and reported."""
     dataset_locations: tuple[DatasetPrefix, ...] = ()
     """JSON list of the `file://` and `s3://` prefixes that data sets may be read from; none unless set."""
@@ -86,8 +97,8 @@ class Settings(BaseSettings):
     """A queued job is left to its own message for this long."""
     keep_jobs_days: Annotated[float, Field(gt=0)] | None = None
     """Jobs that ended so many days ago (`30`, `12h`) are deleted with all that only they used; none keeps them."""
-    keep_bytes: Annotated[int, Field(gt=0)] | None = None
-    """Where artefacts take more (`20GB`), the jobs that ended first are deleted until they do not; none keeps them."""
+    keep_bytes: KeptSize | None = None
+    """Where artefacts take more (`20GB`; a unit is needed), the jobs that ended first are deleted; none keeps them."""
     keep_unused_s: Seconds = 24 * 3600.0
     """An upload that no job, model or data set has used for so long is deleted."""
     sweep_s: Seconds = 600.0
@@ -98,11 +109,11 @@ class Settings(BaseSettings):
     """Images of one job that a worker explains together."""
     model_cache_models: Annotated[int, Field(ge=1)] = 4
     """Networks that a worker keeps loaded."""
-    model_cache_bytes: Annotated[int, Field(gt=0)] = 8192 * MiB
+    model_cache_bytes: Size = 8192 * MiB
     """Parameters and buffers that a worker keeps loaded, in bytes."""
     max_parameters: Annotated[int, Field(gt=0)] = 700_000_000
     """Largest network that may be registered, in parameters."""
-    check_bytes: Annotated[int, Field(gt=0)] = 4096 * MiB
+    check_bytes: Size = 4096 * MiB
     """Memory that a model's check may take for what the network computes of images; larger images are refused."""
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:0`."""
@@ -114,7 +125,7 @@ class Settings(BaseSettings):
     """Whether clients may submit self-tests that kill, hang or exhaust a worker: for tests of a service alone."""
     disabled_methods: Annotated[tuple[str, ...], NoDecode] = ()
     """Ids of methods, separated by commas (`lrp,deeplift`), that catalogue, service and workers go without."""
-    kept_gradient_bytes: Annotated[int, Field(gt=0)] = 2048 * MiB
+    kept_gradient_bytes: Size = 2048 * MiB
     """Memory for the gradients that `tolerance` keeps; what needs more is explained in slices."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Workers that `attribution serve` starts."""
@@ -125,11 +136,6 @@ class Settings(BaseSettings):
     @classmethod
     def _in_days(cls, given: object) -> object:
         return amount(given, DAYS, "30d or 12h") if isinstance(given, str) else given
-
-    @field_validator("keep_bytes", mode="before")
-    @classmethod
-    def _in_bytes(cls, given: object) -> object:
-        return int(amount(given, BYTES, "20GB")) if isinstance(given, str) else given
 
     @field_validator("disabled_methods", mode="before")
     @classmethod

@@ -72,7 +72,8 @@ class Sweeper:
         found = remains(self._engine)
         short = shortfall(found, self._settings.keep_bytes)
         if short is not None and not self._is_short:
-            log.warning("ATTRIBUTION_KEEP_BYTES: %s remain; %s", size_in_words(found.bytes), short)
+            kept = "; until then no job is deleted for it" if found.lasting > self._settings.keep_bytes else ""
+            log.warning("ATTRIBUTION_KEEP_BYTES: %s remain; %s%s", size_in_words(found.bytes), short, kept)
         self._is_short = short is not None
 
     def _swept(self) -> Swept:

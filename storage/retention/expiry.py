@@ -10,6 +10,7 @@ from storage.database import reading, time_of
 from storage.ledger.jobs import IS_ENDED
 from storage.retention.deletion import family
 from storage.retention.release import Freed
+from storage.retention.remains import remains
 from storage.tables import artifacts, job_artifacts, jobs, version_artifacts
 
 PAGE = 100
@@ -22,6 +23,14 @@ class Limits:
 
     age_s: float | None = None
     bytes: int | None = None
+    force: bool = False
+    """Whether jobs go to make room also where no number of them makes enough."""
+
+    def room(self, engine: Engine) -> int | None:
+        """What jobs make room for; none where nothing was said, or where models and data sets alone need more."""
+        if self.bytes is None or (not self.force and remains(engine).lasting > self.bytes):
+            return None
+        return self.bytes
 
     def ended_before(self, engine: Engine) -> float | None:
         """The time at which a job must have ended to be too old, by the ledger's clock."""

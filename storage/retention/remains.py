@@ -23,6 +23,11 @@ class Remains:
         """All together."""
         return self.models + self.datasets + self.others
 
+    @property
+    def lasting(self) -> int:
+        """What no job makes room for."""
+        return self.models + self.datasets
+
     def without(self, freed: Freed) -> "Remains":
         """What would remain: models and data sets keep what they have."""
         return Remains(self.models, self.datasets, self.others - freed.bytes)
@@ -44,11 +49,11 @@ def shortfall(found: Remains, most: int | None) -> str | None:
     """What is said where more remains than was granted; nothing where it does not."""
     if most is None or found.bytes <= most:
         return None
-    if (lasting := found.models + found.datasets) > most:
+    if found.lasting > most:
         return (
             f"that is more than the {size_in_words(most)} that were granted, and no job can make room for it: models "
-            f"and data sets need {size_in_words(lasting)}; delete some (`attribution models delete`, `attribution "
-            "datasets delete`), or grant more"
+            f"and data sets need {size_in_words(found.lasting)}; delete some (`attribution models delete`, "
+            "`attribution datasets delete`), or grant more"
         )
     return (
         f"that is more than the {size_in_words(most)} that were granted: the rest belongs to jobs that have not ended, "

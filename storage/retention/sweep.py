@@ -72,8 +72,8 @@ def sweep(
             step()
             aged += delete_ended(engine, store, page)
     loose += free_unused(engine, store, step, before=time_of(engine) - unused_s, kept=kept)
-    if limits.bytes is not None:
-        crowded = _make_room(engine, store, step, limits.bytes)
+    if (most := limits.room(engine)) is not None:
+        crowded = _make_room(engine, store, step, most)
     if strays:
         now = store.time()
         store.clear_incoming(before=now - max(unused_s, STALE_S))
@@ -89,8 +89,8 @@ def forecast(engine: Engine, limits: Limits, *, unused_s: float, kept: Collectio
             aged = sum(would.without(page), aged)
     for rows in unused(engine, before=time_of(engine) - unused_s, kept=kept):
         loose += Freed(artifacts=len(rows), bytes=sum(row.size for row in rows))
-    if limits.bytes is not None:
-        too_much = stored_bytes(engine) - aged.bytes - loose.bytes - limits.bytes
+    if (most := limits.room(engine)) is not None:
+        too_much = stored_bytes(engine) - aged.bytes - loose.bytes - most
         for freed in chain.from_iterable(would.without(page) for page in ended(engine, since=since)):
             if crowded.bytes >= too_much:
                 break

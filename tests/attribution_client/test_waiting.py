@@ -50,6 +50,31 @@ def test_without_events_it_polls(service, client):
     assert time.monotonic() - started > 0.1, "as Retry-After says, three times 0.05 s"
 
 
+def test_a_service_of_this_machine_that_answered_once_is_waited_for(monkeypatch):
+    monkeypatch.setattr("attribution_client.session.HERE_PATIENCE_S", 0.0)
+    service, came_back, may_go = TinyService(), threading.Event(), threading.Event()
+
+    def start_again() -> None:
+        time.sleep(0.3)
+        with service.running():
+            came_back.set()
+            may_go.wait(60)
+
+    with service.running():
+        job_id = service.add_job(JobStatus.QUEUED)
+        client = Client(service.url)
+        assert client.job(job_id).status is JobStatus.QUEUED
+    restart = threading.Thread(target=start_again)
+    restart.start()
+    try:
+        with client:
+            assert client.job(job_id).status is JobStatus.QUEUED
+        assert came_back.is_set()
+    finally:
+        may_go.set()
+        restart.join()
+
+
 def test_a_restart_of_the_gateway_is_survived():
     service = TinyService()
     service.seconds_per_state = 0.8

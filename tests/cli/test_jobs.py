@@ -50,13 +50,22 @@ class TestListing:
             (("--label", "team:other"), set()),
             (("--limit", "1"), {other}),
         ):
-            listed = set(ids(run("jobs", "list", "--json", *filters).output))
+            listed = set(ids(run("jobs", "list", "--json", *filters).stdout))
             assert listed - checks == found
 
     def test_a_limit_goes_over_pages(self, house: House, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cli.jobs._PAGE", 2)
         jobs = [submitted(house) for _ in range(6)]
-        assert ids(run("jobs", "list", "--limit", "5", "--json").output) == jobs[:0:-1]
+        found = run("jobs", "list", "--limit", "5", "--json")
+        assert ids(found.stdout) == jobs[:0:-1]
+        assert found.stderr == "the newest 5; more with --limit N or --all\n"
+
+    def test_a_list_that_is_cut_says_so(self, house: House, run: Run) -> None:
+        jobs = [submitted(house) for _ in range(21)]
+        assert run("jobs", "list").stderr == "the newest 20; more with --limit N or --all\n"
+        for words in (("--all",), ("--limit", "21"), ("--limit", "100")):
+            found = run("jobs", "list", "--json", *words)
+            assert (ids(found.stdout), found.stderr) == (jobs[::-1], "")
 
     def test_nothing(self, run: Run) -> None:
         assert run("jobs", "list").output == "there are no jobs yet\n"
@@ -128,6 +137,18 @@ class TestCancelling:
         assert found.output.splitlines() == [f"{running} ends at its next step", f"{waiting} is cancelled"]
         again = run("jobs", "cancel", waiting, "--json")
         assert json.loads(again.output)["status"] == "cancelled"
+
+    def test_all_that_wait(self, house: House, run: Run) -> None:
+        running, *waiting = submitted(house), submitted(house), submitted(house)
+        assert house.claim().job_id == running
+        asked = run("jobs", "cancel", "--status", "queued")
+        assert asked.exit_code == 2
+        assert "cancel 2 jobs that are queued?" in asked.output
+        found = run("jobs", "cancel", "--status", "queued", "--yes")
+        assert sorted(found.stdout.splitlines()) == sorted(f"{job} is cancelled" for job in waiting)
+        assert run("jobs", "cancel", "--status", "queued").stderr == "no job is queued\n"
+        for words in ((), ("--status", "queued", running)):
+            assert "say which" in run("jobs", "cancel", *words).output
 
 
 class TestDeleting:

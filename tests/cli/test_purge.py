@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from cli.main import command
+from cli.tree import child_environment
 from storage.artifacts.owned import own
 from storage.artifacts.store import ArtifactStore
 from storage.ledger import jobs
@@ -68,10 +69,29 @@ def test_what_remains_is_told_with_what_it_is_for(folder: Path, engine: Engine, 
     before = {"models": 5000, "datasets": 0, "others": 3006}
     assert json.loads(purged(folder, "--keep-bytes", "1GB", "--json").output)["remains"] == before
     for words in (("--dry-run",), ()):
-        told = " ".join(purged(folder, "--keep-bytes", "4kB", *words).output.split())
-        assert "remain: 5.0 kB (models 5.0 kB, data sets 0 bytes, jobs and uploads 6 bytes)" in told
+        refused = purged(folder, "--older-than", "0s", "--keep-bytes", "4kB", *words)
+        told = " ".join(refused.output.split())
+        assert refused.exit_code == 1
+        assert "nothing was deleted: 8.0 kB are stored" in told
         assert "more than the 4.0 kB that were granted, and no job can make room for it" in told
+        assert "--force" in told
+        assert left(engine) == 5
+    for words in (("--dry-run",), ()):
+        told = " ".join(purged(folder, "--keep-bytes", "4kB", "--force", *words).output.split())
+        assert "remain: 5.0 kB (models 5.0 kB, data sets 0 bytes, jobs and uploads 6 bytes)" in told
+    assert left(engine) == 2
     assert "more than" not in purged(folder, "--keep-bytes", "6kB").output
+
+
+def test_a_number_without_a_unit_is_no_size_to_delete_by(folder: Path, engine: Engine) -> None:
+    for option, given in (("--keep-bytes", "2"), ("--keep-bytes", "0"), ("--older-than", "5")):
+        refused = purged(folder, option, given)
+        assert refused.exit_code == 2
+        assert f"'{given}': expected a number with a unit" in " ".join(refused.output.split())
+    assert purged(folder, "--older-than", "30d", ATTRIBUTION_KEEP_BYTES="20").exit_code != 0
+    assert left(engine) == 4
+    assert purged(folder, "--keep-bytes", "2100B").exit_code == 0
+    assert left(engine) == 3
 
 
 @pytest.mark.parametrize(
@@ -79,7 +99,10 @@ def test_what_remains_is_told_with_what_it_is_for(folder: Path, engine: Engine, 
     [
         ("keep_bytes", "20GB", 20 * 10**9),
         ("keep_bytes", "1GiB", 2**30),
-        ("keep_bytes", "1000", 1000),
+        ("keep_bytes", "1000B", 1000),
+        ("max_body_bytes", "64MB", 64 * 10**6),
+        ("max_body_bytes", "1048576", 2**20),
+        ("model_cache_bytes", "1.5 GiB", 3 * 2**29),
         ("keep_jobs_days", "30d", 30),
         ("keep_jobs_days", "12h", 0.5),
         ("keep_jobs_days", "7", 7),
@@ -91,6 +114,15 @@ def test_settings_take_the_same_amounts(monkeypatch: pytest.MonkeyPatch, name: s
     monkeypatch.setenv(f"ATTRIBUTION_{name.upper()}", "much")
     with pytest.raises(ValidationError, match="expected a number with a unit"):
         Settings()
+
+
+def test_every_size_takes_a_unit_and_comes_back_from_the_environment(tmp_path: Path) -> None:
+    sizes = [name for name in Settings.model_fields if name.endswith("_bytes")]
+    settings = Settings(**dict.fromkeys(sizes, "3MiB"))
+    environment = child_environment(settings, tmp_path)
+    for name in sizes:
+        assert getattr(settings, name) == 3 * 2**20
+        assert getattr(Settings(**{name: environment[f"ATTRIBUTION_{name.upper()}"]}), name) == 3 * 2**20
 
 
 def test_uploads_have_a_day(folder: Path) -> None:

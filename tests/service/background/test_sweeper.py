@@ -13,8 +13,10 @@ from storage.artifacts.owned import own, owned
 from storage.artifacts.store import ArtifactStore
 from storage.ledger import jobs
 from storage.ledger.records import StoredArtifact
+from storage.registry import models
 from storage.settings import Settings
 from tests.storage.helpers import TENANT, submit, succeed, take
+from tests.storage.registry import specs
 
 
 @pytest.fixture
@@ -67,6 +69,19 @@ def test_what_cannot_be_made_room_for_is_told_once(
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told.startswith("ATTRIBUTION_KEEP_BYTES: 2.0 kB remain; that is more than the 1.0 kB that were granted: ")
     assert "jobs that have not ended" in told
+
+
+def test_no_job_goes_for_room_that_models_take(
+    settings: Settings, engine: Engine, store: ArtifactStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit(engine, inputs=(StoredArtifact(store.put(b"i" * 1000), "image/png", 1000),))
+    succeed(engine, take(engine))
+    weights = StoredArtifact(store.put(b"w" * 2000), "application/octet-stream", 2000)
+    spec, digest = specs.spec_of(weights={"sha256": weights.sha256})
+    models.register(engine, TENANT, spec, digest, specs.check_of(inputs=(weights,)))
+    Sweeper(engine, store, settings.model_copy(update={"keep_bytes": 1500})).round()
+    assert len(jobs.page(engine, TENANT, jobs.Filters(), cursor=None, limit=9)[0]) == 2
+    assert "until then no job is deleted for it" in caplog.text
 
 
 def test_trouble_is_told_once(
