@@ -12,8 +12,11 @@ _REASONS = {
     "integrated_gradients": "its values add up to the change of the output, and what they miss of it is reported",
     "cam": "one forward and one backward pass say where a layer's feature maps speak for the class",
     "input_x_gradient": "one forward and one backward pass",
+    "segment_shapley": "it needs outputs alone; what the segments add adds up, with a standard error",
+    "occlusion": "it needs outputs alone",
+    "rise": "it needs outputs alone",
 }
-"""The best first: what is told of each. The last of those that apply is taken at any cost."""
+"""The best first: what is told of each. Where none has a bearable cost the cheapest is taken."""
 
 
 def with_default(report: ModelReport, disabled: Collection[str] = ()) -> ModelReport:
@@ -29,7 +32,7 @@ def _default(found: list[DefaultMethod]) -> DefaultMethod | None:
     if not found:
         return None
     bearable = [one for one in found if (one.seconds or 0.0) <= PATIENCE_S]
-    chosen = (bearable or found[-1:])[0]
+    chosen = bearable[0] if bearable else min(found, key=lambda one: one.passes)
     passed_over = [f"{one.method} would take {one.seconds:.0f} s" for one in found[: found.index(chosen)]]
     reason = "; ".join([_REASONS[chosen.method], *passed_over])
     return chosen.model_copy(update={"reason": reason})

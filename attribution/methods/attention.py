@@ -10,7 +10,7 @@ from attribution.errors import InvalidOption
 from attribution.layerwise.attended import VARIANTS, Variant, legrad_of, rolled_out
 from attribution.layerwise.blocks import Blocks, blocks_of, reading_token, require_attention
 from attribution.networks.lattices import Lattice
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.networks.selection import graph_of_layers
 from attribution.passes.attending import AttendingPass, require_same_outputs
 from attribution.passes.chunks import Chunks, Progress
@@ -96,7 +96,7 @@ def attention(
     >>> attention(Network(module), inputs, torch.tensor([0])).maps["rollout"].shape
     torch.Size([1, 2, 2])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     asked = _asked(variants)
     with torch.inference_mode(False), torch.no_grad():

@@ -11,7 +11,7 @@ from attribution.errors import InvalidOption
 from attribution.layerwise.cams import VARIANTS, Variant, cam_of
 from attribution.layerwise.passes import layer_gradients
 from attribution.layerwise.places import mapped_layers, maps_of
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.targets import require_classes, targets_of
@@ -96,7 +96,7 @@ def cam(
     >>> cam(Network(torch.nn.Sequential(*head)), inputs, torch.tensor([0])).maps["grad_cam"]["0"].tolist()
     [[[1.0, 3.0]]]
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     asked = _asked(variants)
     with torch.inference_mode(False), torch.no_grad():

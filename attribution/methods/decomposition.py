@@ -8,7 +8,7 @@ from attribution.decomposition.classifiers import decomposed_head
 from attribution.decomposition.influential import Influential, membership
 from attribution.final_layer.last_maps import FeatureMaps, mean_maps
 from attribution.final_layer.layer import FinalLayer
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
 from attribution.targets import Targets, require_classes, targets_of
@@ -111,7 +111,7 @@ def decomposition(
     >>> result.influential.tolist(), result.contributions.tolist(), result.logits.tolist()
     ([[[2.0, 4.0]]], [[3.0]], [13.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     final = FinalLayer(network)
     require_classes(targets, final.n_classes)

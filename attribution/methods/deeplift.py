@@ -7,7 +7,7 @@ import torch
 
 from attribution.checks import require_finite
 from attribution.layerwise.chosen import Chosen, chosen_layers
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.means import RunningMean
@@ -108,7 +108,7 @@ def deeplift(
     >>> found.maps.tolist(), found.convergence_delta.tolist()
     ([[[[3.0, -1.0]]]], [0.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, background)
     # Gradients need ordinary tensors, also where the caller is in inference mode.

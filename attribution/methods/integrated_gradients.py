@@ -13,7 +13,7 @@ from attribution.checks import (
 )
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -139,7 +139,7 @@ def integrated_gradients(
     >>> result.attributions.tolist(), result.convergence_delta.tolist()
     ([[[[0.0, 4.0]]]], [0.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, background)
     _require_noise(n_samples, noise, generator)

@@ -10,7 +10,7 @@ from attribution.errors import InvalidInput, InvalidOption, NetworkError
 from attribution.layerwise.estimators import ESTIMATES
 from attribution.layerwise.task import Estimate, Estimator, LayerOptions, LayerTask, require_options
 from attribution.memory import peak_bytes, restart_peak
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.networks.selection import WORDS, selected_layers
 from attribution.noise import Generators
 from attribution.passes.chunks import Progress
@@ -169,7 +169,7 @@ def layer_shapley(
     >>> {layer: scores.tolist() for layer, scores in found.scores.items()}
     {'input': [[13.0]], '0': [[3.0, 10.0]], '1': [[0.0, 13.0]], '2': [[0.0, 13.0]]}
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     if not isinstance(background, torch.Tensor):
         raise InvalidInput(f"background is a {type(background).__name__}, expected a tensor of images")

@@ -7,7 +7,7 @@ import torch
 
 from attribution.checks import require_finite, require_number
 from attribution.layerwise.chosen import chosen_layers
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.propagation.layer_rules import LayerRule, LrpRule, chosen_rules, relevance_started
@@ -111,7 +111,7 @@ def lrp(
     >>> [round(value, 6) for value in found.maps.flatten().tolist()], round(float(found.absorbed_by_biases), 6)
     ([6.0, -1.0], 1.0)
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     require_number(epsilon, "epsilon", 1e-12)
     require_number(gamma, "gamma", 0.0)

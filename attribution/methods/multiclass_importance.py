@@ -14,7 +14,7 @@ from attribution.multiclass.directions import kept_directions, random_signs
 from attribution.multiclass.maps import ClassMaps, Mode, Plan, TakenMode, class_maps, joined
 from attribution.multiclass.matrices import Rows
 from attribution.multiclass.silhouettes import silhouette
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -165,7 +165,7 @@ def multiclass_importance(
     >>> result.importance.flatten().tolist(), result.class_variation.tolist()
     ([0.0, 0.5], [0.5])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     require_count(radius, "radius")
     if require_number(threshold, "threshold", 1.0) == 1.0:
         raise InvalidOption("threshold is 1, expected more: a value is always once itself")

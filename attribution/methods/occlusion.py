@@ -7,7 +7,7 @@ import torch
 
 from attribution.checks import require_count, require_finite
 from attribution.layerwise.channels import FeatureMap, require_feature_maps
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.paths.straight import stacked_baselines
 from attribution.perturbation.passes import Hidden, WindowPasses
@@ -142,7 +142,7 @@ def occlusion(
     >>> found.rises.classes.tolist(), found.rises.windows.tolist(), found.rises.rises.tolist()
     ([[1, -1]], [[0, -1]], [[1.0, 0.0]])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     fills = stacked_baselines(network, inputs, torch.zeros_like(inputs[:1]) if baseline is None else baseline, None)
     fills = fills.expand(-1, len(inputs), *inputs.shape[1:])

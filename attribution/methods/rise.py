@@ -9,7 +9,7 @@ import torch
 from attribution.checks import require_count, require_finite, require_number
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
@@ -117,7 +117,7 @@ def rise(
     >>> found.maps[0, 0].argmax().item(), abs(round(found.maps.sum().item(), 4))
     (0, 0.0)
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, None)
     height, width = inputs.shape[2:]

@@ -8,7 +8,7 @@ import torch
 from attribution.checks import require_finite
 from attribution.confidence import student_interval
 from attribution.errors import InvalidInput, InvalidOption
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, image_generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -130,7 +130,7 @@ def segment_shapley(
     >>> found.values.tolist(), found.maps.flatten().tolist()
     ([[4.0, 6.0]], [2.0, 3.0, 2.0, 3.0])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, None)
     labels = _require_segments(segments, inputs)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from attribution.checks import require_choice, require_count, require_finite
 from attribution.errors import InvalidInput
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.by_rule import fixed_sums, has_both_ends
@@ -115,7 +115,7 @@ def xrai(
     >>> found.maps.flatten().tolist(), found.gains.flatten().tolist(), found.areas.tolist()
     ([0.5, 1.0, 0.5, 1.0], [1.0, 3.0, 1.0, 3.0], [[0.5, 1.0]])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     paths = Paths(inputs, stacked_baselines(network, inputs, baseline, None), targets)
     height, width = inputs.shape[2:]

@@ -9,7 +9,7 @@ from attribution.class_sets import Classes, ClassSets, class_sets, require_class
 from attribution.errors import InvalidOption
 from attribution.multiclass.attributions import Attribution, AttributionOptions, attribution_rows
 from attribution.multiclass.matrices import Rows
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.paths.quadrature import Quadrature
@@ -100,7 +100,7 @@ def pixel_covariation(
     >>> found.covariation.flatten().tolist(), found.pixels.flatten().tolist(), found.importance.tolist()
     ([2.0, 1.0], [0, 0, 0], [[3.0]])
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     _require_pixels(pixels, inputs.shape)
     if attribution == "saliency":
         raise InvalidOption("saliency is not linear in the output, and its co-variation needs all rows; use gradient")

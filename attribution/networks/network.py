@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from attribution.checks import require_choice, require_images
-from attribution.errors import NetworkError
+from attribution.errors import InvalidInput, NetworkError
 from attribution.networks import reports
 from attribution.networks.heads import LinearHead
 from attribution.networks.lattices import Lattice, Placement
@@ -244,3 +244,15 @@ class Network:
         if self.no_gradients is not None:
             raise NetworkError(f"no gradients to explain with: {self.no_gradients}")
         return count
+
+
+def require_network(given: object) -> Network:
+    """Returns a network.
+
+    Raises:
+        InvalidInput: It is something else, such as the module itself.
+    """
+    if not isinstance(given, Network):
+        wrap = ": wrap it once, attribution.Network(module)" if isinstance(given, nn.Module) else ""
+        raise InvalidInput(f"network is a {type(given).__name__}, expected an attribution.Network{wrap}")
+    return given

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from attribution.checks import require_finite
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients
 from attribution.passes.smoothing import Smooth, require_smooth, smoothed
@@ -45,7 +45,7 @@ def gradient_maps(
     Cost:
         One forward and k backward passes an image and noisy copy.
     """
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     copies = require_smooth(smooth)
     # Gradients need ordinary tensors, also where the caller is in inference mode.

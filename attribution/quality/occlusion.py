@@ -13,7 +13,7 @@ from attribution.checks import (
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
 from attribution.errors import InvalidInput, InvalidTarget
 from attribution.networks.link import entropy, probabilities
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients, laid_out
@@ -115,7 +115,7 @@ def occlusion_curves(
     >>> occlusion_curves(Network(linear), image, image, torch.tensor([0]), n_steps=2).standard_deviation.tolist()
     [[3.0, 1.0, 0.0]]
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     maps = _require_maps(maps, inputs)
     if not isinstance(target, torch.Tensor) or target.dim() != 1:
         raise InvalidTarget("target: expected one class an image, int64 (batch,)")
@@ -162,7 +162,7 @@ def input_x_gradient_maps(
     Cost:
         One forward and one backward pass an image.
     """
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     with torch.inference_mode(False):
         chunks = Chunks(default_chunk(network, inputs), len(inputs))

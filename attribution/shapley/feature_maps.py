@@ -7,7 +7,7 @@ import torch
 from attribution.checks import require_choice
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
-from attribution.networks.network import Network
+from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, image_generators
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -123,7 +123,7 @@ def feature_map_shapley(
     >>> [round(value, 4) for value in found.values.flatten().tolist()], found.sampler
     ([0.2311, -0.2311], 'exact')
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
-    inputs = network.require_images(inputs)
+    inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, None, len(inputs), inputs.device)
     background = stacked_baselines(network, inputs, None, background)[:, 0]
     require_sampling(sampler, n_samples, tolerance)

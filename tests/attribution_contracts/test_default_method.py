@@ -7,6 +7,7 @@ from attribution_contracts.models import DefaultMethod, MethodApplies, ModelRepo
 
 IG_PASSES = 1 + 34 * 2
 ALL = ("cam", "decomposition", "input_x_gradient", "integrated_gradients", "saliency")
+KNOWN = (*ALL, "occlusion", "rise", "segment_shapley")
 
 
 def default(*applying: str, a_pass: float | None = 0.01, disabled: tuple[str, ...] = ()) -> DefaultMethod | None:
@@ -17,7 +18,7 @@ def default(*applying: str, a_pass: float | None = 0.01, disabled: tuple[str, ..
         traced=True,
         linear_head=None,
         layers=[],
-        methods={name: MethodApplies(applies=name in applying, reason="not here") for name in ALL},
+        methods={name: MethodApplies(applies=name in applying, reason="not here") for name in KNOWN},
         speed=None if a_pass is None else Speed(forward=a_pass, gradient=2 * a_pass),
     )
     return with_default(found, disabled).default
@@ -39,10 +40,16 @@ def test_a_dear_one_is_passed_over_and_named_with_its_seconds() -> None:
     assert "integrated_gradients would take 69 s" in found.reason
 
 
-def test_where_nothing_is_bearable_the_last_is_taken() -> None:
+def test_where_nothing_is_bearable_the_cheapest_is_taken() -> None:
     found = default(*ALL, a_pass=100.0)
     assert found is not None
-    assert found.method == "input_x_gradient"
+    assert found.method in {"cam", "input_x_gradient"}
+
+
+def test_without_gradients_it_is_one_that_needs_outputs_alone() -> None:
+    found = default("occlusion", "rise", "segment_shapley")
+    assert found is not None
+    assert found.method == "segment_shapley"
 
 
 def test_one_that_does_not_apply_or_is_not_offered_is_not_taken() -> None:
