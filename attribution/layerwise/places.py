@@ -26,6 +26,12 @@ def mapped_layers(network: Network, layers: str | Sequence[str]) -> dict[str, La
             whose patches nobody reads any more.
     """
     chosen = selected_layers(network, "stages" if layers == LAST else layers)
+    if layers == LAST and not all(is_read(network, layer) for layer in chosen.values()):
+        # Stages are a few of the blocks, and the end of the last that is read may not be among them.
+        chosen |= {
+            name: layer for name, layer in known_layers(network).items() if layer.kind == "addition" and layer.cuts
+        }
+        chosen = {name: layer for name, layer in known_layers(network).items() if name in chosen}
     found = {name: layer for name, layer in chosen.items() if has_places(network, layer) and is_read(network, layer)}
     if layers == LAST:
         found = dict(list(found.items())[-1:])

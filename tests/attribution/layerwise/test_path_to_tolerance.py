@@ -81,6 +81,7 @@ def test_needs_fewer_points_than_an_even_rule_of_the_same_gap():
 def test_every_point_is_evaluated_once(monkeypatch):
     network = attribution.Network(tiny_model("residual"), SHAPE)
     network(images(1))
+    network.placements()  # measured once for each size
     rows = []
     run = network.graph.stem.forward
     monkeypatch.setattr(network.graph.stem, "forward", lambda points: rows.append(points.clone()) or run(points))

@@ -77,6 +77,11 @@ def test_behind_the_last_attention_nobody_reads_the_patches_of_a_class_token_cla
     assert not {"blocks.2.add", "norm"} & every.keys()
 
 
+def test_the_last_layer_is_the_end_of_the_last_block_that_is_read_however_many_there_are():
+    network = Network(tiny_vit(depth=12), SHAPE)
+    assert list(attribution.cam(network, images(), TARGET).maps["grad_cam"]) == ["blocks.10.add:2"]
+
+
 def test_the_mean_over_the_patches_reads_them_to_the_end():
     network = Network(tiny_vit(reads="mean"), SHAPE)
     assert all(one.is_read for one in network.placements().values())
