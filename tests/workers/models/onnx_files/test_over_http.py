@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 from tests.workers.models.onnx_files.files import CLASSES, SHAPE, SIDE, ChannelsLast, classifier, exported, linear, loop
+from tests.workers.models.onnx_files.test_methods import those_that_apply
 from tests.workers.sources import zipped
+from workers.methods.table import METHODS
 
 SMALL = {"preprocessing": {"size": [SIDE, SIDE]}}
 LABELS = ["ant", "bee", "cat", "dog", "eel"]
@@ -23,6 +25,12 @@ def png(seed: int, side: int = SIDE) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def small(method, shape):
+    """Parameters of a call of a method that takes little, as the check of a model makes it."""
+    trial = METHODS[method].trial
+    return dict(trial(shape) if callable(trial) else trial)
 
 
 def evaluated(through, model, dataset):
@@ -64,6 +72,16 @@ class TestSmall:
             found = module(pixels.permute(0, 3, 1, 2) / 255).argmax(1)
         right = sum(LABELS[index] == name.split("/")[0] for index, name in zip(found.tolist(), files, strict=True))
         assert (report["images"], report["accuracy"]) == (15, right / 15)
+
+    @pytest.mark.parametrize("method", those_that_apply())
+    def test_what_needs_outputs_only_explains_it(self, through, method):
+        through.ready("m", "onnx", exported(classifier(has_softmax=True), SHAPE), labels=LABELS, **SMALL)
+        quality = {"occlusion": {"n_steps": 4}}
+        job, result = through.explain("m", png(0), png(1), method=method, quality=quality, **small(method, SHAPE[1:]))
+        assert (job["status"], result and result["counts"]["succeeded"]) == ("succeeded", 2), job
+        for image in result["images"]:
+            assert sum(one["probability"] for one in image["prediction"]) == pytest.approx(1, abs=1e-4)
+            assert {curve["order"] for curve in image["occlusion"]} == {"map", "random"}
 
     def test_refused_by_the_worker(self, through):
         assert "Loop has a body of its own" in through.refused("a", "onnx", _bytes(linear([loop()], "looped")), **SMALL)
@@ -125,6 +143,13 @@ class TestDeployed:
         found = [session.run(None, {"input": _pixels(one)})[0][0] for one in files.values()]
         right = sum(int(row.argmax()) == place for place, row in enumerate(found))
         assert evaluated(through, "t", "d")["accuracy"] == right / 4
+        for method in those_that_apply()[:1]:  # a pass of it takes most of a second
+            given = {"method": method, **small(method, (3, 240, 240))}
+            job, result = through.explain("t", files["none/2.png"], **given)
+            assert job["status"] == "succeeded", job
+            [image] = result["images"]
+            told = {one["name"]: one["probability"] for one in image["prediction"]}
+            assert told == pytest.approx(dict(zip(self.NAMES, found[2].tolist(), strict=True)), abs=1e-4)
 
 
 def _pixels(image: bytes) -> np.ndarray:
