@@ -13,6 +13,8 @@ from attribution_contracts.shapes import example_at
 
 _PATTERN = "String should match pattern '"
 _NO_DIGEST = " of an image uploaded before; a file's bytes go into `data`, or into a part of the body that `part` names"
+_NEAR = 55
+"""Of 100, how alike two names are of which one may be meant by the other."""
 _OURS = "self_test"
 """A method that explains nothing: it shows whether the service works."""
 _SHAPES = {
@@ -28,10 +30,21 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 
 def closest(given: str, known: Sequence[str]) -> str:
-    """A hint at what may have been meant."""
+    """A hint at what may have been meant: what is near, else what there is.
+
+    >>> closest("saliancy", ["cam", "saliency"])
+    "did you mean 'saliency'?"
+    >>> closest("lime", ["cam", "saliency"])
+    "known are 'cam', 'saliency'"
+    """
     if not known:
         return "there are none yet"
-    matches = [name for name, _, _ in process.extract(given, known, scorer=fuzz.ratio, limit=3, score_cutoff=50)]
+    matches = [
+        name
+        for name, _, _ in process.extract(
+            given, known, scorer=fuzz.ratio, limit=3, score_cutoff=_NEAR, processor=str.lower
+        )
+    ]
     return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
 
 

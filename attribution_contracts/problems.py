@@ -79,7 +79,7 @@ TITLES: dict[ErrorCode, str] = {
     ErrorCode.INVALID_REQUEST: "The request is not valid",
     ErrorCode.INVALID_JSON: "The body is not JSON",
     ErrorCode.INVALID_IMAGE: "The image cannot be used",
-    ErrorCode.INVALID_TARGET: "The classes do not fit the model",
+    ErrorCode.INVALID_TARGET: "The classes cannot be explained",
     ErrorCode.INVALID_OPTION: "An option of the method is not valid",
     ErrorCode.INVALID_MODEL: "The model cannot be used",
     ErrorCode.INVALID_DATASET: "The data set cannot be used",

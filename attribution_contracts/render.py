@@ -26,9 +26,9 @@ class RenderOptions(Wire):
     is none up to 32 pixels and grows with the shorter side: 1.2 pixels at 64, 3 at 224. Maps of layers are never
     smoothed."""
     overlay: Literal["none", "original", "color", "grey", "mask"] = "grey"
-    """A second PNG: over the whole photograph as it was sent; over the image as the network saw it, in colour or grey;
-    or that image shown only where the map is strong."""
-    opacity: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.9
+    """A second PNG: over the whole photograph as it was sent, in grey; over the image as the network saw it, in its
+    colours or in grey; or that image shown only where the map is strong."""
+    opacity: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.75
     """How opaque the heatmap lies over the image at the end of its scale; it fades to nothing at zero."""
     scale: Literal["job", "image"] = "job"
     """One scale for every map of the job, so that they can be compared, or one for each."""

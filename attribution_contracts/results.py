@@ -47,7 +47,8 @@ class TargetScore(Wire):
     """The explained output of the image: logit, probability or log-probability; where the class is held against others,
     how far it stands above theirs."""
     sum: float
-    """The sum of the map; it differs from output minus baseline output by the completeness error."""
+    """The sum of the map; it differs from output minus baseline output by the completeness error. Of a method with a
+    map for each of several layers: that of the first layer it explains; `layers` has each layer's own."""
     against: list[HeldAgainst] = []
     """What the class is held against; empty where it is explained by itself."""
     baseline_output: float | None = None

@@ -22,6 +22,8 @@ def said(cost: "Cost") -> str:
     'about 69 passes through the network, 1.4 s; at most 517, 10 s'
     >>> said(Cost(passes=25, passes_at_most=25, seconds=None, seconds_at_most=None))
     'about 25 passes through the network'
+    >>> said(Cost(passes=1298, passes_at_most=1298, seconds=119.6, seconds_at_most=119.6))
+    'about 1,298 passes through the network, 120 s'
     """
     usual = f"about {cost.passes:,} passes through the network{_seconds(cost.seconds)}"
     if cost.passes_at_most == cost.passes:
@@ -33,5 +35,5 @@ def _seconds(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 120:
-        return f", {seconds:.2g} s"
+        return f", {seconds:.0f} s" if seconds >= 10 else f", {seconds:.2g} s" if seconds >= 0.001 else ", under 1 ms"
     return f", {seconds / 60:.0f} min" if seconds < 7200 else f", {seconds / 3600:.0f} h"

@@ -9,6 +9,7 @@ import click
 
 from cli.costs import tell_cost
 from cli.following import wait_with_bar
+from cli.image_files import given_images
 from cli.options import method_option, out_option, param_option, parameters, seed_option, url_option
 from cli.saving import save
 from cli.tables import show_table
@@ -26,7 +27,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 
 
 @click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), callback=given_images)
 @click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
 @method_option
 @click.option(
@@ -83,7 +84,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 )
 @url_option
 def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, **given: Any) -> None:
-    """Explain IMAGES with a registered model and write heatmaps, raw maps and scores to a folder."""
+    """Explain IMAGES, files or folders of them, with a registered model; write heatmaps, raw maps and scores."""
     from attribution_client import Client
 
     names = _short_names(images)

@@ -10,15 +10,12 @@ import click
 
 from attribution_contracts.models import ModelSpec, ModelVersion
 from attribution_contracts.states import ModelState
+from cli.image_files import IMAGES, images_in
 from cli.model_reports import found, tell
 from cli.options import Choice, confirm, json_option, labels_of, load_settings, require_version, url_option, yes_option
 from cli.registering import register, sync_models, warnings_of
 from cli.tables import show_fields, show_table
 from cli.words import by_first, told_in_options
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-"""Files that a folder of images is made of."""
-
 
 _PREPROCESSING = ("size", "resize", "interpolation", "color", "mean", "std")
 _OPTIONS = {
@@ -34,6 +31,22 @@ _OPTIONS = {
 }
 SHOWN = 10
 """Labels that a summary names."""
+
+
+class _Side(click.ParamType[int]):
+    """One of two numbers; where another option was taken for it, there was one number alone."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"expected two numbers, HEIGHT WIDTH such as 32 32; given {value!r} for one of them", param, ctx)
+
+
+_SIDE = _Side()
 
 
 @click.group()
@@ -65,7 +78,7 @@ def models() -> None:
     "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="safetensors or ONNX file."
 )
 @click.option("--torchvision-weights", help="torchvision's own weights by name, for example IMAGENET1K_V1.")
-@click.option("--size", nargs=2, type=int, metavar="HEIGHT WIDTH", help="Size of the network's input.")
+@click.option("--size", nargs=2, type=_SIDE, metavar="HEIGHT WIDTH", help="Size of the network's input.")
 @click.option("--resize", type=int, help="Shorter side before the centre crop to --size.")
 @click.option(
     "--interpolation",
@@ -248,7 +261,7 @@ def _option_of(steps: Sequence[str]) -> str | None:
 
 def _background(text: str) -> tuple[str, list[Path]]:
     name, found, folder = text.partition("=")
-    paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in IMAGES) if found else []
+    paths = images_in(Path(folder)) if found else []
     if not paths:
         raise click.BadParameter(f"{text!r}: expected NAME=FOLDER, a folder with {', '.join(IMAGES)} files")
     return name, paths

@@ -28,9 +28,14 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 @out_option("task", "charts, weights")
 @url_option
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
-    """Decompose the final layer of a classifier over a data set: TASK is fit, evaluate, sweep, ablate or retrain.
+    """Do something with a whole data set: TASK is evaluate, fit, sweep, ablate or retrain.
+
+    evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
+    often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
+    and retrain say how good the decomposition is.
 
     \b
+    attribution task evaluate --model cifar --dataset cifar-test
     attribution task fit --model cifar --dataset cifar-train
     attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
     """  # noqa: D301 - the backspace keeps click from wrapping the example
@@ -88,7 +93,7 @@ def _misclassified(found: dict[str, Any]) -> str:
         return "no image"
     lines = [f"{found['images']} images; the surest mistakes:", *map(_mistake, surest[:_MISTAKES])]
     if len(surest) > _MISTAKES:
-        lines.append(f"result.json has the first {len(surest)}")
+        lines.append(f"result.json has {'all' if len(surest) >= found['images'] else 'the first'} {len(surest)}")
     return f"\n{'':<{WIDTH}}".join(lines)
 
 

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 _SHOWN = re.compile(r"(?:expected an? (?:list|object) like|, such as) ([\[{].*?[\]}])(?: \(given: .*)?$", re.DOTALL)
 """A value of JSON that an error shows."""
 
+_SAID = {"Field required": "is missing: it has to be said"}
+"""What a message of the contract says, in words of a command line."""
+
 Naming = Callable[[Sequence[str]], str | None]
 """The option that stands for the steps of a pointer; None where there is none."""
 
@@ -24,7 +27,8 @@ def told_in_options(option: Naming, model: type[BaseModel] | None = None) -> Ite
         model: The message of the contract, whose fields are known where another was given.
 
     Raises:
-        ClickException: They are.
+        UsageError: They are, and nothing was sent.
+        ClickException: They are, the service says.
     """
     from attribution_client import ProblemError
     from attribution_contracts.hints import told
@@ -39,7 +43,9 @@ def told_in_options(option: Naming, model: type[BaseModel] | None = None) -> Ite
         raise click.ClickException(_text(wrong, option, f"{problem.title} [{problem.code.value}]")) from error
     except ValidationError as error:
         found = [("".join(f"/{step}" for step in item["loc"]), told(item, model=model)) for item in error.errors()]
-        raise click.ClickException(_text(found, option, "not valid")) from error
+        raise click.UsageError(
+            _text([(where, _SAID.get(text, text)) for where, text in found], option, "not valid")
+        ) from error
 
 
 def _text(wrong: Sequence[tuple[str, str]], option: Naming, title: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from attribution_contracts.methods import METHODS
 from cli.demo.exhibits import Exhibit
 
-RENDER = {"clip_percentile": 98, "opacity": 0.9}
+RENDER = {"clip_percentile": 98, "opacity": 0.75}
 """Bolder than the default, for the pictures on the page are small."""
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from textwrap import shorten
 
 from sqlalchemy import Engine
 
@@ -14,9 +15,11 @@ from attribution_contracts.models import ModelReport
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import ModelState
 from service.http.problems import ProblemError, wrong_fields
-from storage.registry.models import checked, near, state_of
+from storage.registry.models import Standing, checked, find_model, near, state_of
 
 _KEPT = 64
+_REASON = 300
+"""Letters of the reason for which a version was refused, in the problem of a job for it."""
 TRUSTED_S = 1.0
 """How long a version that was found is taken to be there still: another gateway may delete it."""
 
@@ -72,7 +75,7 @@ class ReadyModels:
         if found is None:
             raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
         if found.state is not ModelState.READY:
-            raise not_ready(found.state, found.identity, pointer)
+            raise not_ready(self._engine, tenant, found, pointer)
         model = self._parsed(tenant, found.identity, found.check_job)
         if model is None:  # it was deleted just now
             raise wrong_fields([self._unknown(tenant, ref, pointer)], ErrorCode.UNKNOWN_MODEL)
@@ -107,13 +110,18 @@ class ReadyModels:
         return FieldError(pointer=pointer, detail=f"no model {ref!r} is registered; {closest(ref, names)}")
 
 
-def not_ready(state: ModelState, identity: ModelIdentity, pointer: str = "/model") -> ProblemError:
-    """The problem of a version that is still checked, or was refused."""
-    name = f"model {identity.name}@{identity.version}"
-    where = f"/v1/models/{identity.name}/versions/{identity.version}"
-    errors = [FieldError(pointer=pointer, detail=f"{name} is {state.value}; a job needs one that is ready")]
-    if state is ModelState.CHECKING:
-        detail = f"{name} is still being checked by a worker: try again soon, or watch {where}"
+def not_ready(engine: Engine, tenant: str, found: Standing, pointer: str = "/model") -> ProblemError:
+    """The problem of a version that is still checked, or was refused, with the reason."""
+    ref = f"{found.identity.name}@{found.identity.version}"
+    where = f"/v1/models/{found.identity.name}/versions/{found.identity.version}"
+    if found.state is ModelState.CHECKING:
+        detail = f"model {ref} is still being checked by a worker: try again soon, or watch {where}"
+        errors = [FieldError(pointer=pointer, detail=f"model {ref} is checking; a job needs one that is ready")]
         return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors, retryable=True)
-    detail = f"{name} was refused: {where} says why; register a repaired one"
-    return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=errors)
+    version = find_model(engine, tenant, ref)
+    reason = "" if version is None or version.error is None else f": {shorten(version.error.detail, _REASON)}"
+    detail = (
+        f"model {ref} was refused{reason}; GET {where} or `attribution models show {ref}` says all of it; register a "
+        "repaired one"
+    )
+    return ProblemError(ErrorCode.MODEL_NOT_READY, detail, errors=[FieldError(pointer=pointer, detail=detail)])

@@ -99,7 +99,7 @@ def report(name: ModelName, version: Name, gateway: Here, tenant: Tenant) -> Res
     found = require_found(state_of(gateway.engine, tenant, f"{name}@{version}"), f"model {name}@{version}")
     report = report_of(gateway.engine, tenant, name, version) if found.state is ModelState.READY else None
     if report is None:
-        raise not_ready(found.state, found.identity)
+        raise not_ready(gateway.engine, tenant, found)
     return json_reply(with_default(report, gateway.settings.disabled_methods))
 
 

@@ -104,8 +104,12 @@ def _unknown(labels: list[str], named: dict[str, list[int]], model: ReadyModel, 
     expected = (
         closest(unknown[0], list(model.labels)) if model.labels else f"it has {model.report.classes} without names"
     )
+    remedy = (
+        "call the folders (or labels) as the model's classes are called and register the data set again, or register a "
+        "version of the model with these labels"
+    )
     detail = (
         f"{len(unknown)} of the data set's {len(labels)} labels are no classes of the model, first {unknown[0]!r}: "
-        f"{expected}"
+        f"{expected} - {remedy}"
     )
     return FieldError(pointer=pointer, detail=detail)

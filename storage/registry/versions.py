@@ -1,6 +1,6 @@
 """What the registries of models and data sets share: versions are entered, decided on by a worker, never changed."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -132,7 +132,7 @@ class Registry:
                 # Held, so that only one of several replaces a refused version.
                 known = connection.execute(look.with_for_update()).mappings().first()
                 if known is not None and known["state"] != ModelState.REFUSED:
-                    return self._require_same(known, sha256), False
+                    return self._require_same(known, row), False
                 self._require_not_retired(connection, row)
                 if known is None:
                     connection.execute(insert(self._table).values(row))
@@ -145,7 +145,7 @@ class Registry:
         except IntegrityError:  # another process registered the version between our look and our insert
             with reading(engine) as connection:
                 row_now = connection.execute(look).mappings().one()
-            return self._require_same(row_now, sha256), False
+            return self._require_same(row_now, row), False
 
     def find(self, engine: Engine, tenant: str, ref: str) -> RowMapping | None:
         """The version that `name@version` names, or the newest ready one of `name` (the newest if none is ready)."""
@@ -289,13 +289,26 @@ class Registry:
         decided = update(self._table).where(mine).values(values).returning(*key)
         return list(connection.execute(decided).mappings())
 
-    def _require_same(self, row: RowMapping, sha256: str) -> RowMapping:
-        if row["sha256"] != sha256:
+    def _require_same(self, known: RowMapping, given: Mapping[str, Any]) -> RowMapping:
+        if known["sha256"] != given["sha256"]:
+            parts = ", ".join(_differing(known["spec"], given["spec"]))
+            which = f"; they differ in {parts}" if parts else ""
             raise VersionExistsError(
-                f"{self._noun} {row['name']} has a version {row['version']} with another content, {row['sha256']}, "
-                f"and this one is {sha256}: a version never changes, register this one under a new version"
+                f"{self._noun} {known['name']} has a version {known['version']} with another content, "
+                f"{known['sha256']}, and this one is {given['sha256']}{which}: a version "
+                "never changes, register this one under a new version"
             )
-        return row
+        return known
+
+
+def _differing(known: Mapping[str, Any], given: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The fields in which two specifications differ, such as `labels` or `preprocessing.mean`."""
+    for field in dict.fromkeys([*known, *given]):
+        one, other = known.get(field), given.get(field)
+        if isinstance(one, Mapping) and isinstance(other, Mapping) and one and other:
+            yield from _differing(one, other, f"{within}{field}.")
+        elif one != other:
+            yield f"{within}{field}"
 
 
 def _used(using: Sequence[str], check_job: str) -> str:

@@ -37,6 +37,10 @@ def test_the_surest_mistakes_are_shown_and_where_the_others_are(house: House, ru
     assert "3/99.png" in (tmp_path / "out" / "result.json").read_text()
 
 
+def test_all_of_some_mistakes_are_in_the_result(house: House, run: Run, tmp_path: Path) -> None:
+    assert "result.json has all 18" in evaluated(house, run, tmp_path / "out", 18)
+
+
 def test_few_mistakes_of_a_model_without_names_are_all_shown(house: House, run: Run, tmp_path: Path) -> None:
     said = evaluated(house, run, tmp_path / "out", 2, names=False)
     assert "3/1.png: class 3, taken for class 5 (0.890)" in said

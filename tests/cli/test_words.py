@@ -10,6 +10,7 @@ import pytest
 from attribution_contracts.methods import METHODS
 from attribution_contracts.models import Preprocessing
 from cli.explain import _request, _variation
+from cli.image_files import images_in
 from cli.models import add
 from tests.cli.conftest import Run
 from tests.service.house import House, picture
@@ -65,13 +66,42 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--preprocessing", '{"resise": 32}'), "--preprocessing resise: Extra inputs are not permitted; did you mean"),
         (("--preprocessing", '{"resize": 0}'), "--resize: "),
         (("--size", "0", "5"), "size must be two numbers from 1 to 4096"),
+        (("--size", "32", "--mean", "0.1"), "expected two numbers, HEIGHT WIDTH such as 32 32; given '--mean'"),
     ],
 )
 def test_options_of_a_model(run: Run, words: tuple[str, ...], said: str) -> None:
     given = ("--architecture", "mnist_cnn", "--size", "28", "28", "--torchvision-weights", "NONE", "--no-wait")
     found = run("models", "add", "mine", *given, *words)
-    assert found.exit_code == 1, found.output
+    assert found.exit_code == 2, found.output  # nothing was sent
     assert said in found.output
+
+
+def test_a_size_that_is_not_said(run: Run) -> None:
+    found = run("models", "add", "mine", "--architecture", "mnist_cnn", "--torchvision-weights", "NONE", "--no-wait")
+    assert (found.exit_code, "--size: is missing" in found.output) == (2, True), found.output
+
+
+def test_a_folder_stands_for_its_images(house: House, run: Run, image: Path, tmp_path: Path) -> None:
+    house.add_model()
+    folder = tmp_path / "seven"
+    folder.mkdir()
+    empty = run("explain", str(folder), "--model", "digits", "--out", str(tmp_path / "out"))
+    assert empty.exit_code == 2
+    assert f"the folder {folder} has no .jpg, .jpeg, .png, .webp files" in " ".join(empty.output.split())
+    for name in ("b.png", "a.PNG", "notes.txt", ".hidden.png"):
+        (folder / name).write_bytes(picture())
+    (folder / "deeper.png").mkdir()
+    words = ("--label-from", "folder", "--target", "sevn")  # refused by the service once all is read
+    found = run("explain", str(folder), str(image), "--model", "digits", "--out", str(tmp_path / "out"), *words)
+    assert "no class named 'sevn'" in found.output
+    assert [path.name for path in images_in(folder)] == ["a.PNG", "b.png"]
+
+
+def test_a_method_like_no_other_is_told_which_there_are(house: House, run: Run, image: Path, tmp_path: Path) -> None:
+    house.add_model()
+    found = run("explain", str(image), "--model", "digits", "--method", "lime", "--out", str(tmp_path / "out"))
+    assert "did you mean" not in found.output
+    assert "known are 'integrated_gradients'" in found.output or "'saliency'" in found.output
 
 
 def test_a_folder_that_cannot_be_made(run: Run, image: Path) -> None:

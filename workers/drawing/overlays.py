@@ -10,17 +10,14 @@ from scipy.ndimage import map_coordinates
 
 from attribution.networks.lattices import Lattice
 from attribution_contracts.render import RenderOptions
-from workers.drawing.colormaps import Pixels, Plane, levels, palette
+from workers.drawing.colormaps import Pixels, Plane, palette
 from workers.drawing.planes import Colours
 from workers.images.preprocessing import View
 
 _LONGEST_SIDE = 2048  # of a photograph that is drawn on
-_DARK, _BRIGHT = 32, 112
-"""Grey of the image up to which the light shade of a colour is used, and from which on its full shade."""
-_LIGHT_SHADE, _FULL_SHADE = 0.2, 0.4
-"""From the middle of a diverging map: still light, and the full colour before it darkens towards the end."""
-_FIRST_SHADE = 0.7
-"""Where a sequential map begins over black; its own beginning is as dark."""
+_BELOW_DIVERGING, _BELOW_SEQUENTIAL = (90, 190), (13, 128)
+"""Darkest and brightest grey of the photograph below a map: light below one whose zero is nearly white, dark below one
+whose zero is dark. So no place is far from the colour of zero, and none of the photograph competes with the map's."""
 _CHECKS = 28
 """Squares on the shorter side of the pattern that stands for nothing."""
 _CHECKERED = (176, 208)
@@ -60,9 +57,9 @@ def laid_over(plane: Plane, lattice: Lattice | None, scene: Scene, colours: Colo
         colours: Of the plane.
         options: What lies below, and how it shows through.
     """
-    below, box = _on_the_photograph(scene) if options.overlay == "original" else _on_what_was_seen(scene, options)
-    rows, columns = _inside(box[1], box[3], below.height), _inside(box[0], box[2], below.width)
-    picture = np.asarray(below, dtype=np.float32)
+    photograph, box = _on_the_photograph(scene) if options.overlay == "original" else _on_what_was_seen(scene)
+    rows, columns = _inside(box[1], box[3], photograph.height), _inside(box[0], box[2], photograph.width)
+    picture = _below(photograph, colours, options)
     inside = picture[rows, columns]
     values = _sampled(plane, lattice, scene.seen, box, (rows, columns))
     faded = picture + (_OUTSIDE - picture) / 2 if inside.size < picture.size else picture.copy()
@@ -72,9 +69,17 @@ def laid_over(plane: Plane, lattice: Lattice | None, scene: Scene, colours: Colo
     return Laid(Image.fromarray(np.rint(faded).astype(np.uint8)), box)
 
 
-def _on_what_was_seen(scene: Scene, options: RenderOptions) -> tuple[Image.Image, Box]:
-    shown = scene.seen.convert("L") if options.overlay == "grey" else scene.seen
-    return shown.convert("RGB"), (0.0, 0.0, scene.seen.width, scene.seen.height)
+def _below(photograph: Image.Image, colours: Colours, options: RenderOptions) -> Shades:
+    """The photograph as it lies below the map: of few shades, and without colours unless they are asked for."""
+    if options.overlay == "mask":
+        return np.asarray(photograph, dtype=np.float32)
+    shown = photograph if options.overlay == "color" else photograph.convert("L").convert("RGB")
+    darkest, brightest = _BELOW_DIVERGING if colours.is_diverging else _BELOW_SEQUENTIAL
+    return darkest + np.asarray(shown, dtype=np.float32) * np.float32((brightest - darkest) / 255)
+
+
+def _on_what_was_seen(scene: Scene) -> tuple[Image.Image, Box]:
+    return scene.seen.convert("RGB"), (0.0, 0.0, scene.seen.width, scene.seen.height)
 
 
 def _on_the_photograph(scene: Scene) -> tuple[Image.Image, Box]:
@@ -113,18 +118,12 @@ def _sampled(plane: Plane, lattice: Lattice | None, seen: Image.Image, box: Box,
 def _coloured(values: Shades, below: Shades, colours: Colours, options: RenderOptions) -> Shades:
     """The colours of a map over an image, transparent where it is weak.
 
-    A weak value is transparent; were it pale as well, it could not be seen. Over dark pixels a colour's light shade
-    is used, over others its full one: so the same value stands out as much from black as from white.
+    Each value has its colour of the colour bar, and lies the more opaque the further it is from zero, fast at first:
+    what of the photograph comes through makes it darker or lighter, and no other colour.
     """
-    grey = below @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    brightness = np.clip((grey - _DARK) / (_BRIGHT - _DARK), 0, 1)
-    if colours.is_diverging:
-        positions = 0.5 + np.sign(values) * (_LIGHT_SHADE + (_FULL_SHADE - _LIGHT_SHADE) * brightness)
-    else:
-        first = _FIRST_SHADE * (1 - brightness)
-        positions = first + (1 - first) * np.abs(values)
-    ink = palette(colours.colormap)[levels(positions)]
-    alpha = np.float32(options.opacity) * np.abs(values)[..., None]
+    ink = palette(colours.colormap)[colours.levels(values.astype(np.float64))]
+    strength = np.abs(values)
+    alpha = np.float32(options.opacity) * (strength * (2 - strength))[..., None]
     blended: Shades = below * (1 - alpha) + ink * alpha
     return blended
 

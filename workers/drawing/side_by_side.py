@@ -117,13 +117,19 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
     image, said = _image_of(cell, position), f"{label}\n{quantity}".strip()
     if image is None:
         return Tile(f"{said}: failed", None)
-    file = next((file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)), None)
+    file = _heatmap(image, quantity)
     if file is None:
         return Tile(f"{said}: no map", None)
     explained = next((target for target in image.targets if target.index == file.target), None)
     of = "" if explained is None else f" of {explained.said}"
     where = "" if file.layer is None else f" at {file.layer}"
     return Tile(f"{said}{of}{where}{_ends(file)}", map_within(file, context.store.get(file.sha256)))
+
+
+def _heatmap(image: ImageResult, quantity: str) -> ArtifactRef | None:
+    """The map of the first class; of several layers that of the last, where units stand for things."""
+    found = [file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)]
+    return next((file for file in reversed(found) if file.target == found[0].target), None)
 
 
 def _ends(file: ArtifactRef) -> str:

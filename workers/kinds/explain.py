@@ -66,11 +66,20 @@ class Running:
     chunk_size: int | None = None
     peak_bytes: int | None = None
     occlusion_missing: str | None = None
+    shown: int = 0
+    """Steps that were reported."""
 
     def report(self, images: float, stage: str, drawn: float = 0.0) -> None:
-        """Shows how many images are explained and drawn, and raises once the job must stop."""
-        done = int(_EXPLAINING * images) + int(_DRAWING * drawn)
-        self.tracker.report(done, (_EXPLAINING + _DRAWING) * self.images, stage)
+        """Shows how many images are explained and drawn, and raises once the job must stop.
+
+        No stage takes back what an earlier one has shown.
+        """
+        self.shown = max(self.shown, int(_EXPLAINING * images) + int(_DRAWING * drawn))
+        self.tracker.report(self.shown, (_EXPLAINING + _DRAWING) * self.images, stage)
+
+    def decoding(self, _images: float) -> None:
+        """Shows that the job is alive: an image that is read is not explained yet."""
+        self.report(len(self.done) + len(self.refused), "decoding")
 
     def drawing(self, done: int, total: int) -> None:
         """Shows how many files are drawn, once all images are explained."""
@@ -104,8 +113,7 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     for start in range(0, len(request.inputs), size):
         positions = range(start, min(start + size, len(request.inputs)))
         with clock("decode"):
-            progress = partial(job.report, stage="decoding")
-            rows, refused = prepare(context, request, loaded, positions, fetch, progress)
+            rows, refused = prepare(context, request, loaded, positions, fetch, job.decoding)
         job.refused.extend(refused)
         _explain_batch(job, rows)
     if not job.done:
@@ -159,7 +167,8 @@ def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
     groups: defaultdict[tuple[int, bool], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
         try:
-            chosen[position] = chosen_of(row.target, logits[position], row.true_class) if row.target else []
+            names = job.loaded.spec.labels
+            chosen[position] = chosen_of(row.target, logits[position], row.true_class, names) if row.target else []
         except InvalidTarget as error:
             job.refuse(row, error)
             continue

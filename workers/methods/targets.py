@@ -19,13 +19,14 @@ class Chosen(NamedTuple):
     against: tuple[tuple[int, float], ...] = ()
 
 
-def chosen_of(target: Target, logits: Tensor, label: int | None) -> list[Chosen]:
+def chosen_of(target: Target, logits: Tensor, label: int | None, names: list[str]) -> list[Chosen]:
     """The classes to explain of one image; names were turned into indices when the job was accepted.
 
     Args:
         target: As asked for.
         logits: Of the image, `(classes,)`.
         label: The class that it truly has, where that is said.
+        names: Of the model's classes, for what is said of them.
 
     Raises:
         InvalidTarget: All of them are what they were to be held against.
@@ -38,10 +39,17 @@ def chosen_of(target: Target, logits: Tensor, label: int | None) -> list[Chosen]
         return [Chosen(index, _held(index, against, logits, fixed)) for index in others]
     if against == "label":
         raise InvalidTarget(
-            f"the class that is explained, {classes[0]}, is the image's label: there is no other class to hold it "
-            'against; "runner_up" has one for every image'
+            f"the class that is explained, {_said(classes[0], names)}, is the image's label: there is no "
+            'other class to hold it against; "runner_up" has one for every image'
         )
-    raise InvalidTarget(f"class {fixed} is the one that is explained: it does not stand against itself, name another")
+    raise InvalidTarget(
+        f"class {_said(classes[0], names)} is the one that is explained: it does not stand against itself, name another"
+    )
+
+
+def _said(index: int, names: list[str]) -> str:
+    name = name_of(index, names)
+    return str(index) if name is None else repr(name)
 
 
 def against_table(chosen: Sequence[Sequence[Chosen]], n_classes: int, device: torch.device) -> Tensor | None:

@@ -62,7 +62,9 @@ def test_the_same_content_again_is_the_same_version(house: House) -> None:
 def test_a_version_never_changes(house: House) -> None:
     posted(house, model_spec(**PARTED), ("file", WEIGHTS))
     refused(posted(house, model_spec(**PARTED), ("file", WEIGHTS + b" ")), 409, "conflict")
-    refused(posted(house, model_spec(**PARTED, labels=[]), ("file", WEIGHTS)), 409, "conflict")
+    answer = posted(house, model_spec(**PARTED, labels=[]), ("file", WEIGHTS))
+    refused(answer, 409, "conflict")
+    assert "they differ in labels: a version never changes" in answer.json()["detail"]
     assert posted(house, model_spec(version="2", **PARTED), ("file", WEIGHTS + b" ")).status_code == 202
 
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
+from attribution_contracts.problems import ErrorCode, problem
 from storage.artifacts.store import ArtifactStore
+from storage.database import writing
 from storage.settings import Settings
+from storage.tables import models
 from tests.service.house import IG, SELF_TEST, House, model_spec, picture, refused, running, sent
 
 IMAGE = sent()
@@ -348,3 +351,14 @@ def test_a_client_that_leaves_while_it_sends(house: House, path: str, size: int)
         assert time.monotonic() < deadline, "what the client had sent stays behind"
         time.sleep(0.01)
     assert house.http.get("/healthz").status_code == 200
+
+
+def test_a_refused_model_says_why(house: House) -> None:
+    reason = problem(ErrorCode.INVALID_MODEL, "the weights lack fc.bias").model_dump(mode="json", exclude_none=True)
+    with writing(house.engine) as connection:
+        connection.execute(update(models).values(state="refused", error=reason))
+    said = refused(house.submit(model="digits@1", inputs=[sent()], explanation=IG), 409, "model_not_ready")["/model"]
+    assert "was refused: the weights lack fc.bias; GET /v1/models/digits/versions/1 or" in said
+    assert "`attribution models show digits@1`" in said
+    with writing(house.engine) as connection:
+        connection.execute(update(models).values(state="ready", error=None))

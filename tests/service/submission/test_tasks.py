@@ -256,6 +256,7 @@ class TestRefused:
             (("one", "twoo"), "1 of the data set's 2 labels are no classes of the model, first 'twoo': did you mean"),
             (("0", "10"), "2 of the data set's 2 labels are no classes"),
             (("one", "1"), "first '1'"),
+            (("Ones", "Sevens"), "register the data set again, or register a version of the model with these labels"),
         ],
     )
     def test_labels_that_are_no_classes(self, ready: House, labels: tuple[str, ...], said: str) -> None:

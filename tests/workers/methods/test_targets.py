@@ -13,7 +13,7 @@ DEVICE = torch.device("cpu")
 
 
 def chosen(target, label=None, logits=LOGITS):
-    found = chosen_of(TypeAdapter(Target).validate_python(target), logits, label)
+    found = chosen_of(TypeAdapter(Target).validate_python(target), logits, label, [])
     return [(one.class_index, dict(one.against)) for one in found]
 
 
@@ -57,7 +57,7 @@ def test_a_class_does_not_stand_against_itself(target, said):
 
 def test_single_classes_are_a_table_of_classes_and_others_one_of_weights():
     def table(*targets):
-        found = [chosen_of(TypeAdapter(Target).validate_python(target), LOGITS, 0) for target in targets]
+        found = [chosen_of(TypeAdapter(Target).validate_python(target), LOGITS, 0, []) for target in targets]
         return against_table(found, 4, DEVICE)
 
     assert table("predicted", {"classes": [2]}) is None
@@ -67,8 +67,17 @@ def test_single_classes_are_a_table_of_classes_and_others_one_of_weights():
 
 
 def test_what_is_said_of_it():
-    found = chosen_of(TypeAdapter(Target).validate_python({"against": {"nearest": 2}}), LOGITS, None)
+    found = chosen_of(TypeAdapter(Target).validate_python({"against": {"nearest": 2}}), LOGITS, None, [])
     [score] = target_scores(found, LOGITS, [7.0], ["north", "east", "south", "west"])
     assert (score.index, score.output, score.sum) == (1, pytest.approx(4 - 2.25), 7.0)
     assert [(other.name, other.weight) for other in score.against] == [("south", 0.5), ("north", 0.5)]
     assert score.said == "east against south and north"
+
+
+def test_a_class_against_itself_is_named() -> None:
+    names = ["cat", "dog", "hen", "owl", "rat"][: len(LOGITS)]
+    best = names[int(LOGITS.argmax())]
+    for against in ("label", int(LOGITS.argmax())):
+        target = TypeAdapter(Target).validate_python({"against": against})
+        with pytest.raises(InvalidTarget, match=f"{best!r}"):
+            chosen_of(target, LOGITS, int(LOGITS.argmax()), names)
