@@ -1,6 +1,6 @@
 """What the parameters of every method have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
@@ -67,6 +67,10 @@ class MethodParams(Wire):
     def usual_passes(self, scale: Scale) -> int:
         """The same on most networks, where a method stops once it is accurate enough."""
         return self.passes(scale)
+
+    def has_map(self, shape: Sequence[int] | None) -> bool:
+        """Whether a layer whose values have this shape, as far as it is known, has a map."""
+        return shape is None or len(shape) == 3
 
     @property
     def quantities(self) -> tuple[str, ...]:
