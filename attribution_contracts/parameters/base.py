@@ -17,6 +17,8 @@ class Scale(NamedTuple):
     classes: int
     layers: int
     baselines: int
+    is_difference: bool = False
+    """Whether a class is held against others: such a difference may be small, and takes more points."""
 
 
 class MethodParams(Wire):

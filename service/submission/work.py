@@ -42,10 +42,7 @@ def asked_of(request: JobRequest, explanation: Explanation, model: ReadyModel) -
         return Asked()
     _, height, width = model.report.input_shape
     at_most = _passes(request, explanation, model, explanation.passes)
-    # A difference of outputs may be small, and then takes many points.
-    targets = [image.target or getattr(explanation, "target", None) for image in request.inputs]
-    is_difference = any(against_of(target) is not None for target in targets)
-    usual = at_most if is_difference else _passes(request, explanation, model, explanation.usual_passes)
+    usual = _passes(request, explanation, model, explanation.usual_passes)
     a_pass = None if model.report.speed is None else model.report.speed.a_pass
     cost = Cost(
         passes=usual,
@@ -80,8 +77,9 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
     n_layers = 1 if layers is None else len(layers)
     baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
     passes = 0
-    for targets in count_targets(request, explanation, model):
-        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1)))
+    for image, targets in zip(request.inputs, count_targets(request, explanation, model), strict=True):
+        is_difference = against_of(image.target or getattr(explanation, "target", None)) is not None
+        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1), is_difference))
         if request.quality.occlusion is not None:
             passes += max(targets, 1) * followed(request.quality.occlusion, explanation, model)
     return passes

@@ -54,6 +54,16 @@ def test_the_answer_says_what_it_will_cost(house: House) -> None:
     assert fixed["passes"] == fixed["passes_at_most"] == 1 + 12 * 2
 
 
+@pytest.mark.parametrize(
+    ("explanation", "points"),
+    [(IG, 64 + 2), (IG | {"max_steps": 40}, 40 + 2), ({"method": "layer_shapley"}, 72), (IG | {"n_steps": 10}, 10 + 2)],
+)
+def test_a_difference_usually_takes_less_than_the_most(house: House, explanation: dict[str, Any], points: int) -> None:
+    house.add_model()
+    difference = explanation | {"target": {"top_k": 1, "against": "runner_up"}}
+    assert house.submit(**asked(difference)).json()["cost"]["passes"] == 1 + points * 2
+
+
 def test_without_a_speed_the_seconds_are_not_known(house: House) -> None:
     house.add_model()
     cost = house.submit(**asked(IG)).json()["cost"]
