@@ -24,6 +24,8 @@ class ResultWarning(Wire):
     code: WarningCode
     target: int | None
     """The class whose map it is about; null where it is about all of them."""
+    layer: str | None = None
+    """The layer whose map it is about; null where it is about none, or about several."""
     detail: str
     """What was seen, in figures."""
     advice: str

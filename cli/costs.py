@@ -19,13 +19,14 @@ def said(cost: "Cost") -> str:
 
     >>> from attribution_contracts.jobs import Cost
     >>> said(Cost(passes=69, passes_at_most=517, seconds=1.4, seconds_at_most=10.5))
-    'about 69 passes through the network, 1.4 s; at most 517, 10 s'
+    "about 69 passes through the network, 1.4 s at the speed of the model's check; at most 517, 10 s"
     >>> said(Cost(passes=25, passes_at_most=25, seconds=None, seconds_at_most=None))
     'about 25 passes through the network'
     >>> said(Cost(passes=1298, passes_at_most=1298, seconds=119.6, seconds_at_most=119.6))
     'about 1,298 passes through the network, 120 s'
     """
-    usual = f"about {cost.passes:,} passes through the network{_seconds(cost.seconds)}"
+    speed = "" if cost.seconds is None else " at the speed of the model's check"
+    usual = f"about {cost.passes:,} passes through the network{_seconds(cost.seconds)}{speed}"
     if cost.passes_at_most == cost.passes:
         return usual
     return f"{usual}; at most {cost.passes_at_most:,}{_seconds(cost.seconds_at_most)}"

@@ -14,6 +14,8 @@ class OcclusionCurve(Wire):
     """What says which pixels go first."""
     quantity: str
     """The map that is judged."""
+    layer: str | None = None
+    """The layer whose map says the order; null of maps of the image, and of references, which are of no layer."""
     direction: Literal["deletion", "insertion"]
     shares: list[float]
     """Of all pixels, replaced (or back) at each step."""

@@ -1,6 +1,6 @@
 """What the parameters of every method have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import model_validator
@@ -19,6 +19,8 @@ class Scale(NamedTuple):
     baselines: int
     sides: tuple[int, int] = (1, 1)
     """Height and width of the image as the network sees it."""
+    is_difference: bool = False
+    """Whether a class is held against others: such a difference may be small, and takes more points."""
 
 
 class MethodParams(Wire):
@@ -76,6 +78,10 @@ class MethodParams(Wire):
     def usual_passes(self, scale: Scale) -> int:
         """The same on most networks, where a method stops once it is accurate enough."""
         return self.passes(scale)
+
+    def has_map(self, shape: Sequence[int] | None) -> bool:
+        """Whether a layer whose values have this shape, as far as it is known, has a map."""
+        return shape is None or len(shape) == 3
 
     @property
     def quantities(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Parameters of class activation maps."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -41,6 +42,10 @@ class CamParams(MethodParams):
     def quantities(self) -> tuple[str, ...]:
         """The maps of each image, class and layer."""
         return tuple(self.variants)
+
+    def has_map(self, shape: Sequence[int] | None) -> bool:
+        """Whether a layer has several places, as far as its shape tells."""
+        return shape is not None and len(shape) == 3 and max(shape[1:]) > 1
 
     def passes(self, scale: Scale) -> int:
         """A forward pass and one backward for each class."""

@@ -11,8 +11,9 @@ from attribution_contracts.targets import ExplainedOutput, Target
 
 DEFAULT_TOLERANCE = 0.02
 """Of the output's change: what a request that names neither steps nor a rule is worked to."""
-USUAL_STEPS = 32
-"""Points of a path that a tolerance takes on most networks: see the figures in docs/methods/integrated_gradients.md."""
+USUAL_STEPS, USUAL_STEPS_OF_DIFFERENCE = 32, 64
+"""Points of a path that a tolerance takes on most networks, for a class and for the difference of two: see the figures
+in docs/methods/integrated_gradients.md."""
 
 
 class SmoothGrad(Wire):
@@ -59,7 +60,8 @@ class IntegratedGradientsParams(MethodParams):
 
     def usual_passes(self, scale: Scale) -> int:
         """The same with as many points as a tolerance takes on most networks."""
-        return self._passes(min(self.max_steps, USUAL_STEPS), scale)
+        usual = USUAL_STEPS_OF_DIFFERENCE if scale.is_difference else USUAL_STEPS
+        return self._passes(min(self.max_steps, usual), scale)
 
     def _passes(self, to_tolerance: int, scale: Scale) -> int:
         steps = (self.n_steps or 50) if self.accuracy is None else to_tolerance

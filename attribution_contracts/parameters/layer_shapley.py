@@ -15,8 +15,9 @@ FeatureMap = Annotated[int, Field(ge=0, strict=True)]
 
 DEFAULT_TOLERANCE = 0.05
 """Of `path`: the gap of the worst layer that it is worked to unless told; more is warned of."""
-_MOST_POINTS, _USUAL_POINTS = 257, 64
-"""Points of a path that a tolerance may take unless told, and those that it takes on most networks."""
+_MOST_POINTS, _USUAL_POINTS, _USUAL_OF_DIFFERENCE = 257, 64, 72
+"""Points of a path that a tolerance may take unless told, and those that it takes on most networks, for a class and for
+a difference of classes: see the figures in docs/methods/integrated_gradients.md."""
 
 _TAKERS = {
     "n_steps": ("path", "layer_path"),
@@ -147,7 +148,8 @@ class LayerShapleyParams(MethodParams):
 
     def usual_passes(self, scale: Scale) -> int:
         """The same with as many points as a tolerance takes on most networks."""
-        return self._passes(min(self.max_steps or _MOST_POINTS, _USUAL_POINTS), scale)
+        usual = _USUAL_OF_DIFFERENCE if scale.is_difference else _USUAL_POINTS
+        return self._passes(min(self.max_steps or _MOST_POINTS, usual), scale)
 
     def _passes(self, to_tolerance: int, scale: Scale) -> int:
         once = 1 + scale.targets

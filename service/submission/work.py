@@ -11,11 +11,8 @@ from attribution_contracts.parameters.base import Scale
 from attribution_contracts.quality import OcclusionOptions
 from attribution_contracts.targets import against_of
 from service.gateway.ready_models import ReadyModel
-from service.submission.layers import chosen_layers
+from service.submission.layers import INPUT, chosen_layers
 from service.submission.targets import count_targets
-
-ORDERS = 3
-"""That are followed by occlusion: the map's, random, and input x gradient."""
 
 
 class Asked(NamedTuple):
@@ -45,10 +42,7 @@ def asked_of(request: JobRequest, explanation: Explanation, model: ReadyModel) -
         return Asked()
     _, height, width = model.report.input_shape
     at_most = _passes(request, explanation, model, explanation.passes)
-    # A difference of outputs may be small, and then takes many points.
-    targets = [image.target or getattr(explanation, "target", None) for image in request.inputs]
-    is_difference = any(against_of(target) is not None for target in targets)
-    usual = at_most if is_difference else _passes(request, explanation, model, explanation.usual_passes)
+    usual = _passes(request, explanation, model, explanation.usual_passes)
     a_pass = None if model.report.speed is None else model.report.speed.a_pass
     cost = Cost(
         passes=usual,
@@ -79,16 +73,24 @@ def too_much(request: JobRequest, explanation: Explanation, model: ReadyModel, w
 
 def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an_image: Callable[[Scale], int]) -> int:
     """Passes of one image through the network, forward or backward, for all images."""
-    layers = getattr(explanation, "explained", None)
-    n_layers = 1 if layers is None else len(chosen_layers(layers, model.report.layers, model.report.stages))
+    layers = _layers(explanation, model)
+    n_layers = 1 if layers is None else len(layers)
     baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
     _, height, width = model.report.input_shape
     passes = 0
-    for targets in count_targets(request, explanation, model):
-        passes += 1 + an_image(Scale(targets, model.report.classes, n_layers, max(baselines, 1), (height, width)))
+    for image, targets in zip(request.inputs, count_targets(request, explanation, model), strict=True):
+        is_difference = against_of(image.target or getattr(explanation, "target", None)) is not None
+        scale = Scale(targets, model.report.classes, n_layers, max(baselines, 1), (height, width), is_difference)
+        passes += 1 + an_image(scale)
         if request.quality.occlusion is not None:
-            passes += max(targets, 1) * _followed(request.quality.occlusion)
+            passes += max(targets, 1) * followed(request.quality.occlusion, explanation, model)
     return passes
+
+
+def _layers(explanation: Explanation, model: ReadyModel) -> set[str] | None:
+    """Those that an explanation is of; nothing where its method knows none."""
+    choice = getattr(explanation, "explained", None)
+    return None if choice is None else chosen_layers(choice, model.report.layers, model.report.stages)
 
 
 def _sum(one: float | None, other: float | None) -> float | None:
@@ -103,6 +105,26 @@ def _size(baseline: Baseline, model: ReadyModel) -> int:
     return model.backgrounds.get(baseline.name, 1) if isinstance(baseline, SetBaseline) else 1
 
 
-def _followed(options: OcclusionOptions) -> int:
-    orders = ORDERS if options.references else 1
-    return orders * (2 if options.insertion else 1) * (options.n_steps + 2)
+def followed(options: OcclusionOptions, explanation: Explanation, model: ReadyModel) -> int:
+    """Passes of one image and class that occlusion curves take.
+
+    Each map of the class is followed, and random order and input x gradient once, which is two passes more; in each
+    direction a curve takes one at each step, one at the start, and one that chooses the classes compared.
+    """
+    orders = _mapped(explanation, model)
+    reference = 0
+    if options.references:
+        gradients = model.report.methods.get("input_x_gradient")
+        has_gradients = gradients is None or gradients.applies  # reports of earlier versions do not say
+        orders += 1 + has_gradients
+        reference = 2 * has_gradients
+    return orders * (2 if options.insertion else 1) * (options.n_steps + 2) + reference
+
+
+def _mapped(explanation: Explanation, model: ReadyModel) -> int:
+    """How many maps of a class there are, of one quantity: one, or one a layer that has places."""
+    layers = _layers(explanation, model)
+    if layers is None:
+        return 1
+    shapes = {INPUT: model.report.input_shape, **{layer.name: layer.shape for layer in model.report.layers}}
+    return max(1, sum(explanation.has_map(shapes[name]) for name in layers))

@@ -3,49 +3,20 @@
 import io
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attribution_contracts.figures.layer_shapley import LayerResult
-from attribution_contracts.figures.occlusion import OcclusionCurve
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.text import inches, inside, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLORS = {"map": "#b2182b", "input_x_gradient": "#2166ac", "random": "#777777"}
-_ORDERS = {"map": "", "input_x_gradient": "input x gradient", "random": "random"}
 _LONGEST = 60
 """Characters of a layer's name."""
 _NAMED = 100
 """Layers whose names stand below each other; of more, every second, third, ... is named."""
 _NAME_SIZE, _TITLE_SIZE = 8, 11
-_FIGURES = {
-    "prediction": "probability of the class",
-    "entropy": "entropy of the classes (nats)",
-    "standard_deviation": "standard deviation of the outputs",
-}
-
-
-def occlusion_chart(curves: Sequence[OcclusionCurve], title: str) -> RenderedFile:
-    """The curves of one image and class, with the areas below them: a panel a figure, a row a direction."""
-    directions = list(dict.fromkeys(curve.direction for curve in curves))
-    figure = figure_of(12.0, 0.5 + 3.6 * len(directions), title)
-    panels = figure.subplots(len(directions), len(_FIGURES), squeeze=False, sharex=True)
-    for row, direction in enumerate(directions):
-        for panel, (field, name) in zip(panels[row], _FIGURES.items(), strict=True):
-            for curve in curves:
-                if curve.direction == direction:
-                    shares = [100 * share for share in curve.shares]
-                    area = getattr(curve, f"{field}_area")
-                    label = f"{_ORDERS[curve.order] or curve.quantity}: area {area:.3g}"
-                    panel.plot(shares, getattr(curve, field), color=_COLORS[curve.order], label=label, linewidth=1.8)
-            panel.set_title(name, fontsize=10)
-            panel.set_xlabel(f"% of pixels {'replaced' if direction == 'deletion' else 'brought back'}", fontsize=9)
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.margins(x=0.01)
-            panel.legend(framealpha=0.7, edgecolor="none", fontsize=9)
-    return png("occlusion", figure)
 
 
 def depth_chart(layers: Sequence[LayerResult], title: str) -> RenderedFile:
@@ -73,13 +44,18 @@ def depth_chart(layers: Sequence[LayerResult], title: str) -> RenderedFile:
 
 
 def figure_of(width: float, height: float, title: str = "") -> "Figure":
-    """An empty figure of so many inches, with its title in as many lines as it takes."""
-    from matplotlib.figure import Figure  # takes half a second, and few jobs draw charts
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    """An empty figure of so many inches, laid out by itself, with its title in as many lines as it takes."""
+    figure = bare_figure(width, height, layout="constrained")
     if title:
         figure.suptitle(inside(title, 0.94 * width, _TITLE_SIZE), fontsize=_TITLE_SIZE)
     return figure
+
+
+def bare_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> "Figure":
+    """An empty figure of so many inches."""
+    from matplotlib.figure import Figure  # takes half a second, and few jobs draw charts
+
+    return Figure(figsize=(width, height), dpi=110, layout=layout)
 
 
 def png(name: str, figure: "Figure") -> RenderedFile:

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
+from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.figures.relevance import Conservation
 from attribution_contracts.figures.sampling import Sampling
 from attribution_contracts.results import ImageResult, TargetScore
@@ -168,15 +169,27 @@ def _varies(found: ClassVariation) -> Iterator[str]:
 def _occluded(image: ImageResult, target: int) -> Iterator[str]:
     """How the order of the map fares against chance."""
     for direction, how in (("deletion", "go"), ("insertion", "come back")):
-        areas = {
-            curve.order: curve.prediction_area
-            for curve in image.occlusion
-            if (curve.target, curve.direction) == (target, direction)
-        }
-        if "map" in areas:
-            against = f", in random order {percent(areas['random'])}" if "random" in areas else ""
+        curves = [curve for curve in image.occlusion if (curve.target, curve.direction) == (target, direction)]
+        chance = next((curve.prediction_area for curve in curves if curve.order == "random"), None)
+        ordered = sorted(
+            (curve for curve in curves if curve.order == "map"),
+            key=lambda curve: curve.prediction_area,
+            reverse=direction == "insertion",
+        )
+        if ordered:
+            against = "" if chance is None else f", in random order {percent(chance)}"
             better = "less" if direction == "deletion" else "more"
-            yield (
-                f"As pixels {how} in the order of the map, the class keeps a mean probability of "
-                f"{percent(areas['map'])}{against} ({better} is better)."
-            )
+            yield (f"As pixels {how} in the order of {_followed(ordered)}{against} ({better} is better).")
+
+
+def _followed(ordered: Sequence[OcclusionCurve]) -> str:
+    """What is left in the order of a map, or of the best and the worst of several layers' maps."""
+    [best, *_, worst] = [*ordered, ordered[-1]]
+    keeps = "the class keeps a mean probability of"
+    if len(ordered) == 1:
+        layer = "" if best.layer is None else f" of layer {best.layer}"
+        return f"the map{layer}, {keeps} {percent(best.prediction_area)}"
+    return (
+        f"a layer's map, {keeps} {percent(best.prediction_area)} (layer {best.layer}, the best of {len(ordered)}) to "
+        f"{percent(worst.prediction_area)} (layer {worst.layer})"
+    )

@@ -22,10 +22,10 @@ from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
-from workers.drawing.charts import occlusion_chart
 from workers.drawing.explained import ExplainedImage, image_name
 from workers.drawing.figures import draw_figures
 from workers.drawing.files import Drawn, Map, Subject, draw
+from workers.drawing.occlusion_charts import occlusion_chart
 from workers.drawing.overlays import Scene
 from workers.drawing.page import ONE_SCALE, Answer, page
 from workers.drawing.rendering import RenderedFile, input_picture

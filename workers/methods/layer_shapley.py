@@ -144,6 +144,7 @@ def _too_uncertain(params: LayerShapleyParams, scores: list[LayerScores]) -> Ite
             yield ResultWarning(
                 code=WarningCode.TOLERANCE_MISSED,
                 target=one.target,
+                layer=one.layer,
                 detail=f"a standard error of {params.tolerance:g} was asked for, at layer {one.layer} it is "
                 f"{max(errors):.3g}",
                 advice="raise n_samples, or let groups or cells take part in place of feature maps",

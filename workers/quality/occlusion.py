@@ -1,7 +1,7 @@
 """Occlusion curves of a job's maps."""
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,10 +18,19 @@ Order = Literal["map", "input_x_gradient", "random"]
 Direction = Literal["deletion", "insertion"]
 
 
+class _Judged(NamedTuple):
+    """What a curve is of, in the fields of the result."""
+
+    order: Order
+    quantity: str
+    layer: str | None
+    direction: Direction
+
+
 def occlusion_of(
     call: Call, outputs: list[MethodOutput], predicted: Tensor, classes: Classes, options: OcclusionOptions
 ) -> list[list[OcclusionCurve]]:
-    """The curves of each image for one quantity, of every class that its maps are of.
+    """The curves of each image for one quantity, of every class that its maps are of; references once a class.
 
     Args:
         call: The images, and the network whose outputs are followed.
@@ -32,9 +41,9 @@ def occlusion_of(
     """
     found: list[list[OcclusionCurve]] = [[] for _ in call.rows]
     [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
-    for output in outputs:
+    for output, is_last in _with_last(outputs):
         target = predicted if output.targets is None else torch.tensor(output.targets, device=predicted.device)
-        for order, maps in _orders(call, output, target, _against(call, target, output), options):
+        for order, layer, maps in _orders(call, output, target, options, with_references=is_last):
             for direction in get_args(Direction) if options.insertion else ("deletion",):
                 curves = occlusion_curves(
                     call.network,
@@ -50,18 +59,29 @@ def occlusion_of(
                     progress=call.progress,
                 )
                 for row, mine in enumerate(found):
-                    mine.append(_curve(curves, row, int(target[row]), order, output.field, direction))
+                    mine.append(_curve(curves, row, int(target[row]), _Judged(order, output.field, layer, direction)))
     return found
 
 
+def _with_last(outputs: list[MethodOutput]) -> Iterator[tuple[MethodOutput, bool]]:
+    """The maps, class by class, and whether each is the last of its classes."""
+    of_classes: dict[tuple[int, ...] | None, list[MethodOutput]] = {}
+    for output in outputs:
+        of_classes.setdefault(None if output.targets is None else tuple(output.targets), []).append(output)
+    for same in of_classes.values():
+        yield from ((output, output is same[-1]) for output in same)
+
+
 def _orders(
-    call: Call, output: MethodOutput, target: Tensor, against: Tensor | None, options: OcclusionOptions
-) -> Iterator[tuple[Order, Tensor]]:
-    yield "map", _at_input(output.values, call.inputs)
-    if options.references:
+    call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, *, with_references: bool
+) -> Iterator[tuple[Order, str | None, Tensor]]:
+    """What says which pixels go first: of which layer, and the maps at the size of the input."""
+    yield "map", output.layer, _at_input(output.values, call.inputs)
+    if options.references and with_references:
         if call.network.no_gradients is None:
-            yield "input_x_gradient", input_x_gradient_maps(call.network, call.inputs, target, against)
-        yield "random", random_maps(call.inputs, [row.generator("random order") for row in call.rows])
+            against = _against(call, target, output)
+            yield "input_x_gradient", None, input_x_gradient_maps(call.network, call.inputs, target, against)
+        yield "random", None, random_maps(call.inputs, [row.generator("random order") for row in call.rows])
 
 
 def _against(call: Call, target: Tensor, output: MethodOutput) -> Tensor | None:
@@ -72,20 +92,16 @@ def _against(call: Call, target: Tensor, output: MethodOutput) -> Tensor | None:
 
 
 def _at_input(maps: Tensor, inputs: Tensor) -> Tensor:
-    """Maps at the size of the input: those of a layer are smaller."""
+    """Maps at the size of the input: those of a layer are stretched over it, bilinearly."""
     if maps.shape[2:] == inputs.shape[2:]:
         return maps
     return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _curve(
-    curves: OcclusionCurves, row: int, target: int, order: Order, quantity: str, direction: Direction
-) -> OcclusionCurve:
+def _curve(curves: OcclusionCurves, row: int, target: int, judged: _Judged) -> OcclusionCurve:
     return OcclusionCurve(
         target=target,
-        order=order,
-        quantity=quantity,
-        direction=direction,
+        **judged._asdict(),
         shares=curves.shares.tolist(),
         n_pixels=curves.n_removed[row].tolist(),
         prediction=curves.prediction[row].tolist(),

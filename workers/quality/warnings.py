@@ -154,14 +154,19 @@ def _of_completeness(params: Explanation, figures: Figures, changes: Sequence[Ch
                 "up to",
                 _more_points(params),
                 one.target,
+                _layer_of(one, figures),
             )
 
 
 def _where(gap: Completeness, figures: Figures) -> str:
+    layer = _layer_of(gap, figures)
+    return "" if layer is None else f" of layer {layer}"
+
+
+def _layer_of(gap: Completeness, figures: Figures) -> str | None:
     """Of several layers the one that the gap is of."""
     layers = figures.wire.get("layers", [])
-    found = (one.layer for one in layers if (one.target, one.relative) == (gap.target, gap.relative))
-    return "".join(f" of layer {layer}" for layer in list(found)[:1])
+    return next((one.layer for one in layers if (one.target, one.relative) == (gap.target, gap.relative)), None)
 
 
 def _is_relative(params: Explanation) -> bool:
@@ -245,18 +250,21 @@ def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterato
     for curve in curves:
         if curve.order != "map":
             continue
-        alike = (curve.target, curve.quantity, curve.direction)
-        chance = next((c for c in curves if c.order == "random" and (c.target, c.quantity, c.direction) == alike), None)
+        alike = (curve.target, curve.direction)
+        chance = next((c for c in curves if c.order == "random" and (c.target, c.direction) == alike), None)
         if chance is None:
             continue
+        layer = "" if curve.layer is None else f" of layer {curve.layer}"
         sign = 1 if curve.direction == "deletion" else -1
         if sign * (curve.prediction_area - chance.prediction_area) >= -_ROUNDING:
             yield _warning(
                 WarningCode.NO_BETTER_THAN_RANDOM,
-                f"{curve.direction} in the order of {curve.quantity} leaves an area of {curve.prediction_area:.3f} "
-                f"under the curve of the prediction, a random order {chance.prediction_area:.3f}",
+                f"{curve.direction} in the order of {curve.quantity}{layer} leaves an area of "
+                f"{curve.prediction_area:.3f} under the curve of the prediction, a random order "
+                f"{chance.prediction_area:.3f}",
                 f"do not read places off this map: see the curves, and try {_elsewhere(params)}",
                 curve.target,
+                curve.layer,
             )
 
 
@@ -279,5 +287,7 @@ def _of_model(checks: Sequence[Check]) -> Iterator[ResultWarning]:
             )
 
 
-def _warning(code: WarningCode, detail: str, advice: str, target: int | None = None) -> ResultWarning:
-    return ResultWarning(code=code, target=target, detail=detail, advice=advice)
+def _warning(
+    code: WarningCode, detail: str, advice: str, target: int | None = None, layer: str | None = None
+) -> ResultWarning:
+    return ResultWarning(code=code, target=target, layer=layer, detail=detail, advice=advice)

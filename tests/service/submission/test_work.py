@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from attribution_contracts.models import Speed
+from attribution_contracts.models import LayerInfo, Speed
 from attribution_contracts.parameters.base import Scale
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from storage.artifacts.store import ArtifactStore
@@ -54,6 +54,16 @@ def test_the_answer_says_what_it_will_cost(house: House) -> None:
     assert fixed["passes"] == fixed["passes_at_most"] == 1 + 12 * 2
 
 
+@pytest.mark.parametrize(
+    ("explanation", "points"),
+    [(IG, 64 + 2), (IG | {"max_steps": 40}, 40 + 2), ({"method": "layer_shapley"}, 72), (IG | {"n_steps": 10}, 10 + 2)],
+)
+def test_a_difference_usually_takes_less_than_the_most(house: House, explanation: dict[str, Any], points: int) -> None:
+    house.add_model()
+    difference = explanation | {"target": {"top_k": 1, "against": "runner_up"}}
+    assert house.submit(**asked(difference)).json()["cost"]["passes"] == 1 + points * 2
+
+
 def test_without_a_speed_the_seconds_are_not_known(house: House) -> None:
     house.add_model()
     cost = house.submit(**asked(IG)).json()["cost"]
@@ -74,10 +84,25 @@ def test_occlusion_and_comparisons_count(house: House) -> None:
     house.add_model()
     plain = house.submit(**asked(IG)).json()["work"]
     followed = house.submit(**asked(IG, quality={"occlusion": {"n_steps": 10}})).json()["work"]
-    assert followed - plain == 6 * 12 * PIXELS
+    assert followed - plain == (6 * 12 + 2) * PIXELS
     both = asked(IG)
     both["explanations"] = [both.pop("explanation"), IG | {"n_steps": 10}]
     assert house.submit(**both).json()["work"] == plain + (1 + 12 * 2) * PIXELS
+
+
+def test_curves_of_every_map_count_and_references_once_a_class(house: House) -> None:
+    """So that a small request cannot ask for thousands of passes unseen."""
+    shapes = {"conv1": [8, 28, 28], "conv2": [16, 14, 14], "pool": [16, 1, 1], "fc": [10]}
+    layers = [LayerInfo(name=name, kind="conv", shape=shape, cuts=True) for name, shape in shapes.items()]
+    house.add_model(report=report_of(10).model_copy(update={"layers": layers}))
+    curves = {"quality": {"occlusion": {"n_steps": 10}}}
+    for explanation, maps in (
+        ({"method": "layer_shapley", "layers": "all", "target": {"top_k": 3}}, 4),
+        ({"method": "cam", "layers": "all", "target": {"top_k": 3}}, 3),
+        ({"method": "cam", "layers": "all", "fuse": True, "target": {"top_k": 3}}, 1),
+    ):
+        plain, followed = (house.submit(**asked(explanation, 2, **more)).json()["work"] for more in ({}, curves))
+        assert followed - plain == 2 * 3 * ((maps + 2) * 2 * 12 + 2) * PIXELS
 
 
 def test_above_the_cap_it_is_refused_with_what_would_fit(

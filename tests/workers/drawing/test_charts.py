@@ -9,7 +9,6 @@ from PIL import Image
 from attribution_contracts.figures.decomposition import DecompositionResult, FeatureContribution
 from attribution_contracts.figures.layer_shapley import LayerResult
 from attribution_contracts.figures.multiclass_importance import PixelFigures
-from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
 from tests.workers.drawing.drawn import figure_drawn, require_nothing_cut, texts
 from workers.drawing import charts, decomposition_charts, pixel_charts
@@ -55,34 +54,6 @@ def test_layers_by_depth_have_names_that_can_be_read(count):
 def test_layers_by_depth_grow_with_their_number():
     few, many = (charts.depth_chart(layers(count), TITLE).shape for count in (8, 57))
     assert many[0] > 3 * few[0]
-
-
-def curve(order, direction, area):
-    shares = [0.0, 0.5, 1.0]
-    return OcclusionCurve(
-        target=1,
-        order=order,
-        quantity="attributions",
-        direction=direction,
-        shares=shares,
-        n_pixels=[0, 1, 2],
-        prediction=[0.9, 0.5, 0.1],
-        entropy=shares,
-        standard_deviation=shares,
-        prediction_area=area,
-        entropy_area=0.25,
-        standard_deviation_area=1.5,
-    )
-
-
-def test_occlusion_names_its_class_and_image_and_says_the_areas():
-    found = [curve("map", "deletion", 0.123), curve("random", "deletion", 0.456), curve("map", "insertion", 0.789)]
-    figure = figure_drawn(charts, charts.occlusion_chart, found, TITLE)
-    require_nothing_cut(figure)
-    said = set(texts(figure))
-    assert {"attributions: area 0.123", "random: area 0.456", "attributions: area 0.789"} <= said
-    assert {"attributions: area 0.25", "attributions: area 1.5"} <= said
-    assert " ".join(figure.get_suptitle().split()) == TITLE
 
 
 def decomposed(count, bias=0.25):

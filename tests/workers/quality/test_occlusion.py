@@ -1,0 +1,140 @@
+"""Occlusion curves of maps of layers: each is told from the others, references are made once, and the cost is exact."""
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+import attribution
+from attribution_contracts.figures.occlusion import OcclusionCurve
+from attribution_contracts.identity import ModelIdentity
+from attribution_contracts.methods import METHODS as PARAMS
+from attribution_contracts.models import ModelSpec, Preprocessing, Weights
+from attribution_contracts.quality import OcclusionOptions
+from attribution_contracts.results import ImageResult
+from attribution_contracts.warnings import WarningCode
+from service.gateway.ready_models import ReadyModel
+from service.submission.work import followed
+from tests.workers.rows import row
+from workers.drawing.words import of_class
+from workers.methods.calls import Call, Figures
+from workers.methods.table import METHODS
+from workers.models.report import report_on
+from workers.quality.occlusion import occlusion_of
+from workers.quality.warnings import warnings_of
+
+SIDE = 8
+SEEN = Preprocessing(color="grey", size=(SIDE, SIDE), mean=[0.0], std=[1.0])
+SPEC = ModelSpec(name="m", architecture="cifar_resnet20", weights=Weights(part="weights"), preprocessing=SEEN)
+ASKED = {
+    "maps of the image": {"method": "integrated_gradients", "n_steps": 4},
+    "layers, one of them without places": {"method": "layer_shapley", "layers": "all", "n_steps": 4},
+    "stages": {"method": "layer_shapley", "n_steps": 4},
+    "several variants and layers": {"method": "cam", "variants": ["hires_cam", "grad_cam"], "layers": "all"},
+    "the last layer": {"method": "cam"},
+    "fused": {"method": "cam", "layers": "all", "fuse": True},
+    "no single class": {"method": "multiclass_importance", "mode": "exact"},
+}
+OPTIONS = {
+    "all": OcclusionOptions(n_steps=3),
+    "no references": OcclusionOptions(n_steps=3, references=False),
+    "deletion": OcclusionOptions(n_steps=5, insertion=False),
+}
+
+
+def network():
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.ReLU()]
+    return attribution.Network(
+        nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)), (1, SIDE, SIDE)
+    )
+
+
+def followed_of(found, explanation, options, k=2, count=2):
+    """The parameters, and the curves of some images and their k most probable classes."""
+    params = PARAMS[explanation["method"]].model_validate(explanation)
+    inputs = torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    logits = found.logits(inputs).detach()
+    target = logits.topk(k if params.class_field() == "target" else 0, 1).indices
+    rows = [row(position, one, SEEN) for position, one in enumerate(inputs)]
+    call = Call(found, rows, inputs, target, params, lambda done, total: None, 2**30, lambda _: b"")
+    explained = METHODS[params.method].run(call)
+    judged = [output for output in explained.outputs if output.field == params.quantities[0]]
+    passes = Counter()
+    counted = register_module_forward_hook(lambda module, _, output: _count(passes, module, output))
+    curves = occlusion_of(call, judged, logits.argmax(1), explained.compared, options)
+    counted.remove()
+    return params, curves, passes.total()
+
+
+def _count(passes, module, output):
+    if getattr(module, "in_channels", None) != 1:  # the first layer sees every image
+        return
+    passes["forward"] += len(output)
+    if output.requires_grad:
+        output.register_hook(lambda gradient: passes.update(backward=len(gradient)))
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("explanation", ASKED)
+def test_the_estimate_is_what_passes_through_the_network(explanation, options):
+    found = network()
+    params, _, passes = followed_of(found, ASKED[explanation], OPTIONS[options])
+    model = ReadyModel(ModelIdentity(name="m", version="1", sha256="0" * 64), {}, report_on(found, SPEC), {})
+    classes = 2 if params.class_field() == "target" else 1
+    assert 2 * classes * followed(OPTIONS[options], params, model) == passes
+
+
+def test_curves_name_their_layers_and_references_come_once_a_class():
+    explanation = {"method": "layer_shapley", "layers": ["conv", "input"], "n_steps": 4}
+    _, [curves, _], _ = followed_of(network(), explanation, OcclusionOptions(n_steps=3))
+    told = [(curve.target, curve.direction, curve.order, curve.layer) for curve in curves]
+    orders = [("map", "input"), ("map", "0"), ("map", "2"), ("input_x_gradient", None), ("random", None)]
+    for target in {curve.target for curve in curves}:
+        for direction in ("deletion", "insertion"):
+            assert [tuple(one[2:]) for one in told if one[:2] == (target, direction)] == orders
+    assert len(told) == len(set(told)) == 2 * 2 * 5
+
+
+def test_maps_of_the_image_are_of_no_layer():
+    _, curves, _ = followed_of(network(), ASKED["maps of the image"], OPTIONS["all"])
+    assert {curve.layer for of_image in curves for curve in of_image} == {None}
+
+
+def curve(order, direction, area, layer=None):
+    return OcclusionCurve(
+        target=1,
+        order=order,
+        quantity="layer_map",
+        layer=layer,
+        direction=direction,
+        shares=[0.0, 1.0],
+        n_pixels=[0, 4],
+        prediction=[1.0, 0.0],
+        entropy=[0.0, 0.0],
+        standard_deviation=[0.0, 0.0],
+        prediction_area=area,
+        entropy_area=0.0,
+        standard_deviation_area=0.0,
+    )
+
+
+def test_a_warning_names_the_layer_whose_map_is_no_better_than_chance():
+    params = PARAMS["layer_shapley"].model_validate({"method": "layer_shapley"})
+    maps = [curve("map", "deletion", area, layer) for layer, area in (("conv1", 0.6), ("conv2", 0.2))]
+    [warning] = warnings_of(params, Figures(), [], [*maps, curve("random", "deletion", 0.5)], [])
+    assert (warning.code, warning.target, warning.layer) == (WarningCode.NO_BETTER_THAN_RANDOM, 1, "conv1")
+    assert "deletion in the order of layer_map of layer conv1 leaves an area of 0.600" in warning.detail
+
+
+def test_the_page_says_how_the_best_and_the_worst_layer_fare():
+    areas = {"conv1": 0.6, "conv2": 0.2, "conv3": 0.3}
+    maps = [curve("map", way, area, layer) for way in ("deletion", "insertion") for layer, area in areas.items()]
+    image = ImageResult(index=0, custom_id=None, sha256="0" * 64, occlusion=[*maps, curve("random", "deletion", 0.5)])
+    away, back = of_class(image, 1)
+    assert "20.0 % (layer conv2, the best of 3) to 60.0 % (layer conv1), in random order 50.0 %" in away
+    assert "60.0 % (layer conv1, the best of 3) to 20.0 % (layer conv2) (more is better)" in back
+    [alone] = of_class(image.model_copy(update={"occlusion": maps[:1]}), 1)
+    assert alone.startswith("As pixels go in the order of the map of layer conv1, the class keeps")
