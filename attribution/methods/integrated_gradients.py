@@ -1,6 +1,6 @@
 """Integrated gradients, by a fixed rule or to a tolerance."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,10 +14,10 @@ from attribution.checks import (
 from attribution.confidence import student_interval
 from attribution.errors import InvalidOption
 from attribution.networks.network import Network, require_network
-from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
 from attribution.passes.means import RunningMean
+from attribution.passes.smoothing import Smooth, require_smooth, smoothed
 from attribution.paths.by_rule import fixed_sums, has_both_ends
 from attribution.paths.quadrature import QUADRATURES, Quadrature, QuadratureRule, quadrature_rule
 from attribution.paths.splitting import FIRST_INTERVALS, StopRule
@@ -33,11 +33,12 @@ class IntegratedGradients(NamedTuple):
 
     Attributes:
         attributions: ``(batch, k, channels, height, width)``, the inputs' dtype.
-        convergence_delta: ``(batch, k)``, float64: the sum of the attributions minus ``f(x) - f(x')``.
-        n_steps: ``(batch,)``, int64: points of the paths evaluated, over all baselines and noisy samples.
+        convergence_delta: ``(batch, k)``, float64: the sum of the attributions minus ``f(x) - f(x')``; over noisy
+            copies the mean of theirs, which is that of what squares and variances are made of.
+        n_steps: ``(batch,)``, int64: points of the paths evaluated, over all baselines and noisy copies.
         absolute_gap: ``(batch, k)``, float64: sum of the absolute gaps of the intervals; NaN without ``tolerance``.
-        standard_error: like ``attributions``: that of the mean over noisy samples; nothing below two samples.
-        n_draws: noisy samples that it rests on.
+        standard_error: like ``attributions``: that of the values over noisy copies; nothing below two.
+        n_draws: noisy copies that it rests on; 1 without noise.
         chunk_size: Points evaluated at once, after any halving.
     """
 
@@ -51,7 +52,7 @@ class IntegratedGradients(NamedTuple):
 
     @property
     def interval(self) -> torch.Tensor | None:
-        """Both ends of a 95 % interval of each attribution, along a last axis of 2; nothing below two samples."""
+        """Both ends of a 95 % interval of each attribution, along a last axis of 2; nothing below two copies."""
         if self.standard_error is None:
             return None
         draws = torch.full((len(self.attributions),), self.n_draws)
@@ -72,9 +73,7 @@ def integrated_gradients(
     atol: float = 1e-4,
     gap_tolerance: float = 0.15,
     max_steps: int = 256,
-    n_samples: int = 1,
-    noise: float = 0.0,
-    generator: Generators | None = None,
+    smooth: Smooth | None = None,
     chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> IntegratedGradients:
@@ -101,10 +100,8 @@ def integrated_gradients(
         tolerance: Relative, above 0; excludes ``n_steps`` and ``quadrature``.
         atol: Absolute tolerance in units of the output, for images that change it little.
         gap_tolerance: Bound on the sum of absolute gaps, relative to the change; at least ``tolerance`` is used.
-        max_steps: With ``tolerance``, the most points a path and sample, 5 to 100,000.
-        n_samples: Noisy copies of each image to average over (SmoothGrad).
-        noise: Standard deviation of their Gaussian noise, in units of the inputs.
-        generator: Source of the noise: one, or one an image, which makes an image's result independent of its batch.
+        max_steps: With ``tolerance``, the most points a path and copy, 5 to 100,000.
+        smooth: Mean, mean of squares or variance of the attributions over noisy copies of each image.
         chunk_size: Points at once; fitted to memory unless told, halved when it runs out.
         progress: Called between chunks with points done and in all; may raise to cancel.
 
@@ -130,7 +127,8 @@ def integrated_gradients(
 
     Source:
         Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep Networks", section 3 and 5; Smilkov et al. 2017,
-        "SmoothGrad", section 2; Erion et al. 2021 for the average over baselines.
+        "SmoothGrad", section 2, for the noise; Erion et al. 2021, "Improving performance of deep learning models with
+        axiomatic attribution priors and expected gradients", for the average over a background.
 
     >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 2, bias=False))
     >>> _ = torch.nn.init.eye_(linear[1].weight)
@@ -142,7 +140,7 @@ def integrated_gradients(
     inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
     baselines = stacked_baselines(network, inputs, baseline, background)
-    _require_noise(n_samples, noise, generator)
+    copies = require_smooth(smooth)
     if tolerance is None:
         plan: QuadratureRule | StopRule = _rule(n_steps, quadrature)
     elif n_steps is not None or quadrature is not None:
@@ -153,12 +151,26 @@ def integrated_gradients(
     with torch.inference_mode(False), torch.no_grad():
         require_classes(targets, network.require_gradients(inputs))
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
-        chunks = Chunks(size, n_samples * _points(plan, len(inputs), baselines), progress)
-        samples = (
-            _path_sums(network, Paths(sample, baselines, targets), plan, chunks)
-            for sample in _noisy(inputs, n_samples, noise, generator)
-        )
-        result = _averaged(samples, inputs.dtype, chunks)
+        chunks = Chunks(size, copies * _points(plan, len(inputs), baselines), progress)
+        deltas, gaps, steps = RunningMean(), RunningMean(), []
+
+        def maps_of(images: torch.Tensor) -> torch.Tensor:
+            sums = _path_sums(network, Paths(images, baselines, targets), plan, chunks)
+            deltas.add(sums.convergence_delta)
+            gaps.add(sums.absolute_gap)
+            steps.append(sums.n_steps)
+            return sums.attributions
+
+        found = smoothed(maps_of, inputs, smooth)
+    result = IntegratedGradients(
+        attributions=found.maps.to(inputs.dtype),
+        convergence_delta=deltas.mean,
+        n_steps=torch.stack(steps).sum(0),
+        absolute_gap=gaps.mean,
+        standard_error=found.standard_error,
+        n_draws=found.n_draws,
+        chunk_size=chunks.size,
+    )
     require_finite("attributions", result.attributions, result.convergence_delta)
     return result if target.dim() == 2 else _without_classes(result)
 
@@ -178,22 +190,8 @@ def _stop_rule(tolerance: float, atol: float, gap_tolerance: float, max_steps: i
     )
 
 
-def _require_noise(n_samples: int, noise: float, generator: Generators | None) -> None:
-    require_count(n_samples, "n_samples")
-    require_number(noise, "noise", 0.0)
-    if n_samples > 1 and noise == 0:
-        raise InvalidOption(f"n_samples is {n_samples} without noise: every sample would be the same; set noise")
-    if noise > 0 and generator is None:
-        raise InvalidOption(f"noise is {noise} without a generator; pass a seeded torch.Generator")
-
-
-def _noisy(inputs: torch.Tensor, n_samples: int, noise: float, generator: Generators | None) -> Iterator[torch.Tensor]:
-    for _ in range(n_samples):
-        yield inputs if generator is None else inputs + noise * row_noise(torch.randn, inputs, generator)
-
-
 def _points(plan: QuadratureRule | StopRule, batch: int, baselines: torch.Tensor) -> int:
-    """Returns the points evaluated for one noisy sample of the batch; with a stop rule, at most."""
+    """Returns the points evaluated for one noisy copy of the batch; with a stop rule, at most."""
     n_paths = batch * len(baselines)
     if isinstance(plan, StopRule):
         return n_paths * plan.max_steps
@@ -205,25 +203,6 @@ def _path_sums(network: Network, paths: Paths, plan: QuadratureRule | StopRule, 
     if isinstance(plan, StopRule):
         return tolerant_sums(network, paths, plan, chunks)
     return fixed_sums(network, paths, plan, chunks)
-
-
-def _averaged(samples: Iterable[PathSums], dtype: torch.dtype, chunks: Chunks) -> IntegratedGradients:
-    attributions, deltas, gaps, steps = RunningMean(), RunningMean(), RunningMean(), []
-    for sample in samples:
-        attributions.add(sample.attributions)
-        deltas.add(sample.convergence_delta)
-        gaps.add(sample.absolute_gap)
-        steps.append(sample.n_steps)
-    error = attributions.standard_error()
-    return IntegratedGradients(
-        attributions=attributions.mean.to(dtype),
-        convergence_delta=deltas.mean,
-        n_steps=torch.stack(steps).sum(0),
-        absolute_gap=gaps.mean,
-        standard_error=None if error is None else error.to(dtype),
-        n_draws=attributions.count,
-        chunk_size=chunks.size,
-    )
 
 
 def _without_classes(result: IntegratedGradients) -> IntegratedGradients:

@@ -1,12 +1,13 @@
 """Parameters of integrated gradients."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from attribution_contracts.base import Wire
 from attribution_contracts.baselines import Baseline, BlackBaseline
 from attribution_contracts.parameters.base import MethodParams, Scale
+from attribution_contracts.parameters.smooth import Smooth, copies
 from attribution_contracts.targets import ExplainedOutput, Target
 
 DEFAULT_TOLERANCE = 0.02
@@ -16,19 +17,10 @@ USUAL_STEPS, USUAL_STEPS_OF_DIFFERENCE = 32, 64
 in docs/methods/integrated_gradients.md."""
 
 
-class SmoothGrad(Wire):
-    """Average the map over noisy copies of the input; the completeness error is that of the copies, averaged."""
-
-    n_samples: Annotated[int, Field(ge=1, le=256, strict=True)] = 16
-    """How many noisy copies."""
-    noise: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.1
-    """Standard deviation of the noise as a share of the range from black to white."""
-
-
 class IntegratedGradientsParams(MethodParams):
-    """Integrated gradients: the gradient integrated along the straight path from a baseline to the image."""
+    """Integrated gradients along the straight path from a baseline; against a background set, expected gradients."""
 
-    version = 3
+    version = 4
     use = "for a customer: one map that says why this class, and how much of the output's change it misses"
     guarantee = "exact up to the reported completeness gap of each map"
     cost_class = (
@@ -51,8 +43,9 @@ class IntegratedGradientsParams(MethodParams):
     """Split intervals until the gap is at most this share of the difference; 0.02 without steps and rule."""
     max_steps: Annotated[int, Field(ge=5, le=2000, strict=True)] = 256
     """The most points that `tolerance` may use for each image and baseline."""
-    smoothgrad: SmoothGrad | None = None
-    """Average over noisy copies of the input."""
+    smooth: Smooth | None = None
+    """Put the maps of noisy copies together; the completeness error is that of the copies, averaged. Its former name,
+    `smoothgrad`, is taken as well."""
 
     def passes(self, scale: Scale) -> int:
         """A forward pass and one backward for each class, at every point of every path."""
@@ -65,8 +58,7 @@ class IntegratedGradientsParams(MethodParams):
 
     def _passes(self, to_tolerance: int, scale: Scale) -> int:
         steps = (self.n_steps or 50) if self.accuracy is None else to_tolerance
-        samples = 1 if self.smoothgrad is None else self.smoothgrad.n_samples
-        return samples * scale.baselines * (steps + 2) * (1 + scale.targets)
+        return copies(self.smooth) * scale.baselines * (steps + 2) * (1 + scale.targets)
 
     def filled(self) -> dict[str, Any]:
         """All parameters, with the tolerance or the rule that is taken."""
@@ -85,7 +77,17 @@ class IntegratedGradientsParams(MethodParams):
     @property
     def quantities(self) -> tuple[str, ...]:
         """The maps of each image and class."""
-        return ("attributions",)
+        return ((self.smooth.quantity if self.smooth is not None else None) or "attributions",)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_name(cls, data: object) -> object:
+        if not isinstance(data, Mapping) or "smoothgrad" not in data:
+            return data
+        if data.get("smooth") is not None:
+            raise ValueError("smoothgrad is the former name of smooth: give smooth alone")
+        rest = {name: value for name, value in data.items() if name != "smoothgrad"}
+        return rest | {"smooth": data["smoothgrad"]}
 
     @model_validator(mode="after")
     def _require_one_accuracy(self) -> "IntegratedGradientsParams":

@@ -124,7 +124,8 @@ def test_two_ways_to_say_how_accurate(also: dict) -> None:
         ({"baselines": [{"kind": "blur", "sigma": 0}]}, "sigma: Input should be greater than"),
         ({"baselines": [{"kind": "image", "image": IMAGE | {"data": "aaaa"}}]}, "given: data, image"),
         ({"baselines": [{"kind": "background", "images": []}]}, "images: List should have at least 1"),
-        ({"smoothgrad": {"noise": 0}}, "noise: Input should be greater than"),
+        ({"smooth": {"noise": 0}}, "noise: Input should be greater than"),
+        ({"smoothgrad": {}, "smooth": {}}, "smoothgrad is the former name of smooth"),
         ({"output": "loss"}, "output: Input should be"),
     ],
 )

@@ -35,7 +35,7 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         (("--param", "baselines=blur"), """; say --param 'baselines=[{"kind": "blur"}]'"""),
         (("--param", 'baselines={"kind":"blur"}'), """; say --param 'baselines=[{"kind": "blur"}]'"""),
         (("--method", "layer_shapley", "--param", "layers=stages.9"), """; say --param 'layers=["stages.9"]'"""),
-        (("--param", "smoothgrad=3"), "--param smoothgrad: expected an object with some of n_samples, noise"),
+        (("--param", "smooth=3"), "--param smooth: expected an object with some of kind, n_samples, noise"),
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),
         (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),

@@ -89,7 +89,7 @@ def test_a_truncated_image_is_its_own_error(client, model, pictures):
 
 
 def test_a_running_explanation_is_cancelled_within_a_chunk(client, model, pictures):
-    slow = METHOD | {"n_steps": 1000, "smoothgrad": {"n_samples": 200}}
+    slow = METHOD | {"n_steps": 1000, "smooth": {"n_samples": 200}}
     job = client.submit(model=model, images=pictures[:8], explanation=slow)
     running = next(now for now in _changes(client, job.id) if now.progress.stage == "explaining")
     assert running.status == JobStatus.RUNNING
@@ -100,7 +100,7 @@ def test_a_running_explanation_is_cancelled_within_a_chunk(client, model, pictur
 
 
 def test_a_worker_killed_in_the_middle_costs_an_attempt_and_nothing_else(client, served, model, pictures):
-    slow = METHOD | {"n_steps": 1000, "smoothgrad": {"n_samples": 4}}
+    slow = METHOD | {"n_steps": 1000, "smooth": {"n_samples": 4}}
     job = client.submit(model=model, images=pictures[:4], explanation=slow)
     next(now for now in _changes(client, job.id) if now.progress.stage == "explaining")
     workers = [process for process in served.family() if "worker" in process.cmdline()]

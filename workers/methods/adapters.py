@@ -40,7 +40,7 @@ def one_map_a_class(function: Callable[..., Any]) -> Callable[[Call], Explained]
         if is_random:
             options["generator"] = [row.generator(call.params.method) for row in call.rows]
         if (smooth := getattr(call.params, "smooth", None)) is not None:
-            options["smooth"] = _noisy(call, smooth)
+            options["smooth"] = noisy(call, smooth)
         found = function(call.network, call.inputs, call.target, **options, progress=call.progress)
         maps = found[0]
         require_finite(f"{call.params.method}: the maps", maps)
@@ -53,7 +53,7 @@ def one_map_a_class(function: Callable[..., Any]) -> Callable[[Call], Explained]
     return run
 
 
-def _noisy(call: Call, smooth: Smooth) -> attribution.Smooth:
+def noisy(call: Call, smooth: Smooth) -> attribution.Smooth:
     """How noisy copies are made, in units of the inputs and from the seed of each image."""
     noise = smooth.noise * pixel_range(call.rows[0])
     return attribution.Smooth([row.generator("smooth") for row in call.rows], smooth.kind, smooth.n_samples, noise)

@@ -6,8 +6,8 @@ from torch import Tensor
 import attribution
 from attribution.errors import InvalidOption
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
-from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of, summed
-from workers.methods.baselines import baselines_of, pixel_range
+from workers.methods.adapters import joined_rows, noisy, one_output_a_class, require_finite, rows_of, summed
+from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures
 
 _FEWEST, _FIXED = 17, 50
@@ -61,16 +61,13 @@ def _halves_of_classes(call: Call) -> tuple[Call, Call]:
 
 def _joined_classes(first: Explained, second: Explained) -> Explained:
     figures = [
-        Figures(
-            [*ours.sums, *theirs.sums], {"completeness": [*ours.wire["completeness"], *theirs.wire["completeness"]]}
-        )
+        Figures([*ours.sums, *theirs.sums], {field: [*told, *theirs.wire[field]] for field, told in ours.wire.items()})
         for ours, theirs in zip(first.figures, second.figures, strict=True)
     ]
     return Explained([*first.outputs, *second.outputs], figures, min(first.chunk_size, second.chunk_size))
 
 
 def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts: list[Tensor]) -> Explained:
-    smooth = params.smoothgrad
     found = attribution.integrated_gradients(
         call.network,
         call.inputs,
@@ -81,13 +78,18 @@ def _integrated_gradients(call: Call, params: IntegratedGradientsParams, starts:
         quadrature=params.quadrature,
         tolerance=params.accuracy,
         max_steps=params.max_steps,
-        n_samples=smooth.n_samples if smooth else 1,
-        noise=smooth.noise * pixel_range(call.rows[0]) if smooth else 0.0,
-        generator=[row.generator("smoothgrad") for row in call.rows] if smooth else None,
+        smooth=None if params.smooth is None else noisy(call, params.smooth),
         progress=call.progress,
     )
     what = "the network's values or gradients between baseline and image"
     require_finite(what, found.attributions, found.convergence_delta)
     sums = found.attributions.flatten(2).sum(2, dtype=torch.float64)
-    outputs = one_output_a_class("attributions", found.attributions, call.target)
-    return Explained(outputs, summed(found, call, sums), found.chunk_size)
+    [quantity] = params.quantities
+    outputs = one_output_a_class(quantity, found.attributions, call.target)
+    if found.standard_error is not None:
+        outputs += one_output_a_class("standard_error", found.standard_error, call.target)
+    figures = summed(found, call, sums)
+    if quantity != "attributions":
+        # Squares and variances do not add up to a change of the output.
+        figures = [one._replace(wire={**one.wire, "completeness": []}) for one in figures]
+    return Explained(outputs, figures, found.chunk_size)

@@ -68,7 +68,7 @@ METHODS: dict[str, Method] = {
     "integrated_gradients": Method(
         params=IntegratedGradientsParams,
         run=integrated_gradients,
-        outputs={"attributions": "signed"},
+        outputs={"attributions": "signed", **_GRADIENTS},
         trial={"n_steps": 2},
     ),
     "layer_shapley": Method(

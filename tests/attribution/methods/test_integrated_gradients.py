@@ -217,7 +217,8 @@ def test_noise_averages_around_the_smoothed_attribution():
     """On a quadratic function the smoothed attribution is known; the deviation is measured in standard errors."""
     module = formula()
     generators = [torch.Generator().manual_seed(seed) for seed in range(3)]
-    found = explain(module, n_steps=1, quadrature="midpoint", n_samples=200, noise=0.3, generator=generators)
+    smooth = attribution.Smooth(generators, n_samples=200, noise=0.3)
+    found = explain(module, n_steps=1, quadrature="midpoint", smooth=smooth)
     square = (module.quadratic + module.quadratic.transpose(1, 2))[TARGET]
     # E[(x + e) * S (x + e) / 2] = x * S x / 2 + noise^2 diag(S) / 2, with the baseline 0.
     exact = explain(module, n_steps=1, quadrature="midpoint").attributions.flatten(1)
@@ -229,6 +230,22 @@ def test_noise_averages_around_the_smoothed_attribution():
     assert found.n_steps.tolist() == [200, 200, 200]
 
 
+@pytest.mark.parametrize("kind", ["squaregrad", "vargrad"])
+def test_squares_and_variances_are_those_of_the_maps_of_the_copies(kind):
+    module, inputs, n = tiny_model("residual"), images(), 5
+    found = explain(
+        module, n_steps=4, smooth=attribution.Smooth(torch.Generator().manual_seed(0), kind, n_samples=n, noise=0.3)
+    )
+    generator = torch.Generator().manual_seed(0)
+    copies = [inputs + 0.3 * torch.randn(inputs.shape, generator=generator, dtype=torch.float64) for _ in range(n)]
+    maps = torch.stack([explain(module, one, n_steps=4).attributions for one in copies])
+    expected = maps.square().mean(0) if kind == "squaregrad" else maps.var(0)
+    torch.testing.assert_close(found.attributions, expected)
+    assert found.n_draws == n
+    if kind == "squaregrad":
+        torch.testing.assert_close(found.standard_error, maps.square().std(0) / n**0.5, rtol=1e-6, atol=1e-9)
+
+
 def test_noise_is_reproducible_and_each_rows_own():
     def run(rows, options=()):
         generators = [torch.Generator().manual_seed(row) for row in rows]
@@ -236,9 +253,7 @@ def test_noise_is_reproducible_and_each_rows_own():
             tiny_model("plain"),
             images()[rows],
             TARGET[rows],
-            n_samples=3,
-            noise=0.1,
-            generator=generators,
+            smooth=attribution.Smooth(generators, n_samples=3, noise=0.1),
             **{"n_steps": 4, **dict(options)},
         )
 
@@ -312,7 +327,7 @@ def test_out_of_memory_for_a_single_point(options):
 def test_progress_rises_to_its_total(options):
     told = []
     generator = torch.Generator().manual_seed(0)
-    noise = {"n_samples": 2, "noise": 0.1, "generator": generator}
+    noise = {"smooth": attribution.Smooth(generator, n_samples=2, noise=0.1)}
     explain(tiny_model("plain"), chunk_size=4, progress=lambda *told_now: told.append(told_now), **noise, **options)
     assert len({total for _, total in told}) == 1
     assert [done for done, _ in told] == sorted(done for done, _ in told)

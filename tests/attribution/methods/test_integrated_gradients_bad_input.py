@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import attribution
+from attribution import Smooth
 from attribution.errors import AttributionError, InvalidInput, InvalidOption, InvalidTarget
 from tests.attribution.tiny_models import images, tiny_model
 
@@ -38,10 +39,11 @@ def test_steps_out_of_range(n_steps):
         ({"tolerance": 0.01, "gap_tolerance": math.inf}, "gap_tolerance"),
         ({"tolerance": 0.01, "max_steps": 4}, "expected 5"),
         ({"tolerance": 0.01, "max_steps": 10**9}, "max_steps"),
-        ({"n_samples": 0}, "n_samples"),
-        ({"n_samples": 2}, "set noise"),
-        ({"noise": 0.1}, "without a generator"),
-        ({"noise": math.nan, "generator": GENERATOR}, "noise"),
+        ({"smooth": Smooth(GENERATOR, n_samples=0)}, "smooth.n_samples is 0"),
+        ({"smooth": Smooth(GENERATOR, "vargrad", n_samples=1)}, "smooth.n_samples is 1, expected 2"),
+        ({"smooth": Smooth(GENERATOR, noise=0.0)}, "smooth.noise is 0"),
+        ({"smooth": Smooth(GENERATOR, noise=math.nan)}, "smooth.noise"),
+        ({"smooth": Smooth(GENERATOR, "mean")}, "smooth.kind is 'mean'"),
         ({"chunk_size": 0}, "chunk_size"),
     ],
 )
@@ -84,7 +86,7 @@ def test_targets_that_do_not_fit(target, message):
         ({"baseline": [images(1), images(1) * math.nan]}, "baseline contains NaN"),
         ({"background": images(2).float()}, "background is torch.float32"),
         ({"background": images(2)[..., :3]}, "background has shape"),
-        ({"noise": 0.1, "generator": [torch.Generator()]}, "1 generators for 3 images"),
+        ({"smooth": Smooth([torch.Generator()])}, "1 generators for 3 images"),
     ],
 )
 def test_inputs_and_baselines_that_do_not_fit(options, message):

@@ -27,7 +27,7 @@ PASSES = {
     "three classes": (IG | {"n_steps": 10, "target": {"top_k": 3}}, 1 + 12 * 4),
     "two baselines": (IG | {"n_steps": 10, "baselines": [{"kind": "black"}, {"kind": "white"}]}, 1 + 2 * 12 * 2),
     "a tolerance": (IG | {"tolerance": 0.01, "max_steps": 100}, 1 + 102 * 2),
-    "noisy copies": (IG | {"n_steps": 10, "smoothgrad": {"n_samples": 4}}, 1 + 4 * 12 * 2),
+    "noisy copies": (IG | {"n_steps": 10, "smooth": {"n_samples": 4}}, 1 + 4 * 12 * 2),
 }
 
 

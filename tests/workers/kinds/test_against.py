@@ -14,7 +14,7 @@ def asked(target, **more):
     return {"explanation": {"target": target, **more}}
 
 
-@pytest.mark.parametrize("smooth", [{}, {"smoothgrad": {"n_samples": 2}}])
+@pytest.mark.parametrize("smooth", [{}, {"smooth": {"n_samples": 2}}])
 def test_the_map_is_the_difference_of_the_maps_of_both_classes(context, images, explained, smooth):
     digests = images(2)
     _, against = explained(digests, **asked({"classes": [1], "against": 2}, **smooth))

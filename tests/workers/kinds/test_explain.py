@@ -50,7 +50,7 @@ def test_the_result_is_what_the_engine_computes(context, classifier, images, exp
 
 def test_the_same_request_gives_the_same_bytes(images, explained):
     digests = images(2)
-    options = {"explanation": {"baselines": [{"kind": "uniform", "n_samples": 2}], "smoothgrad": {"n_samples": 2}}}
+    options = {"explanation": {"baselines": [{"kind": "uniform", "n_samples": 2}], "smooth": {"n_samples": 2}}}
     first, second = (explained(digests, seed=7, **options)[1] for _ in range(2))
     assert [item.sha256 for _, item in first.files()] == [item.sha256 for _, item in second.files()]
 
@@ -79,7 +79,7 @@ def test_a_job_has_one_page_for_all_its_images(context, images, explained):
 
 @pytest.mark.parametrize(
     "explanation",
-    [{}, {"n_steps": None, "tolerance": 0.05}, {"baselines": [{"kind": "uniform"}], "smoothgrad": {"n_samples": 2}}],
+    [{}, {"n_steps": None, "tolerance": 0.05}, {"baselines": [{"kind": "uniform"}], "smooth": {"n_samples": 2}}],
 )
 def test_an_image_does_not_depend_on_its_batch(context, images, explained, explanation):
     digests = images(5)
