@@ -74,6 +74,14 @@ def test_options_of_a_model(run: Run, words: tuple[str, ...], said: str) -> None
     assert said in found.output
 
 
+def test_a_specification_that_expects_a_file_of_weights(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text('{"architecture": "mnist_cnn", "preprocessing": {"size": [28, 28]}, "weights": {"part": "w"}}')
+    found = run("models", "add", "mine", "--spec", str(file))
+    assert found.exit_code == 2
+    assert "the specification expects a file of weights ('w'): say --weights FILE" in found.output
+
+
 def test_a_folder_that_cannot_be_made(run: Run, image: Path) -> None:
     found = run("explain", str(image), "--model", "digits", "--out", str(image / "out"))
     assert found.exit_code == 2
