@@ -13,6 +13,7 @@ import click
 from attribution_contracts.hints import closest
 from cli.label_files import read_labels
 from storage.settings import Settings
+from storage.urls import require_service
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,22 @@ class Choice(click.Choice[str]):
         return super().get_invalid_choice_message(value, ctx) + meant
 
 
+def _readable(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    """The address of a service.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    try:
+        require_service(url)
+    except ValueError as error:
+        raise click.BadParameter(f"{error} (--url or ATTRIBUTION_URL)") from error
+    return url
+
+
 url_option = click.option(
     "--url",
+    callback=_readable,
     envvar="ATTRIBUTION_URL",
     default="http://127.0.0.1:8000",
     show_default=True,

@@ -5,7 +5,7 @@ repeat some of them as the name of a host, or end in a traceback.
 """
 
 import re
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
 
 from fsspec import available_protocols
 
@@ -33,7 +33,7 @@ def require_ledger(text: str) -> None:
             " postgresql://user@host/name"
         )
     if scheme != "sqlite":
-        _parts(text, "database_url")
+        _require_options(_parts(text, "database_url").query)
     elif rest.partition("?")[0] in {"", "/", "/:memory:"}:
         raise ValueError("the ledger must outlive a process: give SQLite a file (sqlite:////folder/file), not memory")
     elif not rest.startswith("/"):
@@ -74,6 +74,18 @@ def require_store(text: str) -> None:
         _parts(text, "artifact_url")
 
 
+def require_service(text: str) -> None:
+    """Accepts the address of a service.
+
+    Raises:
+        ValueError: It is none of HTTP, names no host, or cannot be read.
+    """
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"expected http://host:port or https://host, given {_kind(text)}")
+    if not _parts(text, "url").hostname:
+        raise ValueError("the URL names no host: expected http://host:port or https://host")
+
+
 def with_password(url: str, password: str) -> str:
     """The URL with a password, unless it names none that could need one or has its own."""
     parts = urlsplit(url)
@@ -81,6 +93,24 @@ def with_password(url: str, password: str) -> str:
     if not host or ":" in user:
         return url
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+
+def _require_options(query: str) -> None:
+    """Accepts options of a connection to PostgreSQL, where there is what knows them.
+
+    Raises:
+        ValueError: There is no such option.
+    """
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import make_conninfo
+    except ImportError:
+        return
+    for name in dict(parse_qsl(query)):
+        try:
+            make_conninfo("", **{name: "1"})
+        except ProgrammingError as error:
+            raise ValueError(f"PostgreSQL has no option {name!r} of a connection, which stands after the ?") from error
 
 
 def _parts(url: str, setting: str) -> SplitResult:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from cli.main import command
 from cli.tree import child_environment, forget_secrets, secret_files
 from storage.database import open_database
 from storage.migrate import migrate
@@ -43,6 +45,7 @@ UNREADABLE = {
     "a broker's slash": ("BROKER_URL", "amqp://user:secret/w@127.0.0.1//", ENCODE),
     "a broker's password for a port": ("BROKER_URL", "redis://:secret", "its port is no number"),
     "a store's @": ("ARTIFACT_URL", "sftp://user:secret@secret@host/folder", ENCODE),
+    "an option that is none": ("DATABASE_URL", "postgresql://attr:secret@127.0.0.1/attr?ssl=1", "no option 'ssl'"),
     "a kind that is none": ("DATABASE_URL", "user:secret@host://name", "a text without ://"),
 }
 
@@ -61,9 +64,26 @@ def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(name: str, monkey
 
 
 @pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("secret", "expected http://host:port or https://host, given a text without ://"),
+        ("http://127.0.0.1:secret", "its port is no number"),
+        ("http://user:secret/secret@host", "an @, / or the like is not encoded"),
+        ("https://", "names no host"),
+    ],
+)
+@pytest.mark.parametrize("words", [("jobs", "list"), ("models", "list"), ("task", "fit", "--model=m", "--dataset=d")])
+def test_an_address_of_a_service_that_cannot_be_read(url: str, expected: str, words: tuple[str, ...]) -> None:
+    found = CliRunner().invoke(command, list(words), env={"ATTRIBUTION_URL": url}, terminal_width=400)
+    assert found.exit_code == 2
+    assert expected in found.output
+    assert "secret" not in found.output
+
+
+@pytest.mark.parametrize(
     ("setting", "url"),
     [
-        ("database_url", "postgresql://us%40er:p%2Fw%25@[::1]:5432/name?connect_timeout=3"),
+        ("database_url", "postgresql://us%40er:p%2Fw%25@[::1]:5432/name?connect_timeout=3&sslmode=verify-full"),
         ("database_url", "postgresql:///name"),
         ("database_url", "sqlite:////folder/a@b:c.sqlite"),
         ("broker_url", "redis+socket:///run/a@b.sock"),
