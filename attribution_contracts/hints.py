@@ -26,6 +26,12 @@ _SHAPES = {
     "union_tag_not_found": "does not say which it is: expected an object",
 }
 """What pydantic misses, by its word for it."""
+_ADDRESSES = ("url", "uri", "href", "path")
+_WITH_IMAGES = {"inputs", "image", "baseline", "baselines"}
+_NOT_FETCHED = (
+    "addresses are not fetched: send the bytes themselves, in `data` or in a part of the body that `part` names, or "
+    "upload them before and name their digest"
+)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -72,10 +78,16 @@ def told(error: Mapping[str, Any], given: object = None, model: type[BaseModel] 
         tag, field, *known = _QUOTED.findall(message)
         return f"{tag!r} is no {field}; {closest(tag, [name for name in known if name != _OURS])}"
     if kind in {"literal_error", "enum"} and isinstance(given, str):
-        return f"{message}; {closest(given, _QUOTED.findall(message))}"
-    if kind == "extra_forbidden" and model is not None and error["loc"]:
-        return f"{message}; {closest(str(error['loc'][-1]), list(fields_at(model, error['loc'][:-1])))}"
-    return message
+        hint = closest(given, _QUOTED.findall(message))
+        return f"{message}; {hint}" if hint.startswith("did you mean") else message  # which names the choices already
+    return _of_unknown_field(message, error["loc"], model) if kind == "extra_forbidden" and error["loc"] else message
+
+
+def _of_unknown_field(message: str, location: Sequence[str | int], model: type[BaseModel] | None) -> str:
+    *path, field = location
+    if field in _ADDRESSES and {*path} & _WITH_IMAGES:
+        return _NOT_FETCHED
+    return message if model is None else f"{message}; {closest(str(field), list(fields_at(model, path)))}"
 
 
 def _shape(kind: str, location: Sequence[str | int], given: object, model: type[BaseModel] | None) -> str | None:

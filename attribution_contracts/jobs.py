@@ -40,7 +40,8 @@ class InputImage(ImageRef):
     custom_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """The client's own name for the image, returned with its result."""
     label: ClassIndex | ClassName | None = None
-    """The class that the image truly has, by index or name: shown beside the prediction, and used for nothing else."""
+    """The class that the image truly has, by index or name: shown beside the prediction, and meant by
+    `against: "label"`."""
 
 
 class JobRequest(Wire):

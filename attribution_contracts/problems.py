@@ -35,6 +35,7 @@ class ErrorCode(StrEnum):
     RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
     LEDGER_UNAVAILABLE = "ledger_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    ARTIFACT_MISSING = "artifact_missing"
     NO_IMAGE_EXPLAINED = "no_image_explained"
     OUT_OF_MEMORY = "out_of_memory"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -101,6 +102,7 @@ TITLES: dict[ErrorCode, str] = {
     ErrorCode.RANGE_NOT_SATISFIABLE: "The range lies outside the artefact",
     ErrorCode.LEDGER_UNAVAILABLE: "The ledger cannot be written just now",
     ErrorCode.STORE_UNAVAILABLE: "The artefact store cannot be used just now",
+    ErrorCode.ARTIFACT_MISSING: "The artefact store lacks a file",
     ErrorCode.NO_IMAGE_EXPLAINED: "No image of the job could be explained",
     ErrorCode.OUT_OF_MEMORY: "The worker ran out of memory",
     ErrorCode.ATTEMPTS_EXHAUSTED: "Every attempt at the job was lost",

@@ -18,7 +18,7 @@ from attribution_contracts.states import JobKind, JobStatus
 from cli.findings import Doubt, Trouble
 from cli.gateway_check import gateway_state
 from cli.health import started_at
-from cli.options import unknown_variables
+from cli.options import unknown_settings
 from service.http.connection import Connection
 from service.server import raised_limit, room
 from storage.addresses import ledger_file, ledger_name
@@ -104,7 +104,7 @@ def _configuration(settings: Settings, _timeout_s: float) -> str:
         config = load_config(settings.config_file)
     except ConfigError as error:
         raise Trouble("; ".join(line.strip() for line in str(error).splitlines()).replace(":;", ":")) from error
-    if doubts := [*unknown_variables(), *lacking_factories(config.factories)]:
+    if doubts := [*unknown_settings(settings), *lacking_factories(config.factories)]:
         raise Doubt("; ".join(doubts))
     return f"{settings.config_file or 'no file'}, {len(config.models)} models, {len(config.factories)} factories"
 

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def tell_errors() -> Iterator[None]:
-    """Turns errors that we foresaw into one line and exit code 1; others keep their traceback."""
+    """Turns errors that we foresaw into one line and exit code 1, of settings 2; others keep their traceback."""
     try:
         yield
     except ValidationError as error:
-        _exit(f"{error.title} is not valid: {'; '.join(_told(item, error.title) for item in error.errors())}")
+        told = "; ".join(_told(item, error.title) for item in error.errors())
+        _exit(f"{error.title} is not valid: {told}", 2 if error.title == "Settings" else 1)
     except Exception as error:
         if type(error).__name__ not in _FORESEEN:
             raise
@@ -42,6 +43,7 @@ _FORESEEN = {
     "ConfigError",
     "CorruptArtifact",
     "JobFailed",
+    "LedgerFolderError",
     "LedgerUnavailableError",
     "ProblemError",
     "SchemaOutdatedError",
@@ -54,12 +56,14 @@ _FORESEEN = {
 
 
 _ADVICE = {
+    "LedgerFolderError": ": ATTRIBUTION_DATA_DIR (or ATTRIBUTION_DATABASE_URL) names it, and this user must be able to "
+    "make and write it",
     "ServiceUnreachable": " (--url or ATTRIBUTION_URL says where it is)",
     "LedgerUnavailableError": ": see whether ATTRIBUTION_DATABASE_URL names a database that is up, and that this user "
     "may write",
 }
 
 
-def _exit(message: str) -> None:
+def _exit(message: str, code: int = 1) -> None:
     click.secho(f"attribution: {message}", fg="red", err=True)
-    sys.exit(1)
+    sys.exit(code)

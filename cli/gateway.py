@@ -3,6 +3,7 @@
 import logging
 import socket
 
+from cli.listening import listening
 from service.app import create_app
 from service.server import GatewayServer
 from storage.addresses import places
@@ -26,4 +27,5 @@ def run_gateway(settings: Settings, fd: int | None) -> None:
     server = GatewayServer(
         create_app(settings), host=settings.host, port=settings.port, log_level=settings.log_level.lower()
     )
-    server.run(sockets=[socket.socket(fileno=fd)] if fd is not None else None)
+    with socket.socket(fileno=fd) if fd is not None else listening(settings.host, settings.port) as listener:
+        server.run(sockets=[listener])

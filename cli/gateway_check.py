@@ -16,6 +16,7 @@ from storage.artifacts.store import ArtifactStore
 from storage.database import open_database
 from storage.settings import Settings
 from storage.tables import DEFAULT_TENANT
+from storage.urls import require_service
 
 TIMEOUT_S = 10.0
 """Longer than `/readyz` gives what it looks at."""
@@ -32,6 +33,10 @@ def gateway_state(settings: Settings, *, is_ready: bool) -> str:
     """
     url = os.environ.get("ATTRIBUTION_URL") or f"http://{_ANYWHERE.get(settings.host, settings.host)}:{settings.port}"
     url = url.rstrip("/")
+    try:
+        require_service(url)
+    except ValueError as error:
+        raise Trouble(f"ATTRIBUTION_URL: {error}") from error
     with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
         try:
             found = Readiness.model_validate_json(client.get("/readyz").content)

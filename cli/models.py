@@ -277,6 +277,8 @@ def _spec(name: str, weights: Path | None, given: dict[str, Any]) -> ModelSpec:
         fields["weights"] = {"part": "weights"}
     elif given["torchvision_weights"]:
         fields["weights"] = {"torchvision": given["torchvision_weights"]}
+    elif isinstance(named := fields.get("weights"), dict) and "part" in named:
+        raise click.UsageError(f"the specification expects a file of weights ({named['part']!r}): say --weights FILE")
     if given["labels"]:
         fields["labels"] = labels_of(given["labels"])
     document = _document(given["document"]) if given["document"] else {}

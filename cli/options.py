@@ -14,8 +14,11 @@ from pydantic import ValidationError
 from attribution_contracts.hints import closest
 from cli.label_files import read_labels
 from storage.settings import Settings
+from storage.urls import require_service
 
 log = logging.getLogger(__name__)
+
+_NO_SETTING = "no setting and does nothing"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,8 +50,23 @@ class _MethodOption(click.Option):
 
 method_option = click.option("--method", cls=_MethodOption, default="integrated_gradients", show_default=True)
 
+
+def _readable(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    """The address of a service.
+
+    Raises:
+        BadParameter: It is none.
+    """
+    try:
+        require_service(url)
+    except ValueError as error:
+        raise click.BadParameter(f"{error} (--url or ATTRIBUTION_URL)") from error
+    return url
+
+
 url_option = click.option(
     "--url",
+    callback=_readable,
     envvar="ATTRIBUTION_URL",
     default="http://127.0.0.1:8000",
     show_default=True,
@@ -62,16 +80,20 @@ def load_settings(**given: Any) -> Settings:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpcore", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    for told in unknown_variables():
+    for told in unknown_settings(settings):
         log.warning("%s", told)
     return settings
 
 
-def unknown_variables() -> list[str]:
-    """What is said of variables of the environment that look like settings and are none."""
-    known = [f"ATTRIBUTION_{name.upper()}" for name in Settings.model_fields] + ["ATTRIBUTION_URL"]
-    given = (name for name in os.environ if name.startswith("ATTRIBUTION_") and name not in known)
-    return [f"{name} is no setting and does nothing; {closest(name, known)}" for name in sorted(given)]
+def unknown_settings(settings: Settings) -> list[str]:
+    """What is said of variables of the environment, and of files with secrets, that look like settings and are none."""
+    fields = [f"ATTRIBUTION_{name.upper()}" for name in Settings.model_fields]
+    variables = {name for name in os.environ if name.startswith("ATTRIBUTION_")} - {*fields, "ATTRIBUTION_URL"}
+    told = [f"{name} is {_NO_SETTING}; {closest(name, [*fields, 'ATTRIBUTION_URL'])}" for name in sorted(variables)]
+    folder, names = settings.secrets_dir, [name.lower() for name in fields]
+    files = [] if folder is None else [file.name for file in folder.iterdir() if file.is_file()]
+    misnamed = sorted(name for name in files if name.lower() not in names and not name.startswith("."))
+    return told + [f"the file {name} in {folder} is {_NO_SETTING}; {closest(name.lower(), names)}" for name in misnamed]
 
 
 def labels_of(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
+from cli.listening import ServeError, listening
 from service.background.reconciler import Reconciler
 from service.background.sweeper import sweeping
 from storage.artifacts.store import ArtifactStore
@@ -40,10 +41,6 @@ STORE_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 SUPERVISE_S = 0.5
 _SECRETS = ".secrets-"
-
-
-class ServeError(Exception):
-    """The tree does not come up."""
 
 
 @dataclass
@@ -172,7 +169,8 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
         stack.enter_context(locked(settings.resolved_data_dir))
         forget_secrets(settings)
         lay_ballast(settings.resolved_data_dir)
-        listener = stack.enter_context(_listen(settings))
+        # The root holds the socket, so a gateway that is started again misses no connection.
+        listener = stack.enter_context(listening(settings.host, settings.port))
         broker = _private_broker(settings)
         if broker is not None:
             broker.start()
@@ -265,20 +263,6 @@ def child_environment(settings: Settings, secrets: Path) -> dict[str, str]:
 
 def _private_broker(settings: Settings) -> PrivateBroker | None:
     return None if settings.broker_url is not None else PrivateBroker(settings.resolved_data_dir)
-
-
-@contextmanager
-def _listen(settings: Settings) -> Iterator[socket.socket]:
-    # The root holds the socket, so a gateway that is started again misses no connection.
-    try:
-        listener = socket.create_server((settings.host, settings.port), backlog=2048)
-    except OSError as error:
-        raise ServeError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
-            "stop what uses it, or choose another with --port (0 takes a free one)"
-        ) from error
-    with listener:
-        yield listener
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:

@@ -37,6 +37,10 @@ class LedgerUnavailableError(Exception):
     """The database cannot be reached, is locked, full, damaged or read-only."""
 
 
+class LedgerFolderError(LedgerUnavailableError):
+    """The folder of a SQLite ledger cannot be made."""
+
+
 def open_database(url: str, *, pool_size: int = 16) -> Engine:
     """An engine for the URL, set up so that a committed row survives the loss of any process.
 
@@ -69,7 +73,7 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
         if not str(url.database).startswith("file:"):  # SQLite's own kind of address
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerUnavailableError(f"the ledger's folder cannot be made: {error}") from error
+        raise LedgerFolderError(f"the ledger's folder cannot be made: {error}") from error
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
 
-from fsspec import available_protocols
 from pydantic import (
     BeforeValidator,
     DirectoryPath,
@@ -25,6 +23,7 @@ from pydantic_settings import (
 
 from attribution_contracts.patterns import DEVICE
 from storage.amounts import DAYS, amount, size, size_with_unit
+from storage.urls import require_broker, require_ledger, require_store, with_password
 
 Seconds = Annotated[float, Field(gt=0)]
 Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
@@ -32,8 +31,7 @@ KeptSize = Annotated[int, BeforeValidator(size_with_unit), Field(gt=0), PlainSer
 Password = Annotated[SecretStr, Field(min_length=1)]
 DatasetPrefix = Annotated[str, StringConstraints(pattern=r"^(?:file:///|s3://).+")]
 MiB = 1024 * 1024
-_LEDGERS = ("sqlite", "postgres", "postgresql", "postgresql+psycopg")
-_BROKERS = ("redis", "rediss", "redis+socket", "valkey", "valkeys", "valkey+socket", "amqp", "amqps")
+_READERS = {"database_url": require_ledger, "broker_url": require_broker, "artifact_url": require_store}
 
 
 class Settings(BaseSettings):
@@ -169,40 +167,12 @@ class Settings(BaseSettings):
                 raise ValueError(f"{one} is a file, expected a folder (or one that can be made): choose another")
         return folder
 
-    @field_validator("database_url")
+    @field_validator("database_url", "broker_url", "artifact_url")
     @classmethod
-    def _is_ledger(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is None:
-            return None
-        text = url.get_secret_value()
-        scheme, _, rest = text.partition("://")
-        if scheme not in _LEDGERS:
-            raise ValueError(
-                f"the ledger speaks SQLite and PostgreSQL, given {_shown(text)}: expected sqlite:////folder/file or"
-                " postgresql://user@host/name"
-            )
-        if scheme == "sqlite" and rest.partition("?")[0] in {"", "/", "/:memory:"}:
-            raise ValueError(
-                "the ledger must outlive a process: give SQLite a file (sqlite:////folder/file), not memory"
-            )
-        return url
-
-    @field_validator("broker_url")
-    @classmethod
-    def _is_broker(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and url.get_secret_value().partition("://")[0] not in _BROKERS:
-            raise ValueError(
-                f"no broker is spoken to by {_shown(url.get_secret_value())}: expected {', '.join(_BROKERS)}"
-            )
-        return url
-
-    @field_validator("artifact_url")
-    @classmethod
-    def _is_store(cls, url: str | None) -> str | None:
-        if url is not None and "://" in url and (scheme := url.partition("://")[0]) not in available_protocols():
-            raise ValueError(
-                f"no artefact store is spoken to by {scheme}://: expected a folder, s3:// or another of fsspec"
-            )
+    def _is_read(cls, url: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        if url is not None:
+            text = url.get_secret_value() if isinstance(url, SecretStr) else url
+            _READERS[str(info.field_name)](text)
         return url
 
     @field_validator("database_url", "broker_url")
@@ -243,18 +213,3 @@ class Settings(BaseSettings):
     def resolved_artifact_url(self) -> str:
         """The artefact store's URL."""
         return self.artifact_url or str(self.resolved_data_dir / "artifacts")
-
-
-def _shown(url: str) -> str:
-    """What may be repeated of a URL: it may hold a password."""
-    scheme, is_url, _ = url.partition("://")
-    return f"{scheme}://" if is_url else "a text without ://"
-
-
-def with_password(url: str, password: str) -> str:
-    """The URL with a password, unless it names none that could need one or has its own."""
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    if not host or ":" in user:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))

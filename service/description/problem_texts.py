@@ -91,6 +91,12 @@ EXPLANATIONS: dict[ErrorCode, str] = {
         "After. Of a job that failed so, the detail names a file that the worker's store does not have, and what to "
         "do."
     ),
+    ErrorCode.ARTIFACT_MISSING: (
+        "The ledger knows a file that the gateway's artefact store does not have. To ask again is no use. The operator "
+        "sees whether gateways and workers have the same `ATTRIBUTION_ARTIFACT_URL` (or `ATTRIBUTION_DATA_DIR`; "
+        "`/readyz` and `attribution doctor` tell), or restores the file; else submit the job again, with `Cache-"
+        "Control: no-cache`."
+    ),
     ErrorCode.NO_IMAGE_EXPLAINED: ("Each image of the job failed; the detail says how the first did."),
     ErrorCode.OUT_OF_MEMORY: (
         "The worker has too little memory even for the smallest pieces of work. Use a smaller image or model, or "

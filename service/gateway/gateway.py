@@ -1,7 +1,8 @@
 """What the routes work with: one object, built once and passed down."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -48,6 +49,7 @@ class Gateway:
     uploads: Intake
     reads: CapacityLimiter
     looks: CapacityLimiter
+    started_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def build(cls, settings: Settings, engine: Engine, store: ArtifactStore, queue: Queue) -> "Gateway":

@@ -48,6 +48,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.METHOD_DISABLED: 422,
     ErrorCode.IDEMPOTENCY_MISMATCH: 422,
     ErrorCode.INTERNAL: 500,
+    ErrorCode.ARTIFACT_MISSING: 500,
     ErrorCode.LEDGER_UNAVAILABLE: 503,
     ErrorCode.STORE_UNAVAILABLE: 503,
 }
@@ -168,7 +169,7 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = error.errors()
     if any(found["loc"][0] == "path" for found in errors):
-        return response(not_found(_named(request)), request.url.path)
+        return response(not_found(_named(request) + _hint(request)), request.url.path)
     return response(wrong_fields(field_errors(errors)), request.url.path)
 
 
@@ -176,6 +177,13 @@ def _named(request: Request) -> str:
     """What a path names, by its parameters: `job 'job_1'`, `model 'digits@1'`."""
     nouns = (noun for prefix, noun in _NOUNS.items() if request.url.path.startswith(prefix))
     return f"{next(nouns, 'resource')} {'@'.join(request.path_params.values())!r}"
+
+
+def _hint(request: Request) -> str:
+    """Where a version is that a path names as bodies do, `/v1/models/digits@1`."""
+    ref, path = str(request.path_params.get("name", "")), request.url.path
+    name, at, version = ref.partition("@")
+    return f": a version is at {path.partition(ref)[0]}{name}/versions/{version}" if at and path.endswith(ref) else ""
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

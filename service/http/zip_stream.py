@@ -42,7 +42,7 @@ def artifacts_of(result: Result) -> dict[str, ArtifactRef]:
 
 
 def archive(store: ArtifactStore, body: dict[str, Any]) -> Iterator[bytes]:
-    """The ZIP, a file at a time: `result.json` and every artefact."""
+    """The ZIP, a file at a time: `result.json` and every artefact but the page."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as target:
         _add(target, "result.json", "application/json", json.dumps(body, indent=2).encode())

@@ -1,7 +1,9 @@
 """Artefacts: what jobs made and clients uploaded, by digest."""
 
+import logging
 import mimetypes
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Response
@@ -12,15 +14,16 @@ from attribution_contracts.results import Result
 from service.description.responses import BINARY, problems
 from service.following.lookups import JobId, require_result
 from service.gateway.gateway import Gateway, Here, Tenant
-from service.http.problems import not_found
+from service.http.problems import ProblemError, not_found
 from service.http.ranges import requested_range
 from service.http.replies import is_known, not_modified
 from service.http.zip_stream import archive, artifacts_of
 from storage.artifacts.owned import owned
-from storage.artifacts.store import CHUNK, ArtifactStore, StoreUnavailableError
+from storage.artifacts.store import CHUNK, ArtifactStore
 from storage.ledger.records import StoredArtifact
 
 router = APIRouter(tags=["artifacts"])
+log = logging.getLogger(__name__)
 
 _EXTENSIONS = {"application/x-npy": ".npy", "application/x-npz": ".npz"}
 """Names that `mimetypes` does not know."""
@@ -37,7 +40,12 @@ _ANY = {"*/*": {"schema": BINARY}}
         200: {"description": "The bytes; they never change.", "content": _ANY},
         206: {"description": "The bytes of the range.", "content": _ANY},
         304: {"description": "You have it already."},
-        **problems(ErrorCode.NOT_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE, ErrorCode.STORE_UNAVAILABLE),
+        **problems(
+            ErrorCode.NOT_FOUND,
+            ErrorCode.RANGE_NOT_SATISFIABLE,
+            ErrorCode.STORE_UNAVAILABLE,
+            ErrorCode.ARTIFACT_MISSING,
+        ),
     },
 )
 def fetch(
@@ -64,7 +72,9 @@ def fetch(
     if end - start <= CHUNK:
         content = _bytes(gateway.store, sha256, start, end)
         return Response(content, status, headers, artifact.media_type)
-    return StreamingResponse(_chunks(gateway.store, sha256, start, end), status, headers, artifact.media_type)
+    chunks = _chunks(gateway.store, sha256, start, end)
+    first = next(chunks)  # once the answer is on its way, nothing can be reported any more
+    return StreamingResponse(chain([first], chunks), status, headers, artifact.media_type)
 
 
 @router.get(
@@ -75,7 +85,7 @@ def fetch(
     response_class=StreamingResponse,
     responses={
         200: {
-            "description": "A ZIP of `result.json` and every artefact.",
+            "description": "A ZIP of `result.json` and every artefact but the page.",
             "content": {"application/zip": {"schema": BINARY}},
         },
         **problems(
@@ -83,6 +93,7 @@ def fetch(
             ErrorCode.RESULT_NOT_READY,
             ErrorCode.JOB_ENDED_WITHOUT_RESULT,
             ErrorCode.STORE_UNAVAILABLE,
+            ErrorCode.ARTIFACT_MISSING,
         ),
     },
 )
@@ -98,7 +109,17 @@ def _require_present(gateway: Gateway, body: dict[str, object]) -> None:
     # Once the archive is on its way, nothing can be reported any more.
     for artifact in artifacts_of(Result.model_validate(body)).values():
         if not gateway.store.has(artifact.sha256):
-            raise StoreUnavailableError(f"artefact {artifact.sha256} of a result is missing from the store")
+            raise _missing(artifact.sha256)
+
+
+def _missing(digest: str) -> ProblemError:
+    log.warning("artefact %s is in the ledger and missing from the store", digest)
+    return ProblemError(
+        ErrorCode.ARTIFACT_MISSING,
+        f"the ledger knows artefact {digest} and the gateway's store lacks it: it was deleted there, or the gateway's "
+        "ATTRIBUTION_ARTIFACT_URL (or ATTRIBUTION_DATA_DIR) is another than the workers'; to ask again is no use until "
+        "the operator has looked",
+    )
 
 
 def _headers(artifact: StoredArtifact) -> dict[str, str]:
@@ -118,7 +139,7 @@ def _bytes(store: ArtifactStore, digest: str, start: int, end: int) -> bytes:
     try:
         return store.read_range(digest, start, end) if end > start else b""
     except FileNotFoundError as error:
-        raise StoreUnavailableError(f"artefact {digest} is in the ledger but missing from the store") from error
+        raise _missing(digest) from error
 
 
 def _chunks(store: ArtifactStore, digest: str, start: int, end: int) -> Iterator[bytes]:

@@ -4,11 +4,14 @@ from collections.abc import Collection
 
 from sqlalchemy import Engine, and_, select, update
 
+from storage.artifacts.store import ArtifactStore
 from storage.clock import NOW
 from storage.database import reading, writing
 from storage.ledger.records import StoredArtifact
 from storage.ledger.statements import hold_entered, insert_missing
 from storage.tables import artifacts
+
+_LOOKED_AT = 5
 
 
 def own(engine: Engine, tenant: str, stored: StoredArtifact) -> None:
@@ -45,3 +48,17 @@ def owned_among(engine: Engine, tenant: str, digests: Collection[str]) -> dict[s
     with reading(engine) as connection:
         rows = connection.execute(select(artifacts).where(mine)).all()
     return {row.sha256: StoredArtifact(row.sha256, row.media_type, row.size, row.details) for row in rows}
+
+
+def strangers(engine: Engine, store: ArtifactStore, *, older_s: float = 0.0) -> int:
+    """How many of the ledger's newest artefacts there are where the store has none of them; 0 where it has any.
+
+    Args:
+        engine: The ledger's.
+        store: What may be another service's, or lost.
+        older_s: Those that are younger are passed over: a worker enters what it has made before it stores it.
+    """
+    newest = select(artifacts.c.sha256).order_by(artifacts.c.created_at.desc()).limit(_LOOKED_AT)
+    with reading(engine) as connection:
+        known = connection.execute(newest.where(artifacts.c.created_at <= NOW - older_s)).scalars().all()
+    return 0 if any(store.has(sha256) for sha256 in known) else len(known)

@@ -58,7 +58,13 @@ class ArtifactStore:
     def __init__(self, url: str) -> None:
         self.url = shown(url)
         options: dict[str, Any] = S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
-        self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
+        try:
+            self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
+        except Exception as error:  # some connect at once, some lack their library
+            raise StoreUnavailableError(
+                f"the artefact store {self.url} cannot be opened ({error or type(error).__name__}): see whether "
+                "ATTRIBUTION_ARTIFACT_URL names a folder, or a store that is up and whose library is installed"
+            ) from error
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._short: str | None = None
         # Each remote store raises the errors of its own library.

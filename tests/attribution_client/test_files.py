@@ -224,3 +224,11 @@ def test_the_client_needs_no_numpy_no_torch_and_no_server():
 def test_the_default_address_is_the_one_that_serve_listens_on():
     with Client(patience=0) as client:
         assert str(client._session._http.base_url) == "http://127.0.0.1:8000"
+
+
+def test_a_file_that_the_store_lacks_is_asked_for_once(service, client):
+    reference = service.add_file("map.npy", b"a map")
+    service.answers.append(refusal(ErrorCode.ARTIFACT_MISSING, 500, "the gateway's store lacks it"))
+    with pytest.raises(ProblemError, match="lacks it"):
+        client.artifact(reference)
+    assert len(service.requests) == 1

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from attribution_contracts.base import Wire
+from attribution_contracts.hints import told
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.models import ModelSpec
@@ -192,3 +193,11 @@ def test_a_lone_surrogate_in_json() -> None:
 def test_messages_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         ImageRef(image=DIGEST).image = "b" * 64
+
+
+def test_choices_are_listed_once() -> None:
+    for given, said in (("xx", ""), ("norml", "; did you mean 'normal'?")):
+        with pytest.raises(ValidationError) as refused:
+            JobRequest.model_validate({"model": "digits", "priority": given})
+        [error] = [error for error in refused.value.errors() if error["loc"] == ("priority",)]
+        assert told(error, given) == f"Input should be 'low', 'normal' or 'high'{said}"

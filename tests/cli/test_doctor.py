@@ -14,6 +14,7 @@ from sqlalchemy import text
 from attribution_contracts.states import Priority
 from cli import doctor as doctor_module
 from cli import health as health_module
+from cli.options import unknown_settings
 from storage.database import open_database, writing
 from storage.ledger import jobs
 from storage.ledger.liveness import show
@@ -161,6 +162,17 @@ def test_a_variable_that_is_no_setting_is_told(tmp_path):
     _, lines = doctor(tmp_path, "--timeout", "0.1", ATTRIBUTION_LEASES="5")
     assert of("configuration", lines).startswith("warn configuration: ATTRIBUTION_LEASES is no setting")
     assert "'ATTRIBUTION_LEASE_S'" in of("configuration", lines)
+
+
+def test_a_file_with_a_secret_that_is_no_setting_is_told(tmp_path):
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "database_password").write_text("swordfish")
+    (folder / "attribution_broker_password").write_text("swordfish")
+    (folder / "..data").write_text("of the volume")
+    [told] = unknown_settings(Settings(secrets_dir=folder))
+    assert told.startswith(f"the file database_password in {folder} is no setting and does nothing; did you mean ")
+    assert "'attribution_database_password'" in told
 
 
 def test_a_configuration_file_is_read_with_its_factories(tmp_path):

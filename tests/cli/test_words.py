@@ -104,6 +104,14 @@ def test_a_method_like_no_other_is_told_which_there_are(house: House, run: Run, 
     assert "known are 'integrated_gradients'" in found.output or "'saliency'" in found.output
 
 
+def test_a_specification_that_expects_a_file_of_weights(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_text('{"architecture": "mnist_cnn", "preprocessing": {"size": [28, 28]}, "weights": {"part": "w"}}')
+    found = run("models", "add", "mine", "--spec", str(file))
+    assert found.exit_code == 2
+    assert "the specification expects a file of weights ('w'): say --weights FILE" in found.output
+
+
 def test_a_folder_that_cannot_be_made(run: Run, image: Path) -> None:
     found = run("explain", str(image), "--model", "digits", "--out", str(image / "out"))
     assert found.exit_code == 2

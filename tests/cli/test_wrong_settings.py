@@ -1,6 +1,7 @@
 """Settings that cannot work end in a line that says what to do, never in a traceback or a loop."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from cli.explain import explain
+from cli.main import command
 from cli.tree import child_environment, forget_secrets, secret_files
+from storage.database import open_database
+from storage.migrate import migrate
 from storage.settings import Settings
 
 
@@ -28,6 +32,72 @@ def told(command: str, folder: Path, **settings: str) -> str:
     return said
 
 
+ENCODE = "characters like @ : / ? # % in a user or password must be percent-encoded"
+UNREADABLE = {
+    "a slash, an @ and a colon": ("DATABASE_URL", "postgresql+psycopg://attr:x@y:z/1@127.0.0.1:8720/attr", ENCODE),
+    "a port in words": ("DATABASE_URL", "postgresql://attr@127.0.0.1:secret/attr", "its port is no number"),
+    "a port too high": ("DATABASE_URL", "postgresql://attr@127.0.0.1:99999/attr", "its port is no number"),
+    "a bracket": ("DATABASE_URL", "postgresql://attr:sec[ret@127.0.0.1/attr", "cannot be read"),
+    "an @": ("DATABASE_URL", "postgresql://attr:secret@secret@127.0.0.1/attr", "_DATABASE_PASSWORD"),
+    "a question mark": ("DATABASE_URL", "postgresql://attr:secret?secret@127.0.0.1/attr", ENCODE),
+    "a number sign": ("DATABASE_URL", "postgresql://attr:secret#secret@127.0.0.1/attr", ENCODE),
+    "a slash too few": ("DATABASE_URL", "sqlite://secret.sqlite", "a slash is missing: expected sqlite:////folder"),
+    "a broker's @ and slash": ("BROKER_URL", "redis://:secret@ss/w@127.0.0.1:6390/0", "ATTRIBUTION_BROKER_PASSWORD"),
+    "a broker's slash": ("BROKER_URL", "amqp://user:secret/w@127.0.0.1//", ENCODE),
+    "a broker's password for a port": ("BROKER_URL", "redis://:secret", "its port is no number"),
+    "a store's @": ("ARTIFACT_URL", "sftp://user:secret@secret@host/folder", ENCODE),
+    "an option that is none": ("DATABASE_URL", "postgresql://attr:secret@127.0.0.1/attr?ssl=1", "no option 'ssl'"),
+    "a kind that is none": ("DATABASE_URL", "user:secret@host://name", "a text without ://"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_url_that_cannot_be_read_is_refused_and_not_repeated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, url, expected = UNREADABLE[name]
+    monkeypatch.setenv(f"ATTRIBUTION_{setting}", url)
+    found = subprocess.run([sys.executable, "-m", "cli.main", "migrate"], capture_output=True, text=True, timeout=120)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    [said] = found.stderr.splitlines()
+    assert f"ATTRIBUTION_{setting}: " in said
+    assert expected in said
+    assert not any(part in said for part in ("secret", "127.0.0.1", "x@y", "sec[ret"))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("secret", "expected http://host:port or https://host, given a text without ://"),
+        ("http://127.0.0.1:secret", "its port is no number"),
+        ("http://user:secret/secret@host", "an @, / or the like is not encoded"),
+        ("https://", "names no host"),
+    ],
+)
+@pytest.mark.parametrize("words", [("jobs", "list"), ("models", "list"), ("task", "fit", "--model=m", "--dataset=d")])
+def test_an_address_of_a_service_that_cannot_be_read(url: str, expected: str, words: tuple[str, ...]) -> None:
+    found = CliRunner().invoke(command, list(words), env={"ATTRIBUTION_URL": url}, terminal_width=400)
+    assert found.exit_code == 2
+    assert expected in found.output
+    assert "secret" not in found.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("database_url", "postgresql://us%40er:p%2Fw%25@[::1]:5432/name?connect_timeout=3&sslmode=verify-full"),
+        ("database_url", "postgresql:///name"),
+        ("database_url", "sqlite:////folder/a@b:c.sqlite"),
+        ("broker_url", "redis+socket:///run/a@b.sock"),
+        ("broker_url", "amqp://one:a%40b@host:5672//;amqp://two@other//"),
+        ("artifact_url", "s3://bucket/a@b:c"),
+        ("artifact_url", "/folder/a@b"),
+    ],
+)
+def test_urls_that_can_be_read(setting: str, url: str) -> None:
+    given = getattr(Settings(**{setting: url}), setting)
+    assert (given if isinstance(given, str) else given.get_secret_value()) == url
+
+
 WRONG = {
     "ledger without a scheme": ("serve", {"DATABASE_URL": "foo"}, "SQLite and PostgreSQL"),
     "another database": ("serve", {"DATABASE_URL": "mysql://user:secret@host/name"}, "given mysql://"),
@@ -35,6 +105,8 @@ WRONG = {
     "another broker": ("serve", {"BROKER_URL": "kafka://host"}, "kafka://"),
     "another broker for a worker": ("worker", {"BROKER_URL": "nats://host"}, "expected redis"),
     "another store": ("serve", {"ARTIFACT_URL": "foo://bucket/x"}, "foo://"),
+    "a store that is not there": ("serve", {"ARTIFACT_URL": "ftp://127.0.0.1:1/x"}, "ftp://127.0.0.1:1/x cannot be"),
+    "a folder that cannot be made": ("migrate", {"DATA_DIR": "/proc/nope"}, "ATTRIBUTION_DATA_DIR (or ATTRIBUTION_DA"),
     "a worker alone": ("worker", {}, "ATTRIBUTION_BROKER_URL"),
     "a reconciler alone": ("reconcile", {}, "ATTRIBUTION_BROKER_URL"),
     "a method that is none": (
@@ -53,6 +125,16 @@ def test_a_line_says_what_to_do(name: str, tmp_path: Path) -> None:
     said = told(command, tmp_path, **settings)
     assert expected in said
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("command", ["serve", "gateway"])
+def test_a_port_that_is_taken(command: str, tmp_path: Path) -> None:
+    migrate(open_database(f"sqlite:///{tmp_path}/data/ledger.sqlite"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = told(command, tmp_path, PORT=str(port))
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in said
+    assert "choose another with --port" in said
 
 
 @pytest.mark.parametrize("below", ["", "x", "x/y"])

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import make_url
 
-from storage.settings import Settings, with_password
+from storage.settings import Settings
+from storage.urls import with_password
 
 DATABASE_URL = "postgresql+psycopg://attribution@postgres:5432/attribution"
 

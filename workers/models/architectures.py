@@ -84,7 +84,10 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
     network = inspect.signature(builder).return_annotation
     # Weights are loaded afterwards: initial values, which some networks take long to draw, would be thrown away.
     fixed = {"init_weights": False} if "init_weights" in inspect.signature(network).parameters else {}
-    return _described(functools.partial(builder, weights=None, **fixed), _scalar_keywords(network) - fixed.keys())
+    return _described(
+        functools.partial(builder, weights=None, **fixed),
+        {name: kinds for name, kinds in _scalar_keywords(network).items() if name not in fixed},
+    )
 
 
 def _mnist_cnn(preprocessing: Preprocessing, num_classes: int = 10) -> nn.Module:
@@ -139,7 +142,8 @@ def broken_factories(factories: Factories) -> Iterator[str]:
 
 def _factory(name: str, factories: Factories) -> Callable[..., nn.Module]:
     factory = _imported(name, factories)
-    return _described(factory, frozenset(inspect.signature(factory).parameters))
+    keywords: dict[str, frozenset[type]] = dict.fromkeys(inspect.signature(factory).parameters, frozenset())
+    return _described(factory, keywords | _scalar_keywords(factory))
 
 
 def _imported(name: str, factories: Factories) -> Callable[..., nn.Module]:
@@ -169,13 +173,19 @@ def _imported(name: str, factories: Factories) -> Callable[..., nn.Module]:
     return found
 
 
-def _described(builder: Callable[..., nn.Module], keywords: frozenset[str]) -> Callable[..., nn.Module]:
-    """The builder, refusing keywords that it does not have."""
+_KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _described(builder: Callable[..., nn.Module], keywords: Mapping[str, frozenset[type]]) -> Callable[..., nn.Module]:
+    """The builder, refusing keywords that it does not have, and values that are of no kind that they take."""
 
     def refuse_unknown(**options: object) -> nn.Module:
-        for name in options:
+        for name, value in options.items():
             if name not in keywords:
                 raise InvalidModel(f"the architecture has no option {name!r}: {closest(name, sorted(keywords))}")
+            if (kinds := keywords[name]) and type(value) not in kinds | ({int} if float in kinds else set()):
+                expected = " or ".join(sorted(_KINDS[kind] for kind in kinds))
+                raise InvalidModel(f"option {name!r} of the architecture: expected {expected}, given {value!r}")
         return builder(**options)
 
     return refuse_unknown
@@ -188,13 +198,11 @@ def _called(builder: Callable[..., nn.Module], options: Mapping[str, object]) ->
         raise InvalidModel(f"the architecture cannot be built with the options {dict(options)}: {error}") from error
 
 
-def _scalar_keywords(builder: Callable[..., object]) -> frozenset[str]:
-    """The parameters of a builder that a JSON scalar can be."""
-    return frozenset(
-        parameter.name
-        for parameter in inspect.signature(builder).parameters.values()
-        if {bool, int, float, str} & {parameter.annotation, *typing.get_args(parameter.annotation)}
-    )
+def _scalar_keywords(builder: Callable[..., object]) -> dict[str, frozenset[type]]:
+    """The parameters of a builder that a JSON scalar can be, and which kinds of it."""
+    parameters = inspect.signature(builder).parameters.values()
+    kinds = {one.name: {one.annotation, *typing.get_args(one.annotation)} & set(_KINDS) for one in parameters}
+    return {name: frozenset(found) for name, found in kinds.items() if found}
 
 
 def _modest(module: nn.Module, max_parameters: int) -> nn.Module:

@@ -135,7 +135,8 @@ def _repeated(labels: Sequence[str]) -> Iterator[str]:
     twice = {label: [at for at, one in enumerate(labels) if one == label] for label in labels if counts[label] > 1}
     if twice:
         shown = "; ".join(f"{label!r} is {' and '.join(map(str, places))}" for label, places in list(twice.items())[:5])
-        yield f"{len(twice)} labels name several classes ({shown}): choose those by index"
+        name = "label names" if len(twice) == 1 else "labels name"
+        yield f"{len(twice)} {name} several classes ({shown}): choose those by index"
 
 
 def _grey_image(spec: ModelSpec) -> torch.Tensor:

@@ -7,15 +7,16 @@ from sqlalchemy import Engine, select
 from attribution_contracts.hints import in_words
 from attribution_contracts.states import ModelState
 from storage.addresses import ledger_name
+from storage.artifacts.owned import strangers
 from storage.artifacts.store import ArtifactStore
 from storage.database import reading
 from storage.operator_config import ConfigError
 from storage.settings import Settings
-from storage.tables import artifacts, models
+from storage.tables import models
 
 log = logging.getLogger(__name__)
 
-_LOOKED_AT, _NAMED = 5, 3
+_NAMED = 3
 _FACTORY = "factory:"
 
 
@@ -27,13 +28,10 @@ def require_our_store(engine: Engine, settings: Settings) -> None:
     Raises:
         ConfigError: It has none of them.
     """
-    with reading(engine) as connection:
-        newest = select(artifacts.c.sha256).order_by(artifacts.c.created_at.desc()).limit(_LOOKED_AT)
-        known = connection.execute(newest).scalars().all()
     store = ArtifactStore(settings.resolved_artifact_url)
-    if known and not any(store.has(sha256) for sha256 in known):
+    if lacking := strangers(engine, store):
         raise ConfigError(
-            f"the artefact store {store.url} has none of the newest {len(known)} artefacts of the ledger "
+            f"the artefact store {store.url} has none of the newest {lacking} artefacts of the ledger "
             f"{ledger_name(engine)}: it is another service's, or was lost; set ATTRIBUTION_ARTIFACT_URL (or "
             "ATTRIBUTION_DATA_DIR) as the gateway has it"
         )

@@ -251,6 +251,13 @@ def test_factories_are_the_operators(
         assert "did you mean 'mine'" in refused(answer, 422, "invalid_request")["/architecture"]
 
 
+@pytest.mark.parametrize("path", ["/v1/models/digits@1", "/v1/datasets/digits@1"])
+def test_a_version_that_a_path_names_as_a_body_does_is_shown_the_way(house: House, path: str) -> None:
+    answer = house.http.get(path)
+    refused(answer, 404, "not_found")
+    assert answer.json()["detail"].endswith(f"'digits@1': a version is at {path.replace('@', '/versions/')}")
+
+
 def test_deletion_waits_for_the_jobs_and_leaves_their_results(house: House) -> None:
     house.add_model()
     path, asked = "/v1/models/digits/versions/1", {"model": "digits@1", "inputs": [sent()], "explanation": IG}

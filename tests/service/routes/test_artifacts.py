@@ -110,8 +110,12 @@ def test_a_digest_alone_opens_nothing(house: House) -> None:
 def test_a_file_that_the_store_lost(house: House, digest: str) -> None:
     for file in house.settings.resolved_data_dir.rglob(digest):
         file.unlink()
-    answer = house.http.get(f"/v1/artifacts/{digest}", headers={"Range": "bytes=0-0"})
-    refused(answer, 503, "store_unavailable")
+    for headers in ({"Range": "bytes=0-0"}, {}):
+        answer = house.http.get(f"/v1/artifacts/{digest}", headers=headers)
+        refused(answer, 500, "artifact_missing")
+        assert answer.json()["retryable"] is False
+        assert "retry-after" not in answer.headers
+        assert "ATTRIBUTION_ARTIFACT_URL" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("parts", [{}, {"a": b"1", "b": b"2"}])

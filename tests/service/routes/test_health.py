@@ -11,10 +11,11 @@ from attribution_contracts.methods import METHODS
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.version import VERSION
 from service.http.problems import OF_JOBS, STATUS
+from service.routes.health import unseen
 from storage import tables
 from storage.database import writing
 from storage.migrate import newest_revision
-from tests.service.house import SELF_TEST, House, refused
+from tests.service.house import SELF_TEST, House, picture, refused
 
 ROOT = Path(__file__).parents[3]
 
@@ -26,6 +27,24 @@ def test_it_is_alive_and_ready(house: House) -> None:
     assert ready.status_code == 200
     assert ready.json()["status"] == "ready"
     assert all(ready.json()[part]["ok"] for part in ("ledger", "store", "broker", "workers"))
+
+
+def test_a_store_that_has_none_of_the_newest_artefacts_makes_it_degraded(house: House) -> None:
+    house.show_worker()
+    image = house.http.post("/v1/images", content=picture(), headers={"content-type": "image/png"}).json()
+    for file in house.settings.resolved_data_dir.rglob(image["sha256"]):
+        file.unlink()
+    assert house.http.get("/readyz").json()["status"] == "ready", "a worker may be about to store it"
+    age(house, tables.artifacts.c.created_at, 75)
+    ready = house.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"], ready.json()["store"]["ok"]) == (200, "degraded", False)
+    assert "has none of the newest 1 artefacts of the ledger" in ready.json()["store"]["detail"]
+    assert house.submit(**SELF_TEST).status_code == 202
+
+
+def test_a_gateway_that_is_young_says_since_when_it_looks() -> None:
+    assert unseen(5.2) == "no worker was seen since this gateway started 5 s ago"
+    assert unseen(75) == "no worker was seen for 60 s"
 
 
 def age(house: House, column: Column[float], by_s: float) -> None:
@@ -40,7 +59,7 @@ def workers(house: House) -> tuple[int, str, bool, str]:
 
 
 def test_without_a_worker_for_a_minute_it_is_degraded_with_the_reason(house: House) -> None:
-    nobody = "no worker was seen for 60 s: start `attribution worker` with this ledger, store and broker"
+    nobody = "no worker was seen since this gateway started "
     assert workers(house)[:3] == (200, "degraded", False)
     assert workers(house)[3].startswith(nobody)
     house.show_worker()
@@ -49,7 +68,7 @@ def test_without_a_worker_for_a_minute_it_is_degraded_with_the_reason(house: Hou
     assert workers(house)[3].startswith(nobody)
     assert house.submit(**SELF_TEST).status_code == 202
     age(house, tables.jobs.c.queued_at, 75)
-    assert "no worker was seen for 60 s, and a job has waited for 75 s: start" in workers(house)[3]
+    assert " s ago, and a job has waited for 75 s: start `attribution worker` with this ledger" in workers(house)[3]
 
 
 def test_workers_that_take_no_job_make_it_degraded_with_the_reason(house: House) -> None:

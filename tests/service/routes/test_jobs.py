@@ -78,7 +78,7 @@ def test_an_archive_with_a_file_missing_is_a_problem(house: House) -> None:
     result = house.succeed(house.claim(), {"heat.png": picture()})
     for file in house.settings.resolved_data_dir.rglob(result.artifacts[0].sha256):
         file.unlink()
-    refused(house.http.get(links["self"] + "/artifacts.zip"), 503, "store_unavailable")
+    refused(house.http.get(links["self"] + "/artifacts.zip"), 500, "artifact_missing")
 
 
 def test_cancelling_twice_is_cancelling_once(house: House) -> None:

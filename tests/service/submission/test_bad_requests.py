@@ -67,6 +67,8 @@ def explained(**parameters: Any) -> dict[str, Any]:
         (GOOD | {"seed": 2**63}, "/seed", "less than"),
         (SELF_TEST | {"model": "digits"}, "", "leave both out"),
         (GOOD | {"inputs": ["a"]}, "/inputs/0", """expected an object like {"part": "image"} (given: 'a')"""),
+        (GOOD | {"inputs": [{"url": "https://a/b.png"}]}, "/inputs/0/url", "addresses are not fetched: send the bytes"),
+        (GOOD | {"inputs": [IMAGE | {"baseline": {"url": "x"}}]}, "/inputs/0/baseline/url", "addresses are not fetch"),
         (GOOD | {"inputs": "a"}, "/inputs", 'expected a list like [{"part": "image"}]'),
         (GOOD | {"inputs": [{"data": "a"}]}, "/inputs/0/data", "expected the bytes of a JPEG, PNG or WebP file"),
         (

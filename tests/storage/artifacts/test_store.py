@@ -277,3 +277,8 @@ class TestLeaving:
             "the disk is full:",
             "there is room aga",
         ]
+
+
+def test_a_store_that_connects_at_once_and_finds_nobody_is_unavailable() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"the artefact store ftp://me@127\.0\.0\.1:1/x cannot be opened"):
+        ArtifactStore("ftp://me:swordfish@127.0.0.1:1/x")

@@ -1,6 +1,7 @@
 """Networks from the names of their architectures."""
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -51,6 +52,23 @@ def test_mnist_cnn_of_another_size():
     assert build(spec("mnist_cnn", size=(40, 21), num_classes=3), {}).dense1.in_features == 50 * 10 * 5
     with pytest.raises(InvalidModel, match=r"at least \(4, 4\); given \(3, 30\)"):
         build(spec("mnist_cnn", size=(3, 30)), {})
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "said"),
+    [
+        ("mnist_cnn", {"num_classes": "three"}, "option 'num_classes' of the architecture: expected a whole number"),
+        ("torchvision:resnet18", {"num_classes": "3"}, "expected a whole number, given '3'"),
+        ("torchvision:resnet18", {"num_classes": 2.5}, "expected a whole number, given 2.5"),
+        ("torchvision:resnet18", {"zero_init_residual": 1}, "expected true or false, given 1"),
+        ("torchvision:vgg11", {"dropout": "half"}, "option 'dropout' of the architecture: expected a number"),
+        ("two_class_head", {"backbone": 19}, "expected a text, given 19"),
+    ],
+)
+def test_an_option_of_another_kind_is_told_without_torch(architecture, options, said):
+    with pytest.raises(InvalidModel, match=re.escape(said)):
+        build(spec(architecture, size=(28, 28), **options), {})
+    assert build(spec("torchvision:vgg11", dropout=0, num_classes=2), {}) is not None
 
 
 @pytest.mark.parametrize(("depth", "parameters"), [(20, 269_722), (32, 464_154), (44, 658_586), (56, 853_018)])

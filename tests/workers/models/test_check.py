@@ -96,8 +96,8 @@ class TestRepeatedLabels:
     @pytest.mark.parametrize(
         ("labels", "said"),
         [
-            (["crane", "heron", "crane"], "1 labels name several classes ('crane' is 0 and 2)"),
-            (["maillot"] * 3, "1 labels name several classes ('maillot' is 0 and 1 and 2)"),
+            (["crane", "heron", "crane"], "1 label names several classes ('crane' is 0 and 2)"),
+            (["maillot"] * 3, "1 label names several classes ('maillot' is 0 and 1 and 2)"),
         ],
     )
     def test_they_are_accepted_and_told_with_their_indices(self, through, labels, said):
