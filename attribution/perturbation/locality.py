@@ -59,6 +59,8 @@ class Reach(NamedTuple):
         >>> Reach(kernel=3, stride=2, before=1).changed(Spans(torch.tensor([4]), torch.tensor([6])), 8)
         Spans(start=tensor([2]), stop=tensor([4]))
         """
+        if self == _PLACE:
+            return given
         first = -((self.width - 1 - self.before - given.start) // self.stride)
         start = first.clamp(0, n_units - 1)
         stop = ((given.stop - 1 + self.before) // self.stride + 1).clamp(max=n_units)
@@ -67,6 +69,10 @@ class Reach(NamedTuple):
     def seen(self, start: torch.Tensor, count: int) -> tuple[torch.Tensor, int]:
         """Returns the first unit that ``count`` units from ``start`` on see, and how many they see."""
         return start * self.stride - self.before, (count - 1) * self.stride + self.width
+
+
+_PLACE = Reach()
+"""Of an operation place by place."""
 
 
 class Local(NamedTuple):
@@ -185,7 +191,7 @@ def _by_place(step: _Step) -> Local:
         found: torch.Tensor = call(node, args, kwargs)
         return found
 
-    return Local(taken, (Reach(), Reach()), run)
+    return Local(taken, (_PLACE, _PLACE), run)
 
 
 def _concatenated(step: _Step) -> Local | None:

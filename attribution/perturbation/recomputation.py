@@ -24,6 +24,7 @@ _MOST = 0.8
 """Of a map: boxes that fill more of it are not worth their copies."""
 
 State = Boxed | torch.Tensor
+Known = dict[tuple[int, int, torch.Size], Box | None]
 
 
 class Plan:
@@ -88,10 +89,22 @@ class Plan:
                 found[node] = (down, across)
         return found
 
-    def box(self, node: fx.Node, numbers: torch.Tensor) -> Box | None:
-        """Returns the box of a node's units that windows change, or nothing where it fills most of the map."""
+    def box(self, node: fx.Node, numbers: torch.Tensor, known: Known) -> Box | None:
+        """Returns the box of a node's units that windows change, or nothing where it fills most of the map.
+
+        Args:
+            node: The node.
+            numbers: Of the windows.
+            known: Boxes of these windows that were asked for before; many nodes have the same.
+        """
         if node not in self.spans:
             return None
+        key = (id(self.spans[node][0]), id(self.spans[node][1]), self._shapes[node][2:])
+        if key not in known:
+            known[key] = self._box(node, numbers)
+        return known[key]
+
+    def _box(self, node: fx.Node, numbers: torch.Tensor) -> Box | None:
         columns, (height, width) = self.windows.grid[1], self._shapes[node][2:]
         down, across = self.spans[node]
         down, across = down.rows(numbers // columns), across.rows(numbers % columns)
@@ -119,9 +132,9 @@ class Plan:
 
     def bytes_of_a_window(self) -> int:
         """Returns what a window's tensors take in memory, at most."""
-        every, values, boxed = torch.arange(self.windows.total), 0, set[fx.Node]()
+        every, values, boxed, known = torch.arange(self.windows.total), 0, set[fx.Node](), Known()
         for node, shape in self._shapes.items():
-            box = self.box(node, every) if all(of in boxed for of in self.sources(node)) else None
+            box = self.box(node, every, known) if all(of in boxed for of in self.sources(node)) else None
             if box is not None:
                 boxed.add(node)
             # A box is computed from a copy of what it sees.
@@ -168,10 +181,15 @@ class Unchanged:
         plan = self._plan
         states: dict[fx.Node, State] = {}
         plain: dict[fx.Node, Any] = {}
+        known = Known()
         for node in plan.graph.nodes:
             if node.op == "output":
                 break
-            box = plan.box(node, numbers) if all(isinstance(states[of], Boxed) for of in plan.sources(node)) else None
+            box = (
+                plan.box(node, numbers, known)
+                if all(isinstance(states[of], Boxed) for of in plan.sources(node))
+                else None
+            )
             if node.op == "placeholder":
                 states[node] = self._hidden(numbers, fill, box)
             elif box is not None:

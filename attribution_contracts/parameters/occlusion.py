@@ -42,7 +42,9 @@ class MapPlace(Wire):
     """One place of a feature map."""
 
     row: _Place
+    """From the top, from 0."""
     column: _Place
+    """From the left, from 0."""
 
 
 Summary = Annotated[
@@ -61,6 +63,7 @@ class ChosenFeatureMap(Wire):
     layer: LayerChoice
     """By name."""
     channel: _Place
+    """Its number in the layer, from 0."""
     summary: Summary = "mean"
     """What of the feature map is followed: its mean, its maximum, or its value at one place."""
 

@@ -1,5 +1,7 @@
 """Computing again only what a window changes, against whole passes of every window."""
 
+from functools import cache
+
 import pytest
 import timm
 import torch
@@ -103,6 +105,11 @@ def made(build, seed=0):
     return module.double().eval()
 
 
+@cache
+def network_of(name):
+    return Network(made(MODULES[name]), (2, *SIDES))
+
+
 def noise(*shape, seed=1, dtype=torch.float64):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
@@ -126,7 +133,7 @@ def furthest(network, image, window, stride, *, chunk=7, layers=()):
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.parametrize(("window", "stride"), [((5, 4), (3, 4)), (1, (1, 1)), ((23, 2), (23, 2))])
 def test_every_kind_of_layer_gives_what_whole_passes_give(name, window, stride):
-    network = Network(made(MODULES[name]), (2, *SIDES))
+    network = network_of(name)
     worst, passes = furthest(network, noise(1, 2, *SIDES), window, stride, chunk=50 if window == 1 else 7)
     assert worst < 1e-13
     assert passes.is_local or name in {"reflected", "circular", "padded by the image"}
@@ -135,7 +142,7 @@ def test_every_kind_of_layer_gives_what_whole_passes_give(name, window, stride):
 @pytest.mark.parametrize("name", ["strides", "dilations", "groups", "ceiling", "zeros", "joined", "mean at the border"])
 def test_what_is_said_to_be_local_is(name):
     """Every operation before the head is computed by boxes: none falls back to whole tensors unseen."""
-    network = Network(made(MODULES[name]), (2, *SIDES))
+    network = network_of(name)
     plan = Plan(network.graph, windows_of(SIDES, 3, 3), noise(1, 2, *SIDES))
     names = {layer.name for layer in network.layers if network.nodes[layer.name] in plan.spans}
     missing = [layer for layer in network.layers if layer.name not in names and len(layer.shape) == 3]
@@ -144,7 +151,7 @@ def test_what_is_said_to_be_local_is(name):
 
 @pytest.mark.parametrize("name", ["reflected", "circular", "by the image", "transposed", "shuffled", "uneven adaptive"])
 def test_what_is_not_local_is_not_said_to_be(name):
-    network = Network(made(MODULES[name]), (2, *SIDES))
+    network = network_of(name)
     plan = Plan(network.graph, windows_of(SIDES, 3, 3), noise(1, 2, *SIDES))
     local = [layer.name for layer in network.layers if network.nodes[layer.name] in plan.spans]
     assert local == ([] if name in {"reflected", "circular"} else ["0"])
