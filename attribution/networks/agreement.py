@@ -62,3 +62,8 @@ def in_parts(function: Callable[[torch.Tensor], torch.Tensor], examples: torch.T
     """Returns what a network gives for the first example alone and the others together, never more than two."""
     parts = [examples[:1], *torch.split(examples[1:], 2)]
     return torch.cat([function(part) for part in parts if len(part)])
+
+
+def repeats(run: Callable[[torch.Tensor], torch.Tensor], examples: torch.Tensor) -> bool:
+    """Returns whether the second time gives what the first does; what is random is a finding of its own."""
+    return torch.equal(in_parts(run, examples), in_parts(run, examples))

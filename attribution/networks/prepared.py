@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from attribution.errors import NetworkError, OutOfMemory, OverBudget
 from attribution.memory import is_out_of_memory
-from attribution.networks.agreement import agreement, in_parts
+from attribution.networks.agreement import agreement, in_parts, repeats
 from attribution.networks.copies import FrozenCopy, evaluating, frozen_copy, require_unchanged, shared_copy, unwrapped
 from attribution.networks.estimates import activation_bytes
 from attribution.networks.forms import (
@@ -355,7 +355,7 @@ class Prepared:
         """
         expected = self._of_original(examples)
         figure, bound = agreement(in_parts(self.run_copy, examples), expected)
-        if figure > bound and not self._is_random(examples):
+        if figure > bound and repeats(self.run_copy, examples):
             raise NetworkError(
                 f"a frozen copy of {type(original).__name__} computes something else than the module itself (outputs"
                 f" differ by {100 * figure:.2g} %): hooks, computed weights or state that is no parameter or buffer"
@@ -376,7 +376,7 @@ class Prepared:
             self.form = self._forms[shape] = known._replace(n_classes=n_classes)
             return Check("graph", None, None, "unknown", known.reason or "")
         figure, bound = graph_agreement(known.graph, examples, expected)
-        if figure > bound and not self._is_random(examples):
+        if figure > bound and repeats(self.run_copy, examples):
             place = first_apart(known, self.module, examples[:1])
             where = "" if place is None else f", from layer {place!r} on"
             reason = (
@@ -395,8 +395,3 @@ class Prepared:
             form = form._replace(whole_batch=layers[shared].name if shared in layers else shared.name)
         self.form = self._forms[shape] = form
         return Check("graph", figure, bound, "right", "")
-
-    def _is_random(self, examples: torch.Tensor) -> bool:
-        """Returns whether the copy gives something else the second time, which is a finding of its own."""
-        one, other = (in_parts(self.run_copy, examples) for _ in range(2))
-        return not torch.equal(one, other)
