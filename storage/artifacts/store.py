@@ -56,19 +56,14 @@ class ArtifactStore:
     """Immutable files named by their SHA-256; `put` returns only once the bytes are safe. `url` has no password."""
 
     def __init__(self, url: str) -> None:
-        self.url = shown(url)
+        self.url, self._failures = shown(url), Exception
         options: dict[str, Any] = S3_OPTIONS if url.startswith(("s3://", "s3a://")) else {}
-        try:
+        with self._translated(f"the artefact store {self.url} (ATTRIBUTION_ARTIFACT_URL) cannot be opened"):
             self._fs, self._root = cast("tuple[AbstractFileSystem, str]", url_to_fs(url, **options))
-        except Exception as error:  # some connect at once, some lack their library
-            raise StoreUnavailableError(
-                f"the artefact store {self.url} cannot be opened ({error or type(error).__name__}): see whether "
-                "ATTRIBUTION_ARTIFACT_URL names a folder, or a store that is up and whose library is installed"
-            ) from error
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._short: str | None = None
         # Each remote store raises the errors of its own library.
-        self._failures: type[Exception] = OSError if self._is_local else Exception
+        self._failures = OSError if self._is_local else Exception
 
     def put(self, data: bytes, digest: str | None = None) -> str:
         """Stores bytes and returns their digest, which is not computed again where the caller knows it."""

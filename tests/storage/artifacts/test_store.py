@@ -280,5 +280,8 @@ class TestLeaving:
 
 
 def test_a_store_that_connects_at_once_and_finds_nobody_is_unavailable() -> None:
-    with pytest.raises(StoreUnavailableError, match=r"the artefact store ftp://me@127\.0\.0\.1:1/x cannot be opened"):
+    with pytest.raises(
+        StoreUnavailableError,
+        match=r"the artefact store ftp://me@127\.0\.0\.1:1/x \(ATTRIBUTION_ARTIFACT_URL\) cannot be opened",
+    ):
         ArtifactStore("ftp://me:swordfish@127.0.0.1:1/x")
