@@ -12,7 +12,7 @@ from attribution.networks.network import Network
 from attribution.networks.outputs_only import OutputsOnly
 from attribution.propagation.completeness import require_rescale
 from attribution.propagation.rectifiers import require_rectifiers
-from attribution.propagation.relevance import require_relevance
+from attribution.propagation.rule_sets import rule_of
 
 
 def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | None]:
@@ -36,7 +36,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "decomposition": obstacle,
     "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),
     "deeplift": _refusal(require_rescale),
-    "lrp": _refusal(lambda network: require_relevance(network, "lrp")),
+    "lrp": _refusal(rule_of),
     "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }

@@ -4,7 +4,7 @@ from attribution_contracts.base import Wire
 
 
 class Conservation(Wire):
-    """Where the relevance of a class went: `sum`, both absorbed shares and `missing` add up to `explained`."""
+    """Where the relevance of a class went: `sum`, all absorbed shares and `missing` add up to `explained`."""
 
     target: int
     explained: float
@@ -15,8 +15,12 @@ class Conservation(Wire):
     """What biases kept, those of batch normalisations among them."""
     absorbed_by_epsilon: float
     """What the stabiliser kept, and functions that give something for nothing."""
+    absorbed_by_tokens: float = 0.0
+    """What the class token of a transformer kept, and its like."""
+    absorbed_by_embeddings: float = 0.0
+    """What the position embeddings of a transformer kept."""
     missing: float
-    """The rest, which is rounding."""
+    """The rest: rounding, and with the rule `attn_lrp` what softmaxes keep."""
 
 
 class ConservationFigures(Wire):

@@ -22,13 +22,13 @@ class RuleOfLayers(Wire):
 
 
 Rule = Annotated[
-    Annotated[Literal["epsilon", "epsilon_plus", "gamma", "alpha1_beta0"], Tag("word")]
+    Annotated[Literal["epsilon", "epsilon_plus", "gamma", "alpha1_beta0", "cp_lrp", "attn_lrp"], Tag("word")]
     | Annotated[list[RuleOfLayers], Field(min_length=1, max_length=32), Tag("list")],
     form_of(
-        ("epsilon", "epsilon_plus", "gamma", "alpha1_beta0"),
+        ("epsilon", "epsilon_plus", "gamma", "alpha1_beta0", "cp_lrp", "attn_lrp"),
         {},
-        'expected "epsilon", "epsilon_plus", "gamma", "alpha1_beta0", or a list like [{"layers": ["conv"], "rule": '
-        '"gamma"}]',
+        'expected "epsilon", "epsilon_plus", "gamma", "alpha1_beta0", "cp_lrp", "attn_lrp", or a list like [{"layers": '
+        '["conv"], "rule": "gamma"}]',
     ),
 ]
 
@@ -38,13 +38,15 @@ class LrpParams(RuleParams):
 
     version = 1
     use = "for a debugger: which channels of a layer carry a decision, and where in the image each of them looks"
-    guarantee = "exact conservation: the map and what biases and epsilon absorb add up; which rule is right is a choice"
+    guarantee = "exact conservation: the map and what is absorbed on the way add up; which rule is right is a choice"
     cost_class = "one forward and backward pass for each image, for all layers together; two to three times with a rule"
 
     method: Literal["lrp"]
-    rule: Rule = "epsilon_plus"
+    rule: Rule | None = None
     """Of all layers with weights: `epsilon`, `epsilon_plus` (`alpha1_beta0` for convolutions, `epsilon` for linear
-    layers), `gamma`, `alpha1_beta0`; or a list of rules and their layers, the last that fits, else `epsilon`."""
+    layers), `gamma`, `alpha1_beta0`; or a list of rules and their layers, the last that fits, else `epsilon`. Of
+    transformers `cp_lrp`, which holds the probabilities of attention constant, or `attn_lrp`, which does not. Unless
+    told `epsilon_plus`, and `cp_lrp` where that does not apply."""
     epsilon: Annotated[float, Field(ge=1e-12, le=1e6, strict=True)] = 1e-4
     """The stabiliser of every rule, in units of a layer's output."""
     gamma: Annotated[float, Field(ge=0, le=1000, strict=True)] = 0.25

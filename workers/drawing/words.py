@@ -128,9 +128,11 @@ def _layers_add_up(gap: Completeness) -> str:
 
 
 def _went(one: Conservation) -> str:
+    tokens = one.absorbed_by_tokens + one.absorbed_by_embeddings
+    beside = f", tokens beside the patches and positions {number(tokens)}" if tokens else ""
     return (
         f"Of the relevance {number(one.explained)}, {number(one.sum)} reaches the image; biases absorb "
-        f"{number(one.absorbed_by_biases)}, epsilon {number(one.absorbed_by_epsilon)}."
+        f"{number(one.absorbed_by_biases)}, epsilon {number(one.absorbed_by_epsilon)}{beside}."
     )
 
 

@@ -1,5 +1,6 @@
 """Layer-wise relevance propagation for a job."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ import torch
 import attribution
 from attribution.propagation.layer_rules import LayerRule
 from attribution_contracts.figures.relevance import Conservation
-from attribution_contracts.parameters.lrp import LrpParams
+from attribution_contracts.parameters.lrp import LrpParams, RuleOfLayers
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.adapters import one_output_a_class, require_finite
 from workers.methods.calls import Call, Explained, Figures
@@ -25,7 +26,7 @@ def lrp(call: Call) -> Explained:
         call.inputs,
         call.target,
         against=call.against,
-        rule=params.rule if isinstance(params.rule, str) else _by_layer(params),
+        rule=_by_layer(params.rule) if isinstance(params.rule, list) else params.rule,
         epsilon=params.epsilon,
         gamma=params.gamma,
         layers=params.layers,
@@ -40,11 +41,10 @@ def lrp(call: Call) -> Explained:
     return Explained([*outputs, *layer_maps(call, shares)], figures, found.chunk_size)
 
 
-def _by_layer(params: LrpParams) -> dict[str, LayerRule]:
+def _by_layer(rules: Sequence[RuleOfLayers]) -> dict[str, LayerRule]:
     """Rules by choice of layers, in the order in which they are to be read."""
     found: dict[str, LayerRule] = {}
-    for one in params.rule:
-        assert not isinstance(one, str)  # noqa: S101 - the rule is a list
+    for one in rules:
         for choice in one.layers:
             found.pop(choice, None)
             found[choice] = one.rule
@@ -59,6 +59,8 @@ def _figures(call: Call, found: attribution.Lrp, shares: LayerShares, row: int, 
             sum=sums[column],
             absorbed_by_biases=float(found.absorbed_by_biases[row, column]),
             absorbed_by_epsilon=float(found.absorbed_by_epsilon[row, column]),
+            absorbed_by_tokens=float(found.absorbed_by_tokens[row, column]),
+            absorbed_by_embeddings=float(found.absorbed_by_embeddings[row, column]),
             missing=-float(found.convergence_delta[row, column]),
         )
         for column, target in enumerate(call.target[row].tolist())
@@ -75,8 +77,17 @@ def _absorbed(one: Conservation) -> ResultWarning | None:
     return ResultWarning(
         code=WarningCode.RELEVANCE_ABSORBED,
         target=one.target,
-        detail=f"of {one.explained:.3g} that was handed back {one.sum:.3g} reached the image: biases keep "
-        f"{one.absorbed_by_biases:.3g}, epsilon {one.absorbed_by_epsilon:.3g}",
+        detail=f"of {one.explained:.3g} that was handed back {one.sum:.3g} reached the image: {_kept(one)}",
         advice="read it as where, not how much; deeplift and integrated_gradients add up to the output's change from a "
         "baseline",
     )
+
+
+def _kept(one: Conservation) -> str:
+    shares = {
+        "biases": one.absorbed_by_biases,
+        "epsilon": one.absorbed_by_epsilon,
+        "tokens beside the patches": one.absorbed_by_tokens,
+        "position embeddings": one.absorbed_by_embeddings,
+    }
+    return "kept by " + ", by ".join(f"{name} {share:.3g}" for name, share in shares.items() if share)

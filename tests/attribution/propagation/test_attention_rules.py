@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import attribution
 from attribution import Network
 from attribution.errors import InvalidOption, NetworkError
 from attribution.propagation.attention_rules import ABSORBERS, transformer_relevance
@@ -204,3 +205,19 @@ def test_other_outputs_and_unknown_rules_are_told():
         transformer_relevance(network.explaining("probability"), images(), TARGET)
     with pytest.raises(InvalidOption, match="rule is 'gamma'"):
         transformer_relevance(network, images(), TARGET, rule="gamma")
+
+
+@pytest.mark.parametrize(("rule", "name"), [("cp", "cp_lrp"), ("attn", "attn_lrp")])
+@pytest.mark.parametrize("target", [TARGET, torch.stack([TARGET, (TARGET + 1) % 3], 1)], ids=["one class", "two"])
+def test_lrp_hands_relevance_back_by_them(rule, name, target):
+    network = Network(tiny_vit().double(), SHAPE)
+    expected = transformer_relevance(network, images(), target, rule=rule)
+    found = attribution.lrp(network, images(), target, rule=name)
+    torch.testing.assert_close(found.maps, expected.maps, rtol=0, atol=0)
+    logits = network(images())
+    at = logits[torch.arange(len(TARGET)), target] if target.dim() == 1 else logits.gather(1, target)
+    torch.testing.assert_close(found.explained, at, rtol=1e-9, atol=1e-9)
+    parts = found.absorbed_by_biases + found.absorbed_by_tokens + found.absorbed_by_embeddings
+    rest = found.maps.flatten(-3).sum(-1) + parts - found.explained
+    torch.testing.assert_close(rest, found.convergence_delta, rtol=1e-9, atol=1e-9)
+    assert attribution.lrp(network, images(), target).rule == "cp_lrp"

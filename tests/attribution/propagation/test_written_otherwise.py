@@ -5,7 +5,7 @@ import torch
 from torch import fx, nn
 
 import attribution
-from attribution.errors import NetworkError
+from attribution.errors import InvalidOption, NetworkError
 from tests.attribution.tiny_models import N_CLASSES, SHAPE, images, tiny_model
 
 TARGET = torch.tensor([0, 2, 1])
@@ -44,8 +44,21 @@ class Attending(nn.Module):
         return self.linear(self.relu(attended).flatten(1))
 
 
-@pytest.mark.parametrize("method", ["deeplift", "lrp"])
-def test_attention_that_is_one_module_is_refused_by_name(method):
+def test_attention_that_is_one_module_is_refused_by_name():
     network = attribution.Network(Attending().double(), SHAPE)
-    with pytest.raises(NetworkError, match=f"{method} has no rule for layer 'attention"):
-        getattr(attribution, method)(network, images(), TARGET, **METHODS[method])
+    with pytest.raises(NetworkError, match="deeplift has no rule for layer 'attention"):
+        attribution.deeplift(network, images(), TARGET, **METHODS["deeplift"])
+    with pytest.raises(NetworkError, match="no rule for layer 'attention"):
+        attribution.lrp(network, images(), TARGET, rule="epsilon")
+
+
+def test_attention_that_is_one_module_has_rules_of_its_own():
+    network = attribution.Network(Attending().double(), SHAPE)
+    found = attribution.lrp(network, images(), TARGET)
+    assert found.rule == "cp_lrp"
+    absorbed = found.absorbed_by_biases + found.absorbed_by_tokens + found.absorbed_by_embeddings
+    total = found.maps.flatten(1).sum(1) + absorbed
+    torch.testing.assert_close(total, network(images())[torch.arange(3), TARGET], rtol=1e-9, atol=1e-9)
+    for option in ({"layers": "all"}, {"concept": attribution.Concept("linear", [0])}):
+        with pytest.raises(InvalidOption, match="the rule cp_lrp hands relevance to the image alone"):
+            attribution.lrp(network, images(), TARGET, **option)

@@ -1,0 +1,43 @@
+"""Which rules of relevance a network can be handed back by: those of layers, or those of transformers."""
+
+from typing import Literal
+
+from attribution.errors import InvalidOption, NetworkError
+from attribution.networks.network import Network
+from attribution.propagation.attention_rules import AttentionRule, require_attention_rules
+from attribution.propagation.relevance import require_relevance
+
+TransformerRule = Literal["cp_lrp", "attn_lrp"]
+ATTENTION_RULES: dict[TransformerRule, AttentionRule] = {"cp_lrp": "cp", "attn_lrp": "attn"}
+
+
+def rule_of(network: Network) -> Literal["epsilon_plus", "cp_lrp"]:
+    """Returns the rule that is taken unless another is told: that of layers where it applies to all of a network.
+
+    Raises:
+        NetworkError: Neither applies; it says why, of transformers where the network normalises or attends.
+    """  # noqa: DOC502 - the checks that it calls raise
+    try:
+        require_relevance(network, "lrp")
+    except NetworkError as of_layers:
+        try:
+            require_attention_rules(network, "lrp")
+        except NetworkError as of_transformers:
+            kinds = {layer.kind for layer in network.layers}
+            raise (of_transformers if kinds & {"attention", "norm"} else of_layers) from None
+        return "cp_lrp"
+    return "epsilon_plus"
+
+
+def require_no_layers(layers: object, concept: object, rule: str) -> None:
+    """Refuses what rules of transformers do not have.
+
+    Raises:
+        InvalidOption: Layers or a concept are given.
+    """
+    given = [name for name, value in (("layers", layers), ("concept", concept)) if value is not None]
+    if given:
+        raise InvalidOption(
+            f"{' and '.join(given)}: the rule {rule} hands relevance to the image alone; leave them out, or use"
+            " layer_shapley for layers"
+        )
