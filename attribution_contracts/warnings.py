@@ -15,6 +15,7 @@ class WarningCode(StrEnum):
     LAYERS_LEFT_OUT = "layers_left_out"
     RELEVANCE_ABSORBED = "relevance_absorbed"
     FAILS_SANITY_CHECKS = "fails_sanity_checks"
+    MOSTLY_NOISE = "mostly_noise"
     MODEL_NOTED = "model_noted"
 
 
@@ -40,5 +41,6 @@ WARNING_TITLES: dict[WarningCode, str] = {
     WarningCode.LAYERS_LEFT_OUT: "Layers without finite values are left out",
     WarningCode.RELEVANCE_ABSORBED: "Most of the relevance does not reach the image",
     WarningCode.FAILS_SANITY_CHECKS: "The method fails published sanity checks",
+    WarningCode.MOSTLY_NOISE: "The map is mostly noise",
     WarningCode.MODEL_NOTED: "The model's check let something pass",
 }

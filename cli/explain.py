@@ -64,7 +64,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "others",
     multiple=True,
     metavar="JSON",
-    help='Parameters of one more explanation, shown side by side: \'{"attribution": "deeplift"}\'; repeatable.',
+    help='Parameters of one more explanation, shown side by side: \'{"method": "deeplift"}\'; repeatable.',
 )
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
 @click.option(

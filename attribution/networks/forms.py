@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 
-from attribution.errors import NetworkError
+from attribution.errors import NetworkError, OutOfMemory
 from attribution.memory import is_out_of_memory
 from attribution.networks.agreement import agreement, in_parts
 from attribution.networks.heads import LinearHead, linear_head
@@ -58,11 +58,22 @@ def form_of(
 
 
 def with_placements(form: Form, examples: torch.Tensor) -> Form:
-    """Returns a form that knows where units lie in images like the examples."""
+    """Returns a form that knows where units lie in images like the examples.
+
+    Raises:
+        OutOfMemory: A single image does not fit into memory.
+    """  # noqa: DOC501 - other failures go on as they are
     found = dict[str, Placement]()
     if examples.dim() == 4:
         found["input"] = Placement((2, 3), (examples.shape[2], examples.shape[3]), 0, IMAGE)
-        found |= {} if form.graph is None else placements_of(form.graph, form.nodes, examples[:1])
+        try:
+            found |= {} if form.graph is None else placements_of(form.graph, form.nodes, examples[:1])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                "one point does not fit into memory, to see where units lie: use smaller images"
+            ) from error
     return form._replace(placements=MappingProxyType(found))
 
 

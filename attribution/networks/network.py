@@ -101,7 +101,8 @@ class Network:
 
         A module that fails on them, or returns something else, ends in a :class:`NetworkError`.
         """
-        require_images(inputs, "inputs", self.dtype, self.device)
+        has_values = self.device is None or self.device.type != "meta"
+        require_images(inputs, "inputs", self.dtype, self.device if has_values else None)
         self.class_count(inputs)
         return self._prepared.run(inputs)
 

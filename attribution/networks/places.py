@@ -58,9 +58,18 @@ class RandomDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Returns what an operation gives."""
-        if torch.Tag.nondeterministic_seeded in func.tags:
+        if torch.Tag.nondeterministic_seeded in func.tags and not _drops_nothing(func, args, kwargs or {}):
             self.found[f"{func.overloadpacket.__name__} {line_of(sys._getframe())}"] = None  # noqa: SLF001
         return func(*args, **(kwargs or {}))
+
+
+def _drops_nothing(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:  # noqa: ANN401 - torch's
+    """Returns whether an operation could drop some of what it is given, as attention can, and was told to drop none."""
+    for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001 - torch has no other name for it
+        if argument.name == "dropout_p":
+            given = args[place] if place < len(args) else kwargs.get(argument.name, argument.default_value)
+            return bool(given == 0)
+    return False
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class LrpParams(RuleParams):
 
     version = 1
     use = "for a debugger: which channels of a layer carry a decision, and where in the image each of them looks"
-    guarantee = "exact conservation: the map and what is absorbed on the way add up; which rule is right is a choice"
+    guarantee = "exact conservation, but by attn_lrp: map and absorbed shares add up; which rule is right is a choice"
     cost_class = "one forward and backward pass for each image, for all layers together; two to three times with a rule"
 
     method: Literal["lrp"]

@@ -81,42 +81,6 @@ ENGINES: dict[str, Engine] = {
         ends=("against the class", "for the class"),
         shown=(Shown("the layers", None, "layers"), Shown("by depth", None, "depth")),
     ),
-    "rise": Engine(
-        title="RISE",
-        question="Where does showing the image raise the logit of the predicted class, asked by random masks alone?",
-        reading=(
-            "Red places raise the logit by more than the mean over the image where they are shown, blue ones by less. "
-            "Masks are coarse, and the map is as sharp as they are; each value has its standard error."
-        ),
-        parameters={"n_masks": 200},
-        has_baseline=True,
-        ends=("less than most", "more than most"),
-        shown=(Shown("heatmap", "shown_above_mean"), Shown("overlay", "shown_above_mean", "overlay")),
-    ),
-    "segment_shapley": Engine(
-        title="Segment Shapley",
-        question="What does each part of the image add to the logit of the predicted class, compared with {reference}?",
-        reading=(
-            "Red parts raise the logit, blue ones lower it, each by its Shapley value, shared by its pixels: all of "
-            "them add up to the difference between the two logits."
-        ),
-        parameters={"segments": {"kind": "grid", "rows": 5, "columns": 5}, "n_samples": 200},
-        has_baseline=True,
-        ends=("against the class", "for the class"),
-        shown=(Shown("heatmap", "attributions"), Shown("overlay", "attributions", "overlay")),
-    ),
-    "xrai": Engine(
-        title="XRAI",
-        question="Which regions of the image gain most attribution, one after another?",
-        reading=(
-            "The brightest region is the first to enter, the darkest the last; the gain is the mean attribution of "
-            "what a region brings."
-        ),
-        parameters={"n_steps": 16},
-        has_baseline=False,
-        ends=("against the class", "for the class"),
-        shown=(Shown("rank", "rank"), Shown("gain", "gain")),
-    ),
     "multiclass_importance": Engine(
         title="Multi-class importance",
         question="Which pixels tell the classes apart, whichever class wins?",
@@ -153,13 +117,20 @@ ENGINES: dict[str, Engine] = {
 """Methods that have a part of the page to themselves, by id."""
 
 
+_BUDGETS: dict[str, dict[str, Any]] = {
+    "rise": {"n_masks": 100},
+    "segment_shapley": {"segments": {"kind": "grid", "rows": 5, "columns": 5}, "n_samples": 100},
+    "xrai": {"n_steps": 16},
+}
+"""Less than the default of methods that need many passes: small pictures show as much."""
+
+
 def explanation_of(method: str, exhibit: Exhibit, fit: str | None) -> dict[str, Any]:
     """What is asked for of any method that explains images."""
     if method in ENGINES:
         return ENGINES[method].explanation(method, exhibit, fit)
-    return {"method": method} | (
-        {"baselines": [exhibit.baseline]} if "baselines" in METHODS[method].model_fields else {}
-    )
+    baselines = {"baselines": [exhibit.baseline]} if "baselines" in METHODS[method].model_fields else {}
+    return {"method": method, **_BUDGETS.get(method, {}), **baselines}
 
 
 SIDE_BY_SIDE = "side_by_side"

@@ -144,7 +144,9 @@ def references(schema: object) -> Iterator[str]:
         if "$ref" in schema:
             yield schema["$ref"].removeprefix(_PREFIX)
         for key, value in schema.items():
-            if key not in {"discriminator", "default", "examples"}:
+            if key == "properties":  # whose names are fields, one of which may be called default
+                yield from references(list(value.values()))
+            elif key not in {"discriminator", "default", "examples"}:
                 yield from references(value)
     elif isinstance(schema, list):
         for value in schema:

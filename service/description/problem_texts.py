@@ -148,6 +148,10 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "the map adds up to something else than the output: see `conservation`. It still says where; how much, "
         "`deeplift` and `integrated_gradients` say."
     ),
+    WarningCode.MOSTLY_NOISE: (
+        "The map rests on random draws, and its values are off by more than half of their size: see `sampling`. "
+        "Another seed would show other places. The error falls with the root of the draws: four times as many halve it."
+    ),
     WarningCode.FAILS_SANITY_CHECKS: (
         "Whatever the image: `guided_backprop` and `deconvolution` draw much the same map when the weights of the "
         "network are random (Adebayo et al. 2018, Nie et al. 2018). They are there for comparison with published "

@@ -126,9 +126,7 @@ class TestSmoothGrad:
                 TARGET[:, 0].expand(batch),
                 baseline=torch.zeros_like(image()),
                 n_steps=4,
-                n_samples=n_samples,
-                noise=0.2,
-                generator=seeds()[:batch],
+                smooth=attribution.Smooth(seeds()[:batch], n_samples=n_samples, noise=0.2),
             )
 
         truth, found = maps(20, 500).attributions.mean(0), maps(SEEDS, 4)

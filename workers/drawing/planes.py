@@ -14,6 +14,9 @@ from workers.methods.calls import OutputKind
 
 MapValues = NDArray[np.float32]
 
+_MAGNITUDES = frozenset[OutputKind]({"magnitude", "ranks", "layer_magnitude"})
+_WITH_EDGES = frozenset[OutputKind]({"regions", "ranks", "per_layer", "layer_magnitude"})
+"""Of large units, or regions, whose edges are worth seeing: never smoothed."""
 _PLAIN_SIDE, _SIDE, _SIGMA = 32, 224, 3.0
 """Maps with a shorter side up to the first are drawn as they are, those of the second smoothed by so many pixels; with
 others it goes with the square root of what a side has more than the first: 1.2 pixels at 64, 1.7 at 96."""
@@ -39,6 +42,8 @@ class Colours(NamedTuple):
 
 def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) -> list[float]:
     """The value at the end of each map's colour scale; with `scale="job"` the largest of them, for all."""
+    if kind == "ranks":  # shares, whatever there is of them
+        return [1.0 for _ in maps]
     own = [_limit(plane_of(values, kind, options), options.clip_percentile) for values in maps]
     return [max(own)] * len(own) if own and options.scale == "job" else own
 
@@ -46,9 +51,9 @@ def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) 
 def smoothing(values: MapValues, kind: OutputKind, options: RenderOptions) -> float:
     """The standard deviation of the Gaussian that a map is drawn with, in its pixels; 0 where it is drawn as it is.
 
-    Maps of layers are made of large units, whose grid is worth seeing, and are never smoothed.
+    Maps of layers are made of large units, and others of regions, whose edges are worth seeing: neither is smoothed.
     """
-    if kind == "per_layer":
+    if kind in _WITH_EDGES:
         return 0.0
     if not isinstance(options.smooth, str):
         return options.smooth
@@ -64,7 +69,7 @@ def plane_of(values: MapValues, kind: OutputKind, options: RenderOptions) -> Pla
     if sigma := smoothing(values, kind, options):
         # Mirrored at the border, so that nothing is lost there: the sum stays what it was.
         plane = gaussian_filter(plane, sigma, mode="reflect")
-    if kind == "magnitude" or options.polarity == "both":
+    if kind in _MAGNITUDES or options.polarity == "both":
         return plane
     return np.maximum(plane if options.polarity == "positive" else -plane, 0.0)
 
@@ -76,9 +81,9 @@ def scaled(plane: Plane, limit: float) -> Plane:
 
 def colours_of(kind: OutputKind, limit: float, options: RenderOptions) -> Colours:
     """The colours of a kind of output."""
-    if kind != "magnitude" and options.polarity == "both":
+    if kind not in _MAGNITUDES and options.polarity == "both":
         return Colours(options.signed_colormap, (0.0 - limit, limit), is_diverging=True)
-    is_negative = kind != "magnitude" and options.polarity == "negative"
+    is_negative = kind not in _MAGNITUDES and options.polarity == "negative"
     end = 0.0 - limit if is_negative else limit
     return Colours(options.magnitude_colormap, (0.0, end), is_diverging=False)
 

@@ -84,7 +84,10 @@ Renderer = Callable[[Shown, float, RenderOptions], list[RenderedFile]]
 RENDERERS: dict[OutputKind, Renderer] = {
     "signed": _render_map,
     "magnitude": _render_map,
+    "regions": _render_map,
+    "ranks": _render_map,
     "per_layer": _render_layer,
+    "layer_magnitude": _render_layer,
     "values": _render_values,
 }
 """What draws each kind of output. A kind joins with the first method that yields it."""

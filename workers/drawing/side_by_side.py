@@ -127,9 +127,11 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
 
 
 def _heatmap(image: ImageResult, quantity: str) -> ArtifactRef | None:
-    """The map of the first class; of several layers that of the last, where units stand for things."""
+    """The map of the first class; of several layers that of the last with places, where units stand for things."""
     found = [file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)]
-    return next((file for file in reversed(found) if file.target == found[0].target), None)
+    flat = {file.layer for file in image.artifacts if file.of is None and file.shape and file.shape[-2:] == [1, 1]}
+    own = [file for file in found if file.target == found[0].target]
+    return next((file for file in reversed(own) if file.layer not in flat), own[-1] if own else None)
 
 
 def _ends(file: ArtifactRef) -> str:

@@ -9,7 +9,7 @@ from attribution_contracts.parameters.attention import AttentionParams, Variant
 from workers.methods.adapters import one_output_a_class
 from workers.methods.calls import Call, Explained, Figures, OutputKind
 
-OUTPUTS: dict[str, OutputKind] = dict.fromkeys(get_args(Variant), "per_layer")
+OUTPUTS: dict[str, OutputKind] = dict.fromkeys(get_args(Variant), "layer_magnitude")
 
 
 def attention(call: Call) -> Explained:

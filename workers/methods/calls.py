@@ -13,8 +13,9 @@ from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.warnings import ResultWarning
 from workers.methods.baselines import Row
 
-OutputKind = Literal["signed", "magnitude", "per_layer", "values"]
-"""Maps of the image, maps of a layer at its own resolution, or values that are stored and not drawn."""
+OutputKind = Literal["signed", "magnitude", "regions", "ranks", "per_layer", "layer_magnitude", "values"]
+"""Maps of the image, signed or not, and such whose regions have edges; maps of a layer at its own resolution; or values
+that are stored and not drawn."""
 
 
 class Call(NamedTuple):

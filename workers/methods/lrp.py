@@ -89,5 +89,6 @@ def _kept(one: Conservation) -> str:
         "epsilon": one.absorbed_by_epsilon,
         "tokens beside the patches": one.absorbed_by_tokens,
         "position embeddings": one.absorbed_by_embeddings,
+        "softmaxes": one.missing if abs(one.missing) > 1e-3 * abs(one.explained) else 0.0,
     }
     return "kept by " + ", by ".join(f"{name} {share:.3g}" for name, share in shares.items() if share)

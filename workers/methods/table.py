@@ -109,13 +109,13 @@ METHODS: dict[str, Method] = {
     "segment_shapley": Method(
         params=SegmentShapleyParams,
         run=segment_shapley,
-        outputs={"attributions": "signed", "standard_error": "values", "segments": "values"},
+        outputs={"attributions": "regions", "standard_error": "values", "segments": "values"},
         trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
     ),
     "xrai": Method(
         params=XraiParams,
         run=xrai,
-        outputs={"rank": "magnitude", "gain": "signed"},
+        outputs={"rank": "ranks", "gain": "regions"},
         trial={"n_steps": 2, "scales": [250]},
     ),
 }

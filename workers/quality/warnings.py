@@ -13,6 +13,8 @@ from attribution.targets import targets_of
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.occlusion import OcclusionCurve
+from attribution_contracts.figures.sampling import Sampling
+from attribution_contracts.figures.segments import SegmentsOfClass
 from attribution_contracts.hints import in_words
 from attribution_contracts.methods import Explanation
 from attribution_contracts.warnings import ResultWarning, WarningCode
@@ -25,6 +27,8 @@ _NEAR = 0.25
 """A baseline that falls behind the image by less than this, of how far the class stands out, is of the class."""
 _USUAL_STEPS, _MOST_STEPS, _FAR = 50, 1000, 0.25
 """Points of multi-class importance by integrated gradients, unless told and at most; a miss that takes many more."""
+_NOISY = 0.5
+"""Of the size of a map's values: a standard error above it says that the map is mostly noise."""
 _ROUNDING = 1e-6
 """Of an area under a curve of probabilities."""
 _COMPLETE = ("integrated_gradients", "deeplift")
@@ -117,6 +121,7 @@ def warnings_of(
         *_of_method(params),
         *_of_completeness(params, figures, changes),
         *_of_variation(params, figures.wire.get("class_variation")),
+        *_of_sampling(params, figures),
         *_of_curves(params, curves),
         *figures.warnings,
         *_of_model(checks),
@@ -212,6 +217,29 @@ def _tried(params: Explanation) -> set[str]:
     """The kinds of baselines that a method was given; `uniform` is the noise."""
     kinds = {getattr(given, "kind", None) for given in getattr(params, "baselines", None) or ()}
     return {"noise" if kind == "uniform" else str(kind) for kind in kinds - {None}}
+
+
+def _of_sampling(params: Explanation, figures: Figures) -> Iterator[ResultWarning]:
+    drawn: Sequence[Sampling] = figures.wire.get("sampling", [])
+    for one in drawn:
+        if _misses(one.relative, _NOISY):
+            yield _warning(
+                WarningCode.MOSTLY_NOISE,
+                f"its values rest on {one.n_draws} draws and are off by about {one.relative:.0%} of their size",
+                "raise the number of masks or samples: four times as many halve the error",
+                one.target,
+            )
+    parts: Sequence[SegmentsOfClass] = figures.wire.get("segments", [])
+    tolerance = getattr(params, "tolerance", None)
+    for part in parts:
+        error = max((score.standard_error or 0.0 for score in part.scores), default=0.0)
+        if tolerance is not None and error > tolerance:
+            yield _warning(
+                WarningCode.TOLERANCE_MISSED,
+                f"a standard error of {tolerance:.3g} was asked for, of some segment it is {error:.3g}",
+                "raise n_samples, or ask for fewer segments",
+                part.target,
+            )
 
 
 def _of_variation(params: Explanation, found: ClassVariation | None) -> Iterator[ResultWarning]:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import attribution
-from attribution.errors import Cancelled
+from attribution.errors import Cancelled, NetworkError
 from tests.attribution.methods.slow_multiclass_importance import (
     algorithm_1,
     definitions,
@@ -385,12 +385,15 @@ def test_memory_that_runs_out_halves_the_chunk():
         assert_equal(getattr(found, name), getattr(expected, name), 1e-9)
 
 
-def test_weights_trained_after_a_call_change_the_directions():
+def test_weights_trained_after_a_call_are_refused_and_their_directions_found_afresh():
     module = nn.Sequential(nn.Flatten(), nn.Linear(12, 2), nn.Linear(2, 5)).double().eval()
     network, images = attribution.Network(module), torch.randn(1, 3, 2, 2, dtype=torch.float64)
     attribution.multiclass_importance(network, images)
     with torch.no_grad():
         module[2].weight[:3] = module[2].weight[[1, 2, 0]] * 2
-    found, afresh = (attribution.multiclass_importance(one, images) for one in (network, attribution.Network(module)))
+    with pytest.raises(NetworkError, match="wrap it again"):
+        attribution.multiclass_importance(network, images)
+    found = attribution.multiclass_importance(attribution.Network(module), images)
+    again = attribution.multiclass_importance(attribution.Network(copy.deepcopy(module)), images)
     assert found.individual is not None
-    torch.testing.assert_close(found.individual, afresh.individual)
+    torch.testing.assert_close(found.individual, again.individual)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import attribution
+from attribution import Smooth
 from attribution.errors import NetworkError
 from attribution.quality.occlusion import occlusion_curves
 from tests.attribution.networks.references import Classifier, Untraceable, built, pooled
@@ -82,7 +83,7 @@ def test_integrated_gradients_through_a_point_without_outputs(network, quadratur
 
 
 def test_integrated_gradients_of_noisy_copies_and_several_baselines(network):
-    options = {"noise": 0.1, "n_samples": 3, "generator": torch.Generator().manual_seed(0)}
+    options = {"smooth": Smooth(torch.Generator().manual_seed(0), n_samples=3, noise=0.1)}
     with refused("attributions"):
         attribution.integrated_gradients(network, images(), TARGET, baseline=FLAT, **options)
     with refused("attributions"):

@@ -133,6 +133,9 @@ def test_a_sparse_map_still_has_a_scale():
     assert limits([values], "signed", RenderOptions(clip_percentile=99, smooth=0.0)) == [5.0]
 
 
+MAGNITUDES = {"magnitude", "ranks", "layer_magnitude"}
+
+
 @pytest.mark.parametrize("kind", sorted(RENDERERS.keys() - {"values"}))
 @pytest.mark.parametrize("value", [0.0, 1e-45, -1e-45, 3e38])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
@@ -143,7 +146,7 @@ def test_degenerate_maps_are_drawn(kind, value, shape):
     assert heatmap.range is not None
     assert np.isfinite(heatmap.range).all()
     if value == 0:
-        middle_or_low = colors("red_blue", 3)[1] if kind != "magnitude" else colors("viridis", 3)[0]
+        middle_or_low = colors("red_blue", 3)[1] if kind not in MAGNITUDES else colors("viridis", 3)[0]
         assert (picture(heatmap) == rgb(middle_or_low)).all()
 
 

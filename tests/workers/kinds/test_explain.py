@@ -370,7 +370,7 @@ def test_a_map_is_drawn_on_the_photograph_as_it_was_sent(context, explained, ori
     assert files["overlay"].frame is None, "all of it was seen"
     drawn = np.asarray(Image.open(io.BytesIO(context.store.get(files["overlay"].sha256))))
     assert drawn.shape[0] * width == drawn.shape[1] * height
-    bright = drawn[..., 0] == 255
+    bright = drawn[..., 0] > 150  # the photograph lies below in few shades
     assert bright[: len(bright) // 2].mean() == pytest.approx(0.5, abs=0.05)
     assert bright[0, -1 if orientation == TURNED else 0], "turned with the photograph"
 

@@ -153,7 +153,10 @@ def test_options_reach_the_builder():
         (spec("mnist_cnn", classes=3), "no option 'classes': did you mean 'num_classes'"),
         (spec("cifar_resnet20", depth=3), "no option 'depth': known are 'num_classes'"),
         (spec("two_class_head", input_shape=3), "no option 'input_shape'"),
-        (spec("torchvision:resnet18", num_classes="many"), "cannot be built with the options {'num_classes': 'many'}"),
+        (
+            spec("torchvision:resnet18", num_classes="many"),
+            "'num_classes' of the architecture: expected a whole number",
+        ),
         (spec("torchvision:resnet18", num_classes=-1), "cannot be built with the options"),
         (spec("torchvision:resnet18", num_classes=10**18), "cannot be built|parameters"),
         (spec("torchvision:resnet18", groups=2), "cannot be built"),

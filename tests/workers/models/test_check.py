@@ -236,7 +236,9 @@ class TestMethodsAreTried:
     def test_what_is_not_seen_in_the_graph_is_seen_by_trying(self, through):
         """Nothing is wrong with its outputs and gradients, but squares of them are infinite."""
         report = through.ready("m", "factory:huge", weights(own_networks.huge))
-        assert [name for name, found in report["methods"].items() if not found["applies"]] == ["multiclass_importance"]
+        refused = {name for name, found in report["methods"].items() if not found["applies"]}
+        assert "multiclass_importance" in refused
+        assert not refused & {"integrated_gradients", "input_x_gradient", "saliency"}
         assert "not finite" in report["methods"]["multiclass_importance"]["reason"]
 
     def test_an_infinite_layer_that_is_chosen_is_named(self, through):

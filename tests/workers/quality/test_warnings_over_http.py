@@ -58,6 +58,14 @@ EARNED = {
         LAYERS | {"estimator": "layer_path"},
         WarningCode.LAYERS_LEFT_OUT,
     ),
+    "a method that fails sanity checks": ("ways", {"method": "guided_backprop"}, WarningCode.FAILS_SANITY_CHECKS),
+    "few masks": ("small", {"method": "rise", "n_masks": 16}, WarningCode.MOSTLY_NOISE),
+    "a tolerance of segments that samples end before": (
+        "wide",
+        {"method": "segment_shapley", "segments": {"kind": "grid"}, "tolerance": 1e-6, "n_samples": 200},
+        WarningCode.TOLERANCE_MISSED,
+    ),
+    "biases that keep the relevance": ("sure", {"method": "lrp"}, WarningCode.RELEVANCE_ABSORBED),
     "probabilities": ("softened", {"n_steps": 64}, WarningCode.MODEL_NOTED),
     "probabilities by layers": ("softened", LAYERS | {"n_steps": 64}, WarningCode.MODEL_NOTED),
 }
