@@ -118,6 +118,7 @@ ENGINES: dict[str, Engine] = {
 
 
 _BUDGETS: dict[str, dict[str, Any]] = {
+    "layer_shapley": {"n_steps": 16, "layers": "stages"},
     "rise": {"n_masks": 100},
     "segment_shapley": {"segments": {"kind": "grid", "rows": 5, "columns": 5}, "n_samples": 100},
     "xrai": {"n_steps": 16},
@@ -128,7 +129,7 @@ _BUDGETS: dict[str, dict[str, Any]] = {
 def explanation_of(method: str, exhibit: Exhibit, fit: str | None) -> dict[str, Any]:
     """What is asked for of any method that explains images."""
     if method in ENGINES:
-        return ENGINES[method].explanation(method, exhibit, fit)
+        return ENGINES[method].explanation(method, exhibit, fit) | _BUDGETS.get(method, {})
     baselines = {"baselines": [exhibit.baseline]} if "baselines" in METHODS[method].model_fields else {}
     return {"method": method, **_BUDGETS.get(method, {}), **baselines}
 

@@ -167,7 +167,9 @@ def _check_against(
     name, found = at(request.model_dump(mode="json", include={"model", "models"}), pointer), list[Asked]()
     for where, explanation in request.asked_explanations().items():
         if (detail := model.obstacle(explanation.method, name)) is not None:
-            staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", detail)
+            default = model.report.default
+            meant = "" if default is None else f"; auto, the default, is {default.method} here"
+            staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", f"{detail}{meant}")
         maps = count_maps(request, explanation, model)
         if maps > settings.max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
