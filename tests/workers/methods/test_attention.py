@@ -20,7 +20,7 @@ def test_each_variant_is_a_map_of_patches_with_its_place():
         Call(network, rows, inputs, target, params, lambda done, total: None, 2**30, lambda digest: b"")
     )
     assert [one.field for one in found.outputs] == ["rollout", "rollout", "legrad", "legrad"]
-    assert all(METHODS["attention"].outputs[one.field] == "per_layer" for one in found.outputs)
+    assert all(METHODS["attention"].outputs[one.field] == "layer_magnitude" for one in found.outputs)
     assert [one.targets for one in found.outputs[:2]] == [[0, 2], [1, 1]]
     assert all(
         one.values.shape == (2, 1, 3, 3) and one.lattice[:2] == ((1.0, 1.0), (2.0, 2.0)) for one in found.outputs
