@@ -13,12 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
-from support.processes import PATIENCE_S, service
+from support.processes import PATIENCE_S, service, worker_bytes
 
 from attribution_client import Client
 from attribution_contracts.jobs import Job
@@ -52,15 +51,6 @@ def picture() -> bytes:
     buffer = io.BytesIO()
     Image.effect_noise((224, 224), 60).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def worker_bytes() -> int:
-    """What the worker's processes hold in memory."""
-    found = 0
-    for process in psutil.Process().children(recursive=False):
-        if "worker" in process.cmdline():
-            found += sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
-    return found
 
 
 def submit(client: Client, n_steps: int) -> Job:

@@ -14,10 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 from PIL import Image
 from support.measure import reporter
-from support.processes import PATIENCE_S, service
+from support.processes import PATIENCE_S, service, worker_bytes
 
 from attribution_client import Client
 from attribution_contracts.methods import METHODS
@@ -27,15 +26,6 @@ report = reporter("mixed_jobs")
 
 FAILS_EVERY, TOGETHER, MAY_GROW = 7, 20, 0.05
 TARGETS: list[Any] = ["predicted", "all", {"classes": [1]}, {"top_k": 2}, {"against": "runner_up"}]
-
-
-def worker_bytes() -> int:
-    """What the worker's processes hold in memory."""
-    found = 0
-    for process in psutil.Process().children(recursive=False):
-        if "worker" in process.cmdline():
-            found += sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
-    return found
 
 
 def explanations(client: Client) -> list[dict[str, Any]]:

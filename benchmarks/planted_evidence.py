@@ -8,9 +8,11 @@ which a map that knows nothing has. Then one line for each map of `std` against 
 import argparse
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import attribution
 from attribution.architectures import cifar_resnet
@@ -27,10 +29,10 @@ PAIRS = [
 """What is compared picture by picture."""
 
 
-def classifier() -> attribution.Network:
-    """The classifier that lies beside the pictures' code."""
-    module = cifar_resnet(20, num_classes=2)
-    module.load_state_dict({name: value.float() for name, value in load_file(planted.WEIGHTS).items()})
+def classifier(module: nn.Module | None = None, weights: Path = planted.WEIGHTS) -> attribution.Network:
+    """A classifier that lies beside the pictures' code: the one of convolutions unless told."""
+    module = module or cifar_resnet(20, num_classes=2)
+    module.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
     return attribution.Network(module.eval(), (3, planted.SIDE, planted.SIDE))
 
 

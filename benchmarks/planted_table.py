@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from planted_evidence import classifier
 from torch.nn import functional
 
 import attribution
 from attribution import Network
-from attribution.architectures import cifar_resnet, small_vit
+from attribution.architectures import small_vit
 from attribution.errors import AttributionError, NetworkError
 from attribution.segments import felzenszwalb, grid
 from cli.demo import planted, planted_vit
@@ -106,13 +105,8 @@ METHODS: dict[str, Explain] = {
 
 def networks() -> dict[str, Network]:
     """The classifiers that lie beside the pictures' code."""
-    built: dict[str, tuple[nn.Module, Path]] = {
-        "ResNet-20": (cifar_resnet(20, num_classes=2), planted.WEIGHTS),
-        "small ViT": (small_vit(num_classes=2, side=planted.SIDE), planted_vit.WEIGHTS),
-    }
-    for module, weights in built.values():
-        module.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
-    return {name: Network(module.eval(), (3, planted.SIDE, planted.SIDE)) for name, (module, _) in built.items()}
+    transformer = small_vit(num_classes=2, side=planted.SIDE)
+    return {"ResNet-20": classifier(), "small ViT": classifier(transformer, planted_vit.WEIGHTS)}
 
 
 def scored(name: str, network: Network, method: str, pictures: range) -> Score:

@@ -165,13 +165,14 @@ def lrp(
     def own(values: torch.Tensor, dtype: torch.dtype = inputs.dtype) -> torch.Tensor:
         return (values if target.dim() == 2 else values[:, 0]).to(dtype)
 
+    nothing = own(torch.zeros_like(shares.explained), torch.float64)
     return Lrp(
         own(shares.inputs),
         own(shares.missing, torch.float64),
         own(shares.explained, torch.float64),
         own(shares.absorbed[:, :, 0], torch.float64),
         own(shares.absorbed[:, :, 1], torch.float64),
-        nothing := torch.zeros_like(own(shares.explained, torch.float64)),
+        nothing,
         nothing,
         rule,
         {name: own(values) for name, values in chosen.of(shares.maps).items()},

@@ -29,14 +29,14 @@ class FrozenCopy(NamedTuple):
         baked: Paths of weights that a parametrisation or a hook computed; they are plain weights now.
         kept: Hooks that change values and belong to the function.
         dropped: Hooks that change nothing and were left behind.
-        versions: How often each parameter had been changed when it was copied, by path.
+        weights: Each parameter by path, and how often its values had been changed when it was copied.
     """
 
     module: nn.Module
     baked: tuple[str, ...]
     kept: tuple[str, ...]
     dropped: tuple[str, ...]
-    versions: dict[str, int]
+    weights: tuple[tuple[str, nn.Parameter, int], ...]
 
 
 def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = (), *, keep_hooks: bool = False) -> FrozenCopy:
@@ -66,9 +66,9 @@ def frozen_copy(module: nn.Module, probes: Sequence[torch.Tensor] = (), *, keep_
     hooks = forward_hooks(duplicate)
     if not probes or not hooks or keep_hooks:
         kept = tuple(hook.description for hook in hooks) if probes else ()
-        return FrozenCopy(duplicate, baked, kept, (), _versions(duplicate))
+        return FrozenCopy(duplicate, baked, kept, (), _weights(duplicate))
     settled = settle(duplicate, probes)
-    return FrozenCopy(duplicate, (*baked, *settled.baked), settled.kept, settled.dropped, _versions(duplicate))
+    return FrozenCopy(duplicate, (*baked, *settled.baked), settled.kept, settled.dropped, _weights(duplicate))
 
 
 def shared_copy(module: nn.Module) -> nn.Module:
@@ -85,8 +85,7 @@ def require_unchanged(copied: FrozenCopy) -> None:
     Raises:
         NetworkError: They have changed.
     """
-    now = _versions(copied.module)
-    changed = [name for name, version in copied.versions.items() if now[name] != version]
+    changed = [name for name, weight, version in copied.weights if _version(weight) != version]
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise NetworkError(
@@ -95,12 +94,13 @@ def require_unchanged(copied: FrozenCopy) -> None:
         )
 
 
-def _versions(module: nn.Module) -> dict[str, int]:
-    """Returns how often the values of each parameter were changed in place, also by whoever shares them, by path."""
-    return {
-        name: 0 if parameter.is_inference() else parameter._version  # noqa: SLF001 - torch has no other name for it
-        for name, parameter in module.named_parameters()
-    }
+def _weights(module: nn.Module) -> tuple[tuple[str, nn.Parameter, int], ...]:
+    return tuple((name, parameter, _version(parameter)) for name, parameter in module.named_parameters())
+
+
+def _version(tensor: torch.Tensor) -> int:
+    """Returns how often the values of a tensor were changed in place, also by whoever shares them."""
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - torch has no other name for it
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from support.http_load import Connection, get
 
 from storage.broker.child import dying_with_parent
@@ -84,6 +85,15 @@ def prototype(broker_url: str, *, has_worker: bool) -> Iterator[str]:
             stack.callback(_stop, process)
             _wait_until_it_answers(url, "/healthz")
         yield url
+
+
+def worker_bytes() -> int:
+    """What the processes of the workers that were started hold in memory."""
+    found = 0
+    for process in psutil.Process().children(recursive=False):
+        if "worker" in process.cmdline():
+            found += sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+    return found
 
 
 def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
 from attribution_contracts.models import ModelSpec, Preprocessing, Weights
+from cli.demo.trainer import trainer
 
 if TYPE_CHECKING:
     from cli.demo.training import Examples, Progress, Trained
@@ -124,26 +124,5 @@ def _square_wave(position: Plane, period: float, phase: float) -> Mask:
     return wave
 
 
-@click.command()
-@click.option("--write", is_flag=True, help=f"Keep the weights as {WEIGHTS.name}.")
-def main(write: bool) -> None:
-    """Trains the classifier and prints its accuracy."""
-    import torch
-
-    from cli.demo.training import save
-
-    with click.progressbar(length=1, label="training") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        module, accuracy = train(progress=progress)
-    click.echo(f"{accuracy:.1%} of 500 held-out pictures")
-    if write:
-        save(module, WEIGHTS, torch.float16)
-        click.echo(f"{WEIGHTS.stat().st_size:,} bytes in {WEIGHTS}")
-
-
 if __name__ == "__main__":
-    main()
+    trainer(lambda progress: train(progress=progress), WEIGHTS)()

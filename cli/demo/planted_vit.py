@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from attribution_contracts.models import ModelSpec
 from cli.demo import planted
+from cli.demo.trainer import trainer
 
 if TYPE_CHECKING:
     from cli.demo.training import Progress, Trained
@@ -32,26 +31,5 @@ def train(seed: int = 0, progress: "Progress | None" = None) -> "Trained":
     return trained(lambda: small_vit(num_classes=2, side=planted.SIDE), learned, held_out, recipe, seed, progress)
 
 
-@click.command()
-@click.option("--write", is_flag=True, help=f"Keep the weights as {WEIGHTS.name}.")
-def main(write: bool) -> None:
-    """Trains the classifier and prints its accuracy."""
-    import torch
-
-    from cli.demo.training import save
-
-    with click.progressbar(length=1, label="training") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        module, accuracy = train(progress=progress)
-    click.echo(f"{accuracy:.1%} of 500 held-out pictures")
-    if write:
-        save(module, WEIGHTS, torch.float16)
-        click.echo(f"{WEIGHTS.stat().st_size:,} bytes in {WEIGHTS}")
-
-
 if __name__ == "__main__":
-    main()
+    trainer(lambda progress: train(progress=progress), WEIGHTS)()
