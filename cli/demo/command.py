@@ -1,5 +1,6 @@
 """`attribution demo`: real images through the whole service, and a page to look at."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from storage.settings import Settings
 
 SERVED_AT = "http://127.0.0.1:8000"
 """Where `attribution serve` listens, for the commands on the page."""
+WORKERS = 2
+"""Of the service that is started: there are enough jobs for both."""
 
 
 @click.command(epilog="Example: attribution demo")
@@ -32,7 +35,9 @@ def demo(out: Path, url: str | None) -> None:
     from cli.demo.run import run
     from cli.demo.table import table
 
-    settings = load_settings(log_level="WARNING", port=0)
+    settings = load_settings(
+        log_level="WARNING", port=0, workers=None if "ATTRIBUTION_WORKERS" in os.environ else WORKERS
+    )
     console = Console()
     columns = (
         TextColumn("{task.description}"),

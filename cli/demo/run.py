@@ -20,7 +20,7 @@ from cli.demo.scores import EvidenceScore, evidence_score
 
 CHECK_TIMEOUT_S = 120.0
 JOB_TIMEOUT_S = 600.0
-TOGETHER = 3
+TOGETHER = 2
 """Pictures that every method explains."""
 
 
@@ -72,22 +72,38 @@ def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section
     with Client(url) as client:
         checking = progress.add_task("registering classifiers", total=len(exhibits))
         for exhibit in exhibits:
-            _register(client, exhibit)
+            client.register_model(exhibit.spec, weights=exhibit.weights)
+        for exhibit in exhibits:
+            _require_sound(client, exhibit)
             progress.advance(checking)
         offered = {method.id for method in client.methods()}
         keys = [key for key, engine in SHOWN.items() if key == SIDE_BY_SIDE or (engine.method or key) in offered]
         shown = [(exhibit, key) for exhibit in exhibits for key in exhibit.shows or PARTS if key in keys]
-        fitted = {exhibit.name: exhibit for exhibit, key in shown if SHOWN[key].has_fit}
-        fits = {name: _fit(client, exhibit, progress) for name, exhibit in fitted.items()}
-        return [
-            _section(client, exhibit, key, fits.get(exhibit.name), folder / exhibit.name, progress)
-            for exhibit, key in shown
-        ]
+        fitted = {exhibit.name: exhibit for exhibit, key in shown if _needs_fit(key)}
+        for exhibit in fitted.values():
+            client.register_dataset(exhibit.name, exhibit.lessons(), version=exhibit.spec.version)
+
+        def submitted(needs_fit: bool, fits: dict[str, str]) -> dict[tuple[str, str], _Submitted]:
+            return {
+                (exhibit.name, key): _submitted(client, exhibit, key, fits.get(exhibit.name), folder, progress)
+                for exhibit, key in shown
+                if _needs_fit(key) == needs_fit
+            }
+
+        # What can wait in the queue is put there at once, so that no worker idles while results are fetched.
+        asked = submitted(False, {})
+        fitting = {name: _submitted_fit(client, exhibit, progress) for name, exhibit in fitted.items()}
+        asked |= submitted(True, {name: _finished_fit(client, *job, progress) for name, job in fitting.items()})
+        return [_section(client, asked[exhibit.name, key], folder, progress) for exhibit, key in shown]
 
 
-def _register(client: Client, exhibit: Exhibit) -> None:
+def _needs_fit(key: str) -> bool:
+    """Whether it asks for a method, among others or alone, that needs the features that decide each class."""
+    return key == SIDE_BY_SIDE or SHOWN[key].has_fit
+
+
+def _require_sound(client: Client, exhibit: Exhibit) -> None:
     spec = exhibit.spec
-    client.register_model(spec, weights=exhibit.weights)
     version = client.wait_for_model(f"{spec.name}@{spec.version}", timeout=CHECK_TIMEOUT_S)
     if version.error is not None:
         raise click.ClickException(
@@ -96,29 +112,43 @@ def _register(client: Client, exhibit: Exhibit) -> None:
         )
 
 
-def _fit(client: Client, exhibit: Exhibit, progress: Progress) -> str:
-    """The features that decide each class, fitted on a data set of what the classifier learned; their digest."""
+class _Submitted(NamedTuple):
+    """A job that waits for a worker, or runs."""
+
+    exhibit: Exhibit
+    method: str
+    job: str
+    originals: list[Path]
+    asked: dict[str, Any]
+    bar: TaskID
+
+
+def _submitted_fit(client: Client, exhibit: Exhibit, progress: Progress) -> tuple[str, TaskID]:
+    """A job that finds the features that decide each class, on a data set of what the classifier learned."""
     bar = progress.add_task(f"data set and fit: {exhibit.name}", total=None)
-    lessons, version = exhibit.lessons(), exhibit.spec.version
-    client.register_dataset(exhibit.name, lessons, version=version)
+    version = exhibit.spec.version
     client.wait_for_dataset(f"{exhibit.name}@{version}", timeout=CHECK_TIMEOUT_S)
     submitted = client.submit(
         model=f"{exhibit.spec.name}@{version}", dataset=f"{exhibit.name}@{version}", task={"task": "fit"}
     )
-    job = client.wait(submitted.id, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
-    fit: str = client.result(job.id).details["report"]["fit"]
+    return submitted.id, bar
+
+
+def _finished_fit(client: Client, job: str, bar: TaskID, progress: Progress) -> str:
+    """The digest of the features, once they are found."""
+    client.wait(job, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
+    fit: str = client.result(job).details["report"]["fit"]
     progress.update(bar, total=1, completed=1)
     return fit
 
 
-def _section(
+def _submitted(
     client: Client, exhibit: Exhibit, method: str, fit: str | None, folder: Path, progress: Progress
-) -> Section:
-    engine = SHOWN[method]
+) -> _Submitted:
     asked = _asked(client, exhibit, method, fit)
     shown = exhibit.pictures[:TOGETHER] if method == SIDE_BY_SIDE else exhibit.pictures
-    originals = _write_originals(exhibit, folder)[: len(shown)]
-    bar = progress.add_task(f"{engine.title.lower()}: {exhibit.name}", total=None)
+    originals = _write_originals(exhibit, folder / exhibit.name)[: len(shown)]
+    bar = progress.add_task(f"{SHOWN[method].title.lower()}: {exhibit.name}", total=None)
     submitted = client.submit(
         model=f"{exhibit.spec.name}@{exhibit.spec.version}",
         inputs=[{"label": picture.label} for picture in shown],
@@ -128,15 +158,21 @@ def _section(
         labels={"exhibit": exhibit.name},
         is_fresh=True,
     )
-    job = client.wait(submitted.id, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
+    return _Submitted(exhibit, method, submitted.id, originals, asked, bar)
+
+
+def _section(client: Client, submitted: _Submitted, folder: Path, progress: Progress) -> Section:
+    """Waits for a job, and writes its files to the folder."""
+    exhibit, method, number, originals, asked, bar = submitted
+    folder = folder / exhibit.name / method
+    job = client.wait(number, progress=lambda now: _show(progress, bar, now), timeout=JOB_TIMEOUT_S)
     result = client.result(job.id)
     progress.update(bar, total=len(originals), completed=len(originals))
-    shutil.rmtree(folder / method, ignore_errors=True)  # maps of an earlier run, which may show other classes
-    client.download(result, folder / method)
-    pictures = zip(shown, originals, _images(result), strict=True)
-    scored = engine.shown[0].of
-    explained = [_explained(*each, folder / method, scored) for each in pictures]
-    return Section(exhibit, method, job, result, explained, asked)
+    shutil.rmtree(folder, ignore_errors=True)  # maps of an earlier run, which may show other classes
+    client.download(result, folder)
+    pictures = zip(exhibit.pictures[: len(originals)], originals, _images(result), strict=True)
+    scored = SHOWN[method].shown[0].of
+    return Section(exhibit, method, job, result, [_explained(*each, folder, scored) for each in pictures], asked)
 
 
 def _asked(client: Client, exhibit: Exhibit, method: str, fit: str | None) -> dict[str, Any]:
