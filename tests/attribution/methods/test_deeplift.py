@@ -99,30 +99,6 @@ def test_several_baselines_are_averaged_with_a_standard_error():
     alike(several.maps, (explain(module).maps + explain(module, baseline=ZERO).maps) / 2)
 
 
-def test_one_class_against_another_is_the_difference_of_both_maps():
-    module, other = tiny_model("residual"), torch.tensor([1, 0, 2])
-    found = explain(module, against=other, layers="stages")
-    both = explain(module, torch.stack([TARGET, other], 1), layers="stages")
-    torch.testing.assert_close(found.maps, both.maps[:, 0] - both.maps[:, 1], rtol=0, atol=1e-12)
-    torch.testing.assert_close(found.explained, both.explained[:, 0] - both.explained[:, 1])
-    for layer, values in found.layer_maps.items():
-        torch.testing.assert_close(values, both.layer_maps[layer][:, 0] - both.layer_maps[layer][:, 1])
-
-
-def test_channels_share_out_what_their_layer_has_and_the_rest_goes_beside_it():
-    module = tiny_model("residual")
-    whole = explain(module, layers=["stem", "conv2"])
-    for layer in ("stem", "conv2"):
-        parts = [explain(module, concept=Concept(layer, [channel])) for channel in range(4)]
-        alike(torch.stack([part.explained for part in parts], 1), whole.layer_scores[layer])
-        for part in parts:
-            assert float(part.convergence_delta.abs().max()) < 1e-12
-    # Everything runs through the stem.
-    stem = [explain(module, concept=Concept("stem", [channel])).maps for channel in range(4)]
-    alike(torch.stack(stem).sum(0), whole.maps)
-    alike(explain(module, concept=Concept("stem", [0, 3])).maps, stem[0] + stem[3])
-
-
 def test_layers_in_front_of_a_concept_have_what_comes_from_it():
     found = explain(tiny_model("residual"), concept=Concept("conv2", [1]), layers=["input", "conv1"])
     alike(found.layer_maps["input"], found.maps.sum(1))

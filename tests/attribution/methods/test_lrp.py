@@ -160,28 +160,6 @@ def test_rules_by_layer_are_those_of_the_last_choice_that_fits():
     assert not torch.allclose(one, explain(module, rule="epsilon").maps)
 
 
-def test_one_class_against_another_is_the_difference_of_both_maps():
-    module, other = tiny_model("residual"), torch.tensor([1, 0, 2])
-    found = explain(module, against=other, layers="stages")
-    both = explain(module, torch.stack([TARGET, other], 1), layers="stages")
-    torch.testing.assert_close(found.maps, both.maps[:, 0] - both.maps[:, 1], rtol=0, atol=1e-12)
-    torch.testing.assert_close(found.explained, both.explained[:, 0] - both.explained[:, 1])
-    for layer, values in found.layer_maps.items():
-        torch.testing.assert_close(values, both.layer_maps[layer][:, 0] - both.layer_maps[layer][:, 1])
-
-
-def test_channels_share_out_what_their_layer_has():
-    module = tiny_model("residual")
-    whole = explain(module, layers=["stem", "conv2"])
-    for layer in ("stem", "conv2"):
-        parts = [explain(module, concept=Concept(layer, [channel])) for channel in range(4)]
-        alike(torch.stack([part.explained for part in parts], 1), whole.layer_scores[layer])
-        for part in parts:
-            assert float(part.convergence_delta.abs().max()) < 1e-12
-    stem = [explain(module, concept=Concept("stem", [channel])).maps for channel in range(4)]
-    alike(torch.stack(stem).sum(0), whole.maps)
-
-
 def test_images_do_not_depend_on_each_other_nor_on_the_chunk():
     module, inputs = tiny_model("batch_norm"), images(5)
     target = torch.arange(5) % N_CLASSES
