@@ -84,7 +84,10 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 )
 @url_option
 def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, **given: Any) -> None:
-    """Explain IMAGES, files or folders of them, with a registered model; write heatmaps, raw maps and scores."""
+    """Explain IMAGES with a registered model.
+
+    IMAGES are files, or folders of them. Writes heatmaps, raw maps and scores.
+    """
     from attribution_client import Client
 
     names = _short_names(images)
