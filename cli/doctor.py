@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from storage.addresses import ledger_name
 from storage.artifacts.store import ArtifactStore
 from storage.broker.private import find_server, socket_path
 from storage.broker.queue import Queue, celery_app
+from storage.broker.socket_folder import answers
 from storage.database import NoLedgerError, open_database
 from storage.ledger.jobs import find, submit
 from storage.ledger.liveness import QUIET_S, count_workers, is_worker_busy
@@ -155,12 +155,7 @@ def _queue(settings: Settings) -> Queue | None:
     if settings.broker_url is not None:
         return Queue(celery_app(settings.broker_url.get_secret_value(), settings))
     private = socket_path(settings.resolved_data_dir)
-    return Queue(celery_app(f"redis+socket://{private}", settings)) if _listens(private) else None
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
+    return Queue(celery_app(f"redis+socket://{private}", settings)) if answers(private) else None
 
 
 def _worker(settings: Settings, timeout_s: float) -> str:
