@@ -37,10 +37,13 @@ def health(part: str) -> None:
 def _gateway(settings: "Settings") -> str | None:
     import httpx
 
+    from cli.listening import url_of
+
+    url = url_of(settings.host, settings.port)
     try:
-        reply = httpx.get(f"http://127.0.0.1:{settings.port}/readyz", timeout=TIMEOUT_S)
+        reply = httpx.get(f"{url}/readyz", timeout=TIMEOUT_S)
     except httpx.TransportError as error:
-        return f"the gateway does not answer on port {settings.port} (ATTRIBUTION_PORT says which): {error}"
+        return f"the gateway does not answer at {url} (ATTRIBUTION_HOST and ATTRIBUTION_PORT say where): {error}"
     return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
 
 

@@ -59,15 +59,15 @@ def serve(**options: Any) -> None:
 @click.command(epilog="Example: attribution gateway --host 0.0.0.0")
 @click.option("--host", help="Address or name to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
-@click.option("--fd", type=int, help="Listen on this inherited socket instead.")
-def gateway(fd: int | None, **options: Any) -> None:
+@click.option("--fd", "inherited", type=int, multiple=True, help="Listen on this inherited socket instead; repeatable.")
+def gateway(inherited: tuple[int, ...], **options: Any) -> None:
     """Run the HTTP gateway alone.
 
     It needs ATTRIBUTION_BROKER_URL, to wake the workers.
     """
     from cli.gateway import run_gateway
 
-    run_gateway(load_settings(**options), fd)
+    run_gateway(load_settings(**options), inherited)
 
 
 @click.command(epilog="Example: attribution worker")
