@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from attribution_contracts.states import JobStatus
+from cli.following import share_done
 from cli.following import watch as followed
 from cli.options import Choice, confirm, json_option, url_option, yes_option
 from cli.saving import save
@@ -201,8 +202,7 @@ def _model(job: "Job") -> str:
 
 
 def _done(job: "Job") -> str:
-    done, total = job.progress.done, job.progress.total
-    return f"{done} of {total}" if total and not job.status.is_terminal else ""
+    return "" if job.status.is_terminal else share_done(job)
 
 
 def _summary(job: "Job") -> dict[str, object]:
