@@ -30,7 +30,10 @@ def datasets() -> None:
 @click.option("--no-wait", is_flag=True, help="Do not wait until a worker has read it.")
 @url_option
 def add(name: str, source: str, version: str, labels: str | None, no_wait: bool, url: str) -> None:
-    """Register a data set: a zip, tar or .npz file, a folder with a folder a class, or a file:// or s3:// location.
+    """Register a data set from a file, folder or location.
+
+    That is a zip, tar or .npz file, a folder with a folder a class, or a file:// or s3:// location. A labels.csv with
+    the columns file and label may say the classes instead of folders.
 
     An upload that was interrupted goes on where it stopped: run the same command again.
     """
@@ -69,7 +72,10 @@ def list_(url: str) -> None:
 @click.argument("dataset", metavar="NAME[@VERSION]")
 @url_option
 def show(dataset: str, url: str) -> None:
-    """Show a version and what the worker found in it, refused files by name, as JSON."""
+    """Show a version and what the worker found in it, as JSON.
+
+    Files that were refused are named, with the reason.
+    """
     from attribution_client import Client
 
     with Client(url) as client:
@@ -80,7 +86,7 @@ def show(dataset: str, url: str) -> None:
 @click.argument("dataset", metavar="NAME@VERSION")
 @url_option
 def delete(dataset: str, url: str) -> None:
-    """Forget a version that no running job uses."""
+    """Delete a version that no running job uses."""
     from attribution_client import Client
 
     require_version(dataset)

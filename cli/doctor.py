@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +20,12 @@ from cli.health import started_at
 from cli.options import unknown_settings
 from service.http.connection import Connection
 from service.server import raised_limit, room
-from storage.addresses import ledger_file, ledger_name
+from storage.addresses import ledger_name
 from storage.artifacts.store import ArtifactStore
 from storage.broker.private import find_server, socket_path
 from storage.broker.queue import Queue, celery_app
-from storage.database import open_database
+from storage.broker.socket_folder import answers
+from storage.database import NoLedgerError, open_database
 from storage.ledger.jobs import find, submit
 from storage.ledger.liveness import QUIET_S, count_workers, is_worker_busy
 from storage.ledger.records import NewJob
@@ -121,20 +121,19 @@ def _open_files(_settings: Settings, _timeout_s: float) -> str:
 
 
 def _ledger(settings: Settings, _timeout_s: float) -> str:
-    if (file := ledger_file(settings)) is not None and not file.exists():
-        raise Trouble(
-            f"there is no {file}, which would be used: set ATTRIBUTION_DATA_DIR to the service's folder (or "
-            "ATTRIBUTION_DATABASE_URL), or make one with `attribution serve` or `attribution migrate`"
-        )
-    engine = open_database(settings.resolved_database_url, pool_size=1)
+    try:
+        engine = open_database(settings.resolved_database_url, pool_size=1, must_exist=True)
+    except NoLedgerError as error:
+        raise Trouble(str(error)) from error
     if (trouble := schema_trouble(engine)) is not None:
         raise Trouble(f"{trouble} (`attribution serve` migrates by itself)" if "migrate" in trouble else trouble)
     return f"{ledger_name(engine)}, schema {newest_revision()}"
 
 
 def _store(settings: Settings, _timeout_s: float) -> str:
-    if settings.artifact_url is None and not settings.resolved_data_dir.exists():
-        raise Doubt(f"there is none yet: {settings.resolved_artifact_url} would be used")
+    folder = settings.resolved_artifact_url.removeprefix("file://")
+    if "://" not in folder and not Path(folder).exists():
+        raise Doubt(f"there is none yet: {folder} would be used (ATTRIBUTION_ARTIFACT_URL, else ATTRIBUTION_DATA_DIR)")
     store = ArtifactStore(settings.resolved_artifact_url)
     store.require_writable()
     return f"{store.url} is writable"
@@ -156,12 +155,7 @@ def _queue(settings: Settings) -> Queue | None:
     if settings.broker_url is not None:
         return Queue(celery_app(settings.broker_url.get_secret_value(), settings))
     private = socket_path(settings.resolved_data_dir)
-    return Queue(celery_app(f"redis+socket://{private}", settings)) if _listens(private) else None
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
+    return Queue(celery_app(f"redis+socket://{private}", settings)) if answers(private) else None
 
 
 def _worker(settings: Settings, timeout_s: float) -> str:

@@ -45,6 +45,7 @@ _FORESEEN = {
     "JobFailed",
     "LedgerFolderError",
     "LedgerUnavailableError",
+    "NoLedgerError",
     "ProblemError",
     "SchemaOutdatedError",
     "ServeError",

@@ -13,7 +13,7 @@ from cli.image_files import given_images
 from cli.options import method_option, out_option, param_option, parameters, seed_option, url_option
 from cli.saving import save
 from cli.tables import show_table
-from cli.true_labels import class_of, true_labels
+from cli.true_labels import TrueLabel, class_of, true_labels
 from cli.words import told_in_options
 
 if TYPE_CHECKING:
@@ -84,14 +84,19 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 )
 @url_option
 def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, **given: Any) -> None:
-    """Explain IMAGES, files or folders of them, with a registered model; write heatmaps, raw maps and scores."""
+    """Explain IMAGES with a registered model.
+
+    IMAGES are files, or folders of them. Writes heatmaps, raw maps and scores.
+    """
     from attribution_client import Client
 
     names = _short_names(images)
     labels = true_labels(images, given["labels"], given["label_source"])
-    inputs = [{"custom_id": name[-200:], **label} for name, label in zip(names, labels, strict=True)]
+    inputs: list[dict[str, int | str]] = [{"custom_id": name[-200:]} for name in names]
+    for one, said in zip(inputs, labels, strict=True):
+        one.update({} if said is None else {"label": said.label})
     with Client(url) as client:
-        with told_in_options(partial(_option, images)):
+        with told_in_options(partial(_option, images, labels)):
             job = _submitted(client, _request(given) | {"inputs": inputs}, images)
         tell_cost(job)
         wait_with_bar(client, job.id)
@@ -110,11 +115,12 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         raise SystemExit(1)
 
 
-def _option(images: tuple[Path, ...], steps: Sequence[str]) -> str | None:
+def _option(images: tuple[Path, ...], labels: Sequence[TrueLabel | None], steps: Sequence[str]) -> str | None:
     """The option that said a field of the request."""
     match list(steps):
-        case ["inputs", _, "label"]:
-            return "--label"
+        case ["inputs", index, "label"] if index.isdigit() and int(index) < len(labels):
+            said = labels[int(index)]
+            return "--label" if said is None else said.where
         case ["inputs", index, *_] if index.isdigit() and int(index) < len(images):
             return str(images[int(index)])
         case ["explanation", *rest] | ["explanations", "0", *rest]:

@@ -25,9 +25,9 @@ def progress_shown() -> Iterator[Callable[["Job"], None]]:
     if not console.is_terminal:
         yield _Lines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True, console=console) as bar:
         task = bar.add_task("queued", total=None)
 
@@ -52,7 +52,13 @@ class _Lines:
             return
         self._last = step
         what = now.status.value if now.status.is_terminal else stage
-        click.echo(f"{now.id}: {what}" + (f", {done} of {total}" if total else ""), err=True)
+        click.echo(", ".join(filter(None, (f"{now.id}: {what}", share_done(now)))), err=True)
+
+
+def share_done(job: "Job") -> str:
+    """How much of a job is done, as a share: what it counts by is not the same for every kind; empty where unknown."""
+    done, total = job.progress.done, job.progress.total
+    return f"{100 * done // total} %" if total else ""
 
 
 def wait_with_bar(client: "Client", job_id: str) -> "Job":

@@ -2,6 +2,8 @@
 
 import logging
 import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from cli.listening import listening
 from service.app import create_app
@@ -16,7 +18,7 @@ from storage.settings import Settings
 log = logging.getLogger(__name__)
 
 
-def run_gateway(settings: Settings, fd: int | None) -> None:
+def run_gateway(settings: Settings, inherited: Sequence[int]) -> None:
     """Serves until it is told to stop; whoever waits is let go, open requests get a moment to end."""
     load_config(settings.config_file)  # a wrong file stops the gateway now, with a message, and not a request later
     log.info("a gateway with %s", places(settings))
@@ -27,5 +29,11 @@ def run_gateway(settings: Settings, fd: int | None) -> None:
     server = GatewayServer(
         create_app(settings), host=settings.host, port=settings.port, log_level=settings.log_level.lower()
     )
-    with socket.socket(fileno=fd) if fd is not None else listening(settings.host, settings.port) as listener:
-        server.run(sockets=[listener])
+    with _taken_over(inherited) if inherited else listening(settings.host, settings.port) as listeners:
+        server.run(sockets=listeners)
+
+
+@contextmanager
+def _taken_over(inherited: Sequence[int]) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.socket(fileno=fd)) for fd in inherited]

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from attribution_contracts.health import Readiness
 from attribution_contracts.images import UploadedImage
 from cli.findings import Doubt, Trouble
+from cli.listening import url_of
 from storage.addresses import ledger_name
 from storage.artifacts.owned import owned
 from storage.artifacts.store import ArtifactStore
@@ -21,7 +22,6 @@ from storage.urls import require_service
 TIMEOUT_S = 10.0
 """Longer than `/readyz` gives what it looks at."""
 _PARTS = ("ledger", "store", "broker", "workers")
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}  # noqa: S104 - where to ask, not to listen
 
 
 def gateway_state(settings: Settings, *, is_ready: bool) -> str:
@@ -31,8 +31,7 @@ def gateway_state(settings: Settings, *, is_ready: bool) -> str:
         Doubt: None answers, or it accepts jobs that have to wait.
         Trouble: It accepts none, or keeps them elsewhere.
     """
-    url = os.environ.get("ATTRIBUTION_URL") or f"http://{_ANYWHERE.get(settings.host, settings.host)}:{settings.port}"
-    url = url.rstrip("/")
+    url = (os.environ.get("ATTRIBUTION_URL") or url_of(settings.host, settings.port)).rstrip("/")
     try:
         require_service(url)
     except ValueError as error:

@@ -21,10 +21,11 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "valkey": 6379, "amqp": 5672, "
 @click.command(epilog="Example: attribution health worker")
 @click.argument("part", type=Choice(["gateway", "worker", "reconcile"]))
 def health(part: str) -> None:
-    """Exit with 0 if that part of the service works on this machine, else say what is wrong.
+    """Say whether a part of the service works on this machine.
 
-    The gateway must answer that it accepts jobs. A worker must have its process for jobs, and a connection to the
-    broker; a reconciler must have a connection to the ledger. Whether jobs come back is the question of `doctor`.
+    Exits with 0 if it does, else says what is wrong. The gateway must answer that it accepts jobs. A worker must have
+    its process for jobs, and a connection to the broker; a reconciler must have a connection to the ledger. Whether
+    jobs come back is the question of `doctor`.
     """
     settings = load_settings()
     trouble = _gateway(settings) if part == "gateway" else _process(part, settings)
@@ -36,10 +37,13 @@ def health(part: str) -> None:
 def _gateway(settings: "Settings") -> str | None:
     import httpx
 
+    from cli.listening import url_of
+
+    url = url_of(settings.host, settings.port)
     try:
-        reply = httpx.get(f"http://127.0.0.1:{settings.port}/readyz", timeout=TIMEOUT_S)
+        reply = httpx.get(f"{url}/readyz", timeout=TIMEOUT_S)
     except httpx.TransportError as error:
-        return f"the gateway does not answer on port {settings.port} (ATTRIBUTION_PORT says which): {error}"
+        return f"the gateway does not answer at {url} (ATTRIBUTION_HOST and ATTRIBUTION_PORT say where): {error}"
     return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
 
 
@@ -76,10 +80,13 @@ def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str 
 
 def _schema(settings: "Settings") -> str | None:
     """What is wrong with the ledger's schema; nothing where the ledger does not say."""
-    from storage.database import LedgerUnavailableError, open_database
+    from storage.database import LedgerUnavailableError, NoLedgerError, open_database
     from storage.migrate import schema_trouble
 
-    engine = open_database(settings.resolved_database_url, pool_size=1)
+    try:
+        engine = open_database(settings.resolved_database_url, pool_size=1, must_exist=True)
+    except NoLedgerError as error:
+        return str(error)
     try:
         return schema_trouble(engine)
     except LedgerUnavailableError:

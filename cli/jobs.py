@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from attribution_contracts.states import JobStatus
+from cli.following import share_done
 from cli.following import watch as followed
 from cli.options import Choice, confirm, json_option, url_option, yes_option
 from cli.saving import save
@@ -27,7 +28,7 @@ def jobs() -> None:
 
 
 @jobs.command(name="list")
-@click.option("--status", type=Choice([status.value for status in JobStatus]), help="Jobs that stand so.")
+@click.option("--status", type=Choice([status.value for status in JobStatus]), help="Jobs with this status alone.")
 @click.option("--model", help="NAME, or NAME@VERSION.")
 @click.option("--method", help="For example integrated_gradients.")
 @click.option("--label", metavar="KEY:VALUE", help="Jobs that were submitted with this label.")
@@ -36,7 +37,9 @@ def jobs() -> None:
 @json_option
 @url_option
 def list_(url: str, limit: int, *, is_all: bool, as_json: bool, **filters: str | None) -> None:
-    """List jobs, the newest first; a line on standard error says where there are more.
+    """List jobs, the newest first.
+
+    A line on standard error says where there are more.
 
     \b
     attribution jobs list --status failed --model birds
@@ -71,7 +74,9 @@ def _show_list(found: list["Job"], *, is_filtered: bool, as_json: bool) -> None:
 @json_option
 @url_option
 def show(job_id: str, url: str, out: Path | None, *, as_json: bool) -> None:
-    """Show a job, and its result with the names of its files once it has one.
+    """Show a job and its result.
+
+    The result comes with the names of its files once it is there.
 
     \b
     attribution jobs show job_0123 --out maps
@@ -99,7 +104,9 @@ def show(job_id: str, url: str, out: Path | None, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print every state as a line of JSON.")
 @url_option
 def watch(job_id: str, url: str, *, as_json: bool) -> None:
-    """Follow a job until it has ended, through restarts of the service; Ctrl-C leaves it as it is.
+    """Follow a job until it has ended.
+
+    It is followed through restarts of the service; Ctrl-C leaves it as it is.
 
     \b
     attribution jobs watch job_0123
@@ -116,12 +123,14 @@ def watch(job_id: str, url: str, *, as_json: bool) -> None:
 
 @jobs.command()
 @click.argument("job_ids", metavar="[JOB...]", nargs=-1)
-@click.option("--status", type=Choice(_NOT_ENDED), help="All jobs that stand so now, instead of some by name.")
+@click.option("--status", type=Choice(_NOT_ENDED), help="All jobs that have this status now, instead of some by name.")
 @yes_option
 @json_option
 @url_option
 def cancel(job_ids: tuple[str, ...], status: str | None, url: str, *, yes: bool, as_json: bool) -> None:
-    """Cancel jobs: those that wait at once, those that run at their next step.
+    """Cancel jobs that wait or run.
+
+    Those that wait end at once, those that run at their next step.
 
     \b
     attribution jobs cancel job_0123 job_4567
@@ -130,7 +139,7 @@ def cancel(job_ids: tuple[str, ...], status: str | None, url: str, *, yes: bool,
     from attribution_client import Client
 
     if bool(job_ids) == (status is not None):
-        raise click.UsageError("say which: some JOBs, or all that stand so with --status")
+        raise click.UsageError("say which: some JOBs, or all of a status with --status")
     with Client(url) as client:
         if status is not None:
             job_ids = tuple(job.id for job in client.jobs(status=status, limit=_PAGE))
@@ -154,7 +163,9 @@ def cancel(job_ids: tuple[str, ...], status: str | None, url: str, *, yes: bool,
 @json_option
 @url_option
 def delete(job_ids: tuple[str, ...], url: str, *, yes: bool, as_json: bool) -> None:
-    """Forget jobs that have ended, with their results, and the images and files that nothing else uses.
+    """Delete jobs that have ended, with their results.
+
+    Images and files that nothing else uses go with them.
 
     \b
     attribution jobs delete job_0123 --yes
@@ -191,8 +202,7 @@ def _model(job: "Job") -> str:
 
 
 def _done(job: "Job") -> str:
-    done, total = job.progress.done, job.progress.total
-    return f"{done} of {total}" if total and not job.status.is_terminal else ""
+    return "" if job.status.is_terminal else share_done(job)
 
 
 def _summary(job: "Job") -> dict[str, object]:

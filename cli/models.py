@@ -186,7 +186,9 @@ def show(model: str, url: str, *, all_labels: bool, as_json: bool) -> None:
 @yes_option
 @url_option
 def delete(model: str, url: str, *, yes: bool) -> None:
-    """Forget a version that no running job uses, with its weights; results of jobs that have ended stay.
+    """Delete a version that no running job uses.
+
+    Its weights go with it; results of jobs that have ended stay.
 
     \b
     attribution models delete birds@3
@@ -204,7 +206,7 @@ def delete(model: str, url: str, *, yes: bool) -> None:
 @click.option("--config", "config_file", type=click.Path(exists=True, path_type=Path), help="The operator's TOML file.")
 @url_option
 def sync(config_file: Path | None, url: str) -> None:
-    """Register every model of the configuration file that is not there yet."""
+    """Register what the configuration file has and the service lacks."""
     settings = load_settings(config_file=config_file)
     if settings.config_file is None:
         click.echo(

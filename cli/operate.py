@@ -27,13 +27,20 @@ def stop_on_signal() -> threading.Event:
 
 
 @click.command(epilog="Example: attribution serve --port 8000 --workers 2")
-@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--host", help="Address or name to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
 @click.option("--workers", type=click.IntRange(0, 64), help="Workers to start. [default: 1]")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of ledger, artefacts and private broker.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of ledger, artefacts and private broker. [default: .attribution]",
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The operator's TOML file.")
 def serve(**options: Any) -> None:
-    """Run gateway, workers, reconciler and (unless a URL is set) a private broker until Ctrl-C."""
+    """Run the whole service until Ctrl-C.
+
+    That is gateway, workers, reconciler and, unless ATTRIBUTION_BROKER_URL is set, a private broker.
+    """
     from cli.model_reports import tell
     from cli.registering import sync_models
     from cli.tree import running_tree
@@ -50,19 +57,25 @@ def serve(**options: Any) -> None:
 
 
 @click.command(epilog="Example: attribution gateway --host 0.0.0.0")
-@click.option("--host", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on.")
-@click.option("--fd", type=int, help="Listen on this inherited socket instead.")
-def gateway(fd: int | None, **options: Any) -> None:
-    """Run the HTTP gateway alone (needs ATTRIBUTION_BROKER_URL to wake workers)."""
+@click.option("--host", help="Address or name to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
+@click.option("--fd", "inherited", type=int, multiple=True, help="Listen on this inherited socket instead; repeatable.")
+def gateway(inherited: tuple[int, ...], **options: Any) -> None:
+    """Run the HTTP gateway alone.
+
+    It needs ATTRIBUTION_BROKER_URL, to wake the workers.
+    """
     from cli.gateway import run_gateway
 
-    run_gateway(load_settings(**options), fd)
+    run_gateway(load_settings(**options), inherited)
 
 
 @click.command(epilog="Example: attribution worker")
 def worker() -> None:
-    """Run one worker (needs ATTRIBUTION_BROKER_URL); SIGTERM lets its job finish."""
+    """Run one worker alone.
+
+    It needs ATTRIBUTION_BROKER_URL; SIGTERM lets its job finish.
+    """
     from workers.process.process import run_worker
 
     run_worker(load_settings())
@@ -70,7 +83,10 @@ def worker() -> None:
 
 @click.command(epilog="Example: attribution reconcile")
 def reconcile() -> None:
-    """Run the reconciler alone; any number may run."""
+    """Run the reconciler alone.
+
+    It needs ATTRIBUTION_BROKER_URL; any number may run.
+    """
     from service.background.reconciler import Reconciler
     from service.background.sweeper import sweeping
     from storage.addresses import places
@@ -104,8 +120,9 @@ def migrate() -> None:
 @click.command(epilog="Example: attribution doctor --timeout 60")
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for a worker.")
 def doctor(timeout: float) -> None:
-    """Check settings, ledger, artefact store, broker, gateway and workers, each with what to do about it.
+    """Check whether everything that the service needs is there.
 
+    Looks at settings, ledger, artefact store, broker, gateway and workers, and says of each what to do about it.
     `warn` works and may not be enough, or is starting; `FAIL` is told by the exit code as well.
     """
     from cli.doctor import examine

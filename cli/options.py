@@ -167,7 +167,13 @@ def require_version(ref: str) -> None:
         raise click.BadParameter(f"{ref!r}: expected NAME@VERSION")
 
 
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Where random numbers start; the same seed gives the same.",
+)
 param_option = click.option(
     "--param", "params", multiple=True, metavar="KEY=JSON", help="Parameter of the method or task; repeatable."
 )

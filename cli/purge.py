@@ -40,18 +40,24 @@ class Amount(click.ParamType[float]):
 @click.option(
     "--older-than",
     type=Amount("TIME", SECONDS, "30d or 12h"),
-    help="Delete jobs that ended longer ago than this, such as 30d, 12h or 90m.",
+    help="Delete jobs that ended longer ago than this: days, hours, minutes or seconds, such as 30d, 12h, 90m.",
 )
 @click.option(
     "--keep-bytes",
     type=Amount("SIZE", BYTES, "20GB"),
-    help="Delete the jobs that ended first until artefacts take no more than this, such as 20GB.",
+    help="Delete the jobs that ended first until what is stored takes no more than this, such as 20GB or 500MiB.",
 )
-@click.option("--force", is_flag=True, help="Delete jobs also where that cannot be reached, as models need more.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Delete jobs also where --keep-bytes cannot be reached, as models and data sets need more.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def purge(older_than: float | None, keep_bytes: float | None, *, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Delete old jobs with all that only they used, and files that nobody refers to.
+    """Delete old jobs, and files that nobody refers to.
+
+    Jobs go with all that only they used.
 
     Works on ledger and artefact store as the settings name them, also while the service runs. Jobs that have not ended,
     models and data sets stay with what they need, and so do uploads of the last day
@@ -68,7 +74,7 @@ def purge(older_than: float | None, keep_bytes: float | None, *, force: bool, dr
     from storage.retention.remains import remains, shortfall, size_in_words
     from storage.retention.sweep import forecast, sweep
 
-    engine = open_database(settings.resolved_database_url, pool_size=2)
+    engine = open_database(settings.resolved_database_url, pool_size=2, must_exist=True)
     wait_for_schema(engine, timeout_s=0)
     limits = Limits(older_than, None if keep_bytes is None else int(keep_bytes), force)
     _require_reach(remains(engine), limits)

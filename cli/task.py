@@ -28,7 +28,9 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 @out_option("task", "charts, weights")
 @url_option
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
-    """Do something with a whole data set: TASK is evaluate, fit, sweep, ablate or retrain.
+    """Do something with a whole data set.
+
+    TASK is evaluate, fit, sweep, ablate or retrain.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
     often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate

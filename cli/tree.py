@@ -5,13 +5,12 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from cli.listening import ServeError, listening
+from cli.listening import ServeError, listening, url_of
 from service.background.reconciler import Reconciler
 from service.background.sweeper import sweeping
 from storage.artifacts.store import ArtifactStore
@@ -169,8 +168,8 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
         stack.enter_context(locked(settings.resolved_data_dir))
         forget_secrets(settings)
         lay_ballast(settings.resolved_data_dir)
-        # The root holds the socket, so a gateway that is started again misses no connection.
-        listener = stack.enter_context(listening(settings.host, settings.port))
+        # The root holds the sockets, so a gateway that is started again misses no connection.
+        listeners = stack.enter_context(listening(settings.host, settings.port))
         broker = _private_broker(settings)
         if broker is not None:
             broker.start()
@@ -181,8 +180,9 @@ def running_tree(settings: Settings, stopped: threading.Event | None = None) -> 
         migrate(engine)
         _require_store(settings)
         secrets = stack.enter_context(secret_files(settings))
-        tree = Tree(settings, child_environment(settings, secrets), _url(settings, listener), broker=broker)
-        tree.children = _children(settings, listener)
+        url = url_of(settings.host, listeners[0].getsockname()[1])
+        tree = Tree(settings, child_environment(settings, secrets), url, broker=broker)
+        tree.children = _children(settings, [listener.fileno() for listener in listeners])
         for child in tree.children:
             child.start(tree.environment)
         queue = Queue(celery_app(str(settings.broker_url and settings.broker_url.get_secret_value()), settings))
@@ -265,12 +265,8 @@ def _private_broker(settings: Settings) -> PrivateBroker | None:
     return None if settings.broker_url is not None else PrivateBroker(settings.resolved_data_dir)
 
 
-def _url(settings: Settings, listener: socket.socket) -> str:
-    host = "127.0.0.1" if settings.host in {"", "0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-
-
-def _children(settings: Settings, listener: socket.socket) -> list[Child]:
+def _children(settings: Settings, listeners: Sequence[int]) -> list[Child]:
     command = [sys.executable, "-m", "cli.main"]
-    gateway = Child("gateway", [*command, "gateway", "--fd", str(listener.fileno())], (listener.fileno(),))
+    inherited = [word for listener in listeners for word in ("--fd", str(listener))]
+    gateway = Child("gateway", [*command, "gateway", *inherited], tuple(listeners))
     return [gateway, *(Child(f"worker {number}", [*command, "worker"]) for number in range(1, settings.workers + 1))]

@@ -1,9 +1,8 @@
 """Where ledger, store and broker are, as a log or a person may see it: without passwords."""
 
 import re
-from pathlib import Path
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from storage.settings import Settings
 
@@ -20,13 +19,6 @@ def ledger_name(engine: Engine) -> str:
     if engine.dialect.name == "sqlite":
         return f"SQLite {engine.url.database}"
     return shown(engine.url.set(drivername=engine.dialect.name).render_as_string(hide_password=False))
-
-
-def ledger_file(settings: Settings) -> Path | None:
-    """The file of a SQLite ledger."""
-    url = make_url(settings.resolved_database_url)
-    is_path = url.get_backend_name() == "sqlite" and not str(url.database).startswith("file:")
-    return Path(str(url.database)) if is_path else None
 
 
 def places(settings: Settings) -> str:

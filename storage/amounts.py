@@ -6,15 +6,15 @@ from collections.abc import Mapping
 SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 DAYS = {"": 1, "d": 1, "h": 1 / 24, "m": 1 / 1440, "s": 1 / 86400}
 BYTES = {
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
 }
 
 
@@ -29,13 +29,13 @@ def size_with_unit(given: object) -> object:
 
 
 def amount(text: str, units: Mapping[str, float], example: str) -> float:
-    """The amount in the unit that counts 1.
+    """The amount in the unit that counts 1; capitals and small letters are alike.
 
     Raises:
         ValueError: It is no number with one of the units.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)", text.strip().lower())
-    if found is None or found[2] not in units:
-        known = ", ".join(word[:-1] + "B" if word.endswith("b") else word for word in units if word)
-        raise ValueError(f"expected a number with a unit ({known}), such as {example}")
-    return float(found[1]) * units[found[2]]
+    factors = {word.lower(): factor for word, factor in units.items()}
+    if found is None or found[2] not in factors:
+        raise ValueError(f"expected a number with a unit ({', '.join(filter(None, units))}), such as {example}")
+    return float(found[1]) * factors[found[2]]

@@ -41,11 +41,21 @@ class LedgerFolderError(LedgerUnavailableError):
     """The folder of a SQLite ledger cannot be made."""
 
 
-def open_database(url: str, *, pool_size: int = 16) -> Engine:
+class NoLedgerError(Exception):
+    """There is no SQLite ledger where one is to be read."""
+
+
+def open_database(url: str, *, pool_size: int = 16, must_exist: bool = False) -> Engine:
     """An engine for the URL, set up so that a committed row survives the loss of any process.
+
+    Args:
+        url: The ledger's.
+        pool_size: Connections that are kept.
+        must_exist: Whether a SQLite ledger that is not there is an error, as for whoever looks at one, and is not made.
 
     Raises:
         ValueError: The URL names neither a SQLite file nor PostgreSQL.
+        NoLedgerError: There is none, and one must exist.
     """
     parsed = make_url(url)
     options: dict[str, Any] = {
@@ -63,17 +73,31 @@ def open_database(url: str, *, pool_size: int = 16) -> Engine:
         return open_postgres(parsed.set(drivername="postgresql+psycopg"), **options)
     if parsed.get_backend_name() != "sqlite":
         raise ValueError(f"the ledger speaks SQLite and PostgreSQL, given {parsed.drivername}://")
+    if parsed.database in {None, "", ":memory:"}:
+        raise ValueError("the ledger must outlive a process: give SQLite a file, not memory")
+    if not str(parsed.database).startswith("file:"):  # SQLite's own kind of address
+        (_require_ledger if must_exist else _make_folder)(Path(str(parsed.database)))
     return _open_sqlite(parsed, options)
 
 
-def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
-    if url.database in {None, "", ":memory:"}:
-        raise ValueError("the ledger must outlive a process: give SQLite a file, not memory")
+def _require_ledger(file: Path) -> None:
+    # SQLite takes an empty file for an empty database, and writes to it as it is opened.
+    if not file.exists() or not file.stat().st_size:
+        raise NoLedgerError(
+            f"there is no ledger in {file}, which would be used: set ATTRIBUTION_DATA_DIR to the service's folder (or "
+            "ATTRIBUTION_DATABASE_URL); where there is no service yet, `attribution serve` or `attribution migrate` "
+            "makes one"
+        )
+
+
+def _make_folder(file: Path) -> None:
     try:
-        if not str(url.database).startswith("file:"):  # SQLite's own kind of address
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerFolderError(f"the ledger's folder cannot be made: {error}") from error
+
+
+def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

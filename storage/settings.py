@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     """`redis://`, `rediss://`, `redis+socket://`, `valkey://` or `amqp://`; default a private server."""
 
     host: str = "127.0.0.1"
-    """Address that the gateway listens on."""
+    """Address that the gateway listens on; of a name such as `localhost`, all that it has."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that the gateway listens on; 0 takes a free one."""
     max_body_bytes: Size = 64 * MiB

@@ -26,7 +26,11 @@ WORKERS = 2
 )
 @click.option("--url", help="Use the service that runs at this address instead of starting one.")
 def demo(out: Path, url: str | None) -> None:
-    """Explain real images through the whole service, write a page with the heatmaps, and stop what was started."""
+    """Show the whole service on images that come with it.
+
+    Starts a service, trains small classifiers, explains images over HTTP, writes a page with the heatmaps, and stops
+    what it started.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

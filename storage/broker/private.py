@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import time
@@ -22,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from storage.broker.child import dying_with_parent
+from storage.broker.socket_folder import SOCKET, folder_name, give_up, held, remove_left
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class PrivateBroker:
         self._socket = socket_path(data_dir)
         self._pid_file = self._folder / "broker.pid"
         self._process: subprocess.Popen[bytes] | None = None
+        self._held: int | None = None
+        """The socket's folder, where that is not in the data folder."""
 
     @property
     def url(self) -> str:
@@ -130,6 +132,7 @@ class PrivateBroker:
         try:
             self._launch()
         except OSError as error:
+            self.stop()
             raise BrokerUnavailableError(f"{self._server} cannot be started: {error}") from error
         self._wait_until_ready()
 
@@ -148,17 +151,22 @@ class PrivateBroker:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Stops the server, which saves its queue first."""
-        if self._process is None:
-            return
-        self._process.terminate()
+        """Stops the server, which saves its queue first, and leaves no socket behind."""
+        if self._process is not None:
+            self._end(self._process)
+            self._process = None
+            self._socket.unlink(missing_ok=True)
+        if self._held is not None:
+            give_up(self._socket.parent, self._held)
+            self._held = None
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
         try:
-            self._process.wait(timeout=10)
+            process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        self._socket.unlink(missing_ok=True)
+            process.kill()
+            process.wait()
 
     def _end_predecessor(self) -> None:
         """Ends the server of a tree that was killed: two must never share one append-only file."""
@@ -177,7 +185,8 @@ class PrivateBroker:
     def _launch(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._socket.parent != self._folder:
-            _require_own(self._socket.parent)
+            remove_left(self._socket.parent.parent)
+            self._held = held(self._socket.parent)
         self._end_predecessor()
         self._socket.unlink(missing_ok=True)
         with (self._folder / "broker.log").open("ab") as output:
@@ -222,20 +231,12 @@ class PrivateBroker:
 
 def socket_path(data_dir: Path) -> Path:
     """A path short enough for a unix socket: in the data folder, else in a private temporary folder."""
-    inside = data_dir / "broker" / "broker.sock"
+    inside = data_dir / "broker" / SOCKET
     if len(os.fsencode(inside)) <= MAX_SOCKET_PATH:
         return inside
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
-    for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the last resort; `_require_own` keeps it private
-        outside = Path(folder) / f"attribution-{os.getuid()}-{digest}" / "broker.sock"
+    for folder in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the last resort; `held` keeps it private
+        outside = Path(folder) / folder_name(digest) / SOCKET
         if len(os.fsencode(outside)) <= MAX_SOCKET_PATH:
             break
     return outside
-
-
-def _require_own(folder: Path) -> None:
-    """Makes the folder for us alone, or makes sure that nobody else made it: temporary folders are shared."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.stat(follow_symlinks=False)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise BrokerUnavailableError(f"{folder} belongs to somebody else: set another data_dir or TMPDIR")

@@ -67,7 +67,7 @@ def test_a_new_ledger_takes_one_line_and_says_what_to_do(tmp_path):
     code, lines = doctor(tmp_path / "nothing", "--timeout", "0.1")
     assert code == 1
     assert len(lines) == 8
-    assert of("ledger", lines).startswith(f"FAIL ledger: there is no {tmp_path}/nothing/ledger.sqlite, ")
+    assert of("ledger", lines).startswith(f"FAIL ledger: there is no ledger in {tmp_path}/nothing/ledger.sqlite, ")
     assert "`attribution migrate`" in of("ledger", lines)
     assert f"{tmp_path}/nothing/artifacts would be used" in of("artefact store", lines)
     assert of("worker", lines) == "warn worker: not tried: first mend ledger"

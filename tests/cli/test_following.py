@@ -22,9 +22,9 @@ def test_lines_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
         tell(running.model_copy(update={"progress": Progress(done=done, total=1000, stage="explain")}))
     tell(job_in("job-1", JobStatus.SUCCEEDED, 9))
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "job-1: explain, 0 of 1000"
-    assert lines[1] == "job-1: explain, 100 of 1000"
-    assert lines[-1] == "job-1: succeeded, 9 of 9"
+    assert lines[0] == "job-1: explain, 0 %"
+    assert lines[1] == "job-1: explain, 10 %"
+    assert lines[-1] == "job-1: succeeded, 100 %"
     assert len(lines) == 12
 
 

@@ -12,6 +12,7 @@ from cli.main import command
 from cli.tree import child_environment
 from storage.artifacts.owned import own
 from storage.artifacts.store import ArtifactStore
+from storage.database import NoLedgerError
 from storage.ledger import jobs
 from storage.ledger.records import StoredArtifact
 from storage.registry import models
@@ -125,6 +126,21 @@ def test_every_size_takes_a_unit_and_comes_back_from_the_environment(tmp_path: P
         assert getattr(Settings(**{name: environment[f"ATTRIBUTION_{name.upper()}"]}), name) == 3 * 2**20
 
 
+def test_looking_at_a_place_without_a_ledger_makes_none(tmp_path: Path) -> None:
+    for there, words in [("nothing", ("--dry-run",)), ("nothing", ()), ("empty", ("--dry-run",))]:
+        folder = tmp_path / there
+        if there == "empty":
+            folder.mkdir()
+            (folder / "ledger.sqlite").touch()
+        found = purged(folder, "--older-than", "1d", *words)
+        assert isinstance(found.exception, NoLedgerError)
+        told = str(found.exception)
+        assert told.startswith(f"there is no ledger in {folder}/ledger.sqlite")
+        assert told.index("ATTRIBUTION_DATA_DIR") < told.index("attribution migrate")
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) == 0
+        assert folder.exists() == (there == "empty")
+
+
 def test_uploads_have_a_day(folder: Path) -> None:
     assert json.loads(purged(folder, "--older-than", "30d", "--json").output)["unused"]["bytes"] == 0
     told = purged(folder, "--older-than", "12h", "--json", ATTRIBUTION_KEEP_UNUSED_S="0.000001")
@@ -138,7 +154,7 @@ def test_uploads_have_a_day(folder: Path) -> None:
         ((), "say what goes: --older-than 30d"),
         (("--older-than", "a month"), "'a month': expected a number with a unit"),
         (("--older-than", "30"), "such as 30d or 12h"),
-        (("--keep-bytes", "20 floppies"), "such as 20GB"),
+        (("--keep-bytes", "20 floppies"), "(B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), such as 20GB"),
         (("--keep-bytes", "-1GB"), "expected a number"),
     ],
 )

@@ -16,28 +16,40 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_from_the_folders() -> None:
-    assert true_labels(IMAGES, (), "folder") == [{"label": "rose"}, {"label": 7}]
+    assert true_labels(IMAGES, (), "folder") == [
+        ("rose", "--label-from folder, of flowers/rose/1.jpg"),
+        (7, "--label-from folder, of flowers/7/1.jpg"),
+    ]
 
 
 def test_a_relative_file_lies_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tulip").mkdir()
     monkeypatch.chdir(tmp_path / "tulip")
-    assert true_labels([Path("1.jpg")], (), "folder") == [{"label": "tulip"}]
+    [found] = true_labels([Path("1.jpg")], (), "folder")
+    assert found is not None
+    assert found.label == "tulip"
 
 
 def test_from_a_table_by_the_longest_name(table: Path) -> None:
     table.write_text("\ufefffile,label,by\n1.jpg,daisy,me\nrose/1.jpg,rose,me\nother.jpg,x,me\n", encoding="utf-8")
-    assert true_labels(IMAGES, (), str(table)) == [{"label": "rose"}, {"label": "daisy"}]
+    assert true_labels(IMAGES, (), str(table)) == [
+        ("rose", f"--label-from {table}, line 3"),
+        ("daisy", f"--label-from {table}, line 2"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("file,label\nrose/1.jpg,rose\n", "1 of 2 images are not in"),
-        ("name,class\n1.jpg,rose\n", "has the columns name, class; expected file and label"),
-        ("file,label\n1.jpg,rose\n1.jpg,daisy\n", "line 3: expected each file once"),
-        ("file,label\n1.jpg\n", "line 2: expected each file once, with its class"),
-        (b"file,label\n1.jpg,\xff\n", "is no CSV in UTF-8"),
+        ("name,class\n1.jpg,rose\n", r"labels\.csv, line 1: the columns are 'name, class': expected file,label"),
+        (
+            "file,label\n1.jpg,rose\n1.jpg,daisy\n",
+            r"labels\.csv, line 3: '1\.jpg' is of the class 'daisy', and in line 2 of 'rose': expected one class",
+        ),
+        ("file,label\n1.jpg\n", r"labels\.csv, line 2: expected a file and its class, given '1\.jpg' and ''"),
+        (b"file,label\n1.jpg,\xff\n", r"labels\.csv, line 2: byte 0xff is no UTF-8: expected CSV in UTF-8"),
+        (b"file,label\n1.jpg," + b"x" * 200_000, r"labels\.csv, line 2: field larger than field limit"),
     ],
 )
 def test_a_table_that_does_not_say_it(table: Path, text: str | bytes, said: str) -> None:

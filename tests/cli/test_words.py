@@ -97,6 +97,17 @@ def test_a_folder_stands_for_its_images(house: House, run: Run, image: Path, tmp
     assert [path.name for path in images_in(folder)] == ["a.PNG", "b.png"]
 
 
+def test_a_true_class_that_is_none_is_told_with_the_line_of_the_table(
+    house: House, run: Run, image: Path, tmp_path: Path
+) -> None:
+    house.add_model()
+    table = tmp_path / "labels.csv"
+    table.write_text(f"file,label\nother.png,one\n{image.name},sevn\n")
+    found = run("explain", str(image), "--model", "digits", "--label-from", str(table), "--out", str(tmp_path / "out"))
+    said = f"--label-from {table}, line 3: the model has no class named 'sevn'; did you mean 'seven'"
+    assert said in found.output
+
+
 def test_a_method_like_no_other_is_told_which_there_are(house: House, run: Run, image: Path, tmp_path: Path) -> None:
     house.add_model()
     found = run("explain", str(image), "--model", "digits", "--method", "lime", "--out", str(tmp_path / "out"))

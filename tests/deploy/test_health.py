@@ -89,7 +89,7 @@ def server(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.P
 def test_a_gateway_is_well_once_it_accepts_jobs(environment: dict[str, str]) -> None:
     code, said = ask("gateway", environment)
     assert code == 1
-    assert f"does not answer on port {environment['ATTRIBUTION_PORT']}" in said
+    assert f"does not answer at http://127.0.0.1:{environment['ATTRIBUTION_PORT']}" in said
     with running([*COMMAND, "gateway"], environment):
         wait_for("gateway", environment, 0)
 

@@ -57,5 +57,28 @@ def test_help_has_an_example(path):
     assert f" {path}" in f"{found.help} {found.epilog}"
 
 
+def groups(group: click.Group = command):
+    yield group
+    for found in group.commands.values():
+        if isinstance(found, click.Group):
+            yield from groups(found)
+
+
+def test_lists_of_commands_are_not_cut_on_a_narrow_terminal():
+    for group in groups():
+        shown = click.Context(group, terminal_width=80).get_help()
+        assert "..." not in shown.partition("Commands:")[2], shown
+
+
+def test_every_option_says_what_it_is_for():
+    silent = [
+        f"{path} {option.opts[0]}"
+        for path, found in commands()
+        for option in found.params
+        if isinstance(option, click.Option) and not (option.help or option.opts == ["--method"])
+    ]
+    assert silent == []
+
+
 def test_help_has_the_exit_codes():
     assert "Exit codes: 0 done; 1 refused, failed, or not well; 2 wrong usage; 130" in command.help

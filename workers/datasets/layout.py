@@ -1,18 +1,16 @@
 """Which class each file of a source belongs to: by its folder, or by `labels.csv`."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
 from attribution_contracts.datasets import SHOWN_REFUSALS, Order, RefusedFile, are_numbers
+from attribution_contracts.label_tables import LabelTableError, Row, rows_of
 from workers.datasets.entries import plain, shown
 from workers.problems import InvalidDataset
 
 TABLE = "labels.csv"
-_COLUMNS = ("file", "label")
 _MAX_LABEL = 200
 
 
@@ -23,6 +21,15 @@ class Kept(NamedTuple):
     offset: int
     size: int
     digest: bytes
+
+
+class Labelled(NamedTuple):
+    """An image with the name of its class."""
+
+    kept: Kept
+    label: str
+    where: str = ""
+    """The line that says so, in words that follow the class."""
 
 
 class Placed(NamedTuple):
@@ -83,12 +90,13 @@ def arrange(found: Found, labels: list[str]) -> Arranged:
     """
     root = _root(found)
     named = list(_labelled(found, root))
-    known, order = (labels, Order.GIVEN) if labels else _ordered({label for _, label in named})
-    chosen = _classes(known, {label for _, label in named}, may_number=bool(labels))
+    known, order = (labels, Order.GIVEN) if labels else _ordered({one.label for one in named})
+    chosen = _classes(known, {one.label for one in named}, may_number=bool(labels))
     placed = []
-    for kept, label in named:
+    for kept, label, where in named:
         if (position := chosen.get(label)) is None:
-            found.refusals.add(kept.name, f"its class {label!r} is none of the {len(known)} labels {_first(known)}")
+            reason = f"its class {label!r}{where} is none of the {len(known)} labels {_first(known)}"
+            found.refusals.add(kept.name, reason)
         else:
             placed.append(Placed(position, kept.name.removeprefix(root), kept))
     unique, duplicates = _without_duplicates(placed, found.refusals)
@@ -126,10 +134,11 @@ def _root(found: Found) -> str:
     return top if len(tops) == 1 and (f"{top}{TABLE}" in found.tables or has_classes_below) else ""
 
 
-def _labelled(found: Found, root: str) -> Iterator[tuple[Kept, str]]:
+def _labelled(found: Found, root: str) -> Iterator[Labelled]:
     """Each image with the name of its class."""
     table = found.tables.get(f"{root}{TABLE}")
-    by_file = found.classes or (None if table is None else _parsed(table, root, found))
+    rows = {} if table is None or found.classes else _parsed(table, root, found)
+    by_file = found.classes or (None if table is None else {name: row.label for name, row in rows.items()})
     for kept in found.kept:
         folder, slash, _ = kept.name.removeprefix(root).partition("/")
         label = (folder if slash else None) if by_file is None else by_file.get(kept.name)
@@ -141,40 +150,37 @@ def _labelled(found: Found, root: str) -> Iterator[tuple[Kept, str]]:
         elif len(label) > _MAX_LABEL:
             found.refusals.add(kept.name, f"its class has {len(label)} characters, at most {_MAX_LABEL} are accepted")
         else:
-            yield kept, label
+            row = rows.get(kept.name)
+            yield Labelled(kept, label, "" if row is None else f" ({TABLE}, line {row.line})")
 
 
-def _parsed(table: bytes, root: str, found: Found) -> dict[str, str]:
-    """The class of each file that the table lists; lines that cannot be used are refused."""
-    labels: dict[str, str] = {}
-    unlabelled, twofold = set(), set()
-    for number, file, label in _lines(table):
-        if not file or not label:
-            found.refusals.add(f"{TABLE}, line {number}", "expected a file and a label")
-            unlabelled.add(root + plain(file))
-            continue
-        name = root + plain(file)
-        if name not in found.seen:
-            found.refusals.add(file, f"{TABLE} lists it in line {number}, but it is not there")
-        elif labels.setdefault(name, label) != label:
-            twofold.add(name)
-    for name in sorted(twofold):
-        found.refusals.add(name, f"{TABLE} gives it two classes")
-    without = twofold | (unlabelled - labels.keys())
+def _parsed(table: bytes, root: str, found: Found) -> dict[str, Row]:
+    """What the table says of each file that it lists; lines that cannot be used are refused."""
+    rows: dict[str, Row] = {}
+    unlabelled, twofold = set[str](), dict[str, Row]()
+    for row in _rows(table):
+        name = root + plain(row.file)
+        if not row.file or not row.label:
+            given = f"{shown(row.file)!r} and {shown(row.label)!r}"
+            found.refusals.add(f"{TABLE}, line {row.line}", f"expected a file and a label, given {given}")
+            unlabelled.add(name)
+        elif name not in found.seen:
+            found.refusals.add(row.file, f"{TABLE} lists it in line {row.line}, but it is not there")
+        elif rows.setdefault(name, row).label != row.label:
+            twofold.setdefault(name, row)
+    for name, second in sorted(twofold.items()):
+        both = " and ".join(f"{shown(row.label)!r} in line {row.line}" for row in (rows[name], second))
+        found.refusals.add(name, f"{TABLE} gives it two classes, {both}")
+    without = twofold.keys() | (unlabelled - rows.keys())
     found.kept = [kept for kept in found.kept if kept.name not in without]
-    return labels
+    return rows
 
 
-def _lines(table: bytes) -> Iterator[tuple[int, str, str]]:
+def _rows(table: bytes) -> Iterator[Row]:
     try:
-        lines = csv.DictReader(io.StringIO(table.decode("utf-8-sig"), newline=""), skipinitialspace=True)
-        columns = lines.fieldnames or []
-        if any(columns.count(column) != 1 for column in _COLUMNS):
-            raise InvalidDataset(f"{TABLE} begins with the columns {shown(', '.join(columns))!r}: expected file,label")
-        for line in lines:
-            yield lines.line_num, (line["file"] or "").strip(), (line["label"] or "").strip()
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidDataset(f"{TABLE} is no CSV in UTF-8 ({error}): expected the columns file,label") from error
+        yield from rows_of(table)
+    except LabelTableError as error:
+        raise InvalidDataset(f"{TABLE}, {error}") from error
 
 
 def _ordered(labels: set[str]) -> tuple[list[str], Order]:

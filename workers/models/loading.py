@@ -87,7 +87,7 @@ def load_module(
 
 def _from_onnx(spec: ModelSpec, path: Path | None, max_parameters: int, max_pass_bytes: int) -> LoadedModule:
     from workers.models.onnx_files.loading import judged, load_onnx  # 25 MB, which only workers of such models pay
-    from workers.models.onnx_files.verdict import Question
+    from workers.models.onnx_files.verdict import Image, Question
 
     if path is None:
         raise InvalidModel("the model has no weights file: send the ONNX model")
@@ -95,7 +95,7 @@ def _from_onnx(spec: ModelSpec, path: Path | None, max_parameters: int, max_pass
         require_digest(path, spec.weights.sha256)
     question = Question(
         path=str(path.absolute()),
-        preprocessing=spec.preprocessing,
+        image=Image(size=spec.preprocessing.size, channels=spec.preprocessing.channels),
         max_parameters=max_parameters,
         max_bytes=max_pass_bytes,
     )

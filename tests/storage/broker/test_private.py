@@ -151,7 +151,7 @@ def test_a_long_path_of_the_folder_gives_a_short_one_of_the_socket(start, tmp_pa
         assert connection.ping()
     assert any((data_dir / "broker").rglob("*.aof"))
     one.stop()
-    path.parent.rmdir()
+    assert not path.parent.exists()
 
 
 def test_two_long_folders_have_two_sockets(tmp_path: Path) -> None:
@@ -204,6 +204,24 @@ def test_ends_when_its_parent_is_killed_and_what_it_held_is_found_again(start, s
     wait_until(lambda: not is_alive(pid))
     with locked(tmp_path), client(start(tmp_path)) as connection:
         assert connection.llen("queue") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal to children is Linux's")
+def test_a_folder_that_a_killed_server_left_goes_with_the_next_start(start, server: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 30)
+    process, pid = tree(long / "killed", server)
+    left = socket_path(long / "killed").parent
+    one = start(long / "one")
+    assert left.is_dir(), "it is in use"
+    kill(process)
+    wait_until(lambda: not is_alive(pid))
+    another = start(long / "another")
+    assert not left.exists()
+    with client(one) as connection:
+        assert connection.ping(), "who comes later leaves what is in use alone"
+    another.stop()
+    one.stop()
+    assert not any(socket_path(long / name).parent.exists() for name in ("one", "another"))
 
 
 def test_a_server_that_was_left_behind_is_ended_first(start, tmp_path: Path) -> None:

@@ -257,10 +257,16 @@ class TestWrongFiles:
         found = refusals(ingested(context, zipped({**files, "labels.csv": table})))
         assert found == {
             "missing.png": "labels.csv lists it in line 4, but it is not there",
-            "labels.csv, line 5": "expected a file and a label",
-            "2.png": "labels.csv gives it two classes",
+            "labels.csv, line 5": "expected a file and a label, given '' and 'a'",
+            "2.png": "labels.csv gives it two classes, 'a' in line 6 and 'b' in line 7",
             "3.png": "labels.csv does not list it",
         }
+
+    def test_a_class_of_a_table_that_is_none(self, context):
+        files = {f"{i}.png": png(pixels(i)) for i in range(3)}
+        table = b"file,label\n0.png,0\n1.png,1\n2.png,rose\n"
+        found = refusals(ingested(context, zipped({**files, "labels.csv": table}), labels=("0", "1")))
+        assert found == {"2.png": "its class 'rose' (labels.csv, line 4) is none of the 2 labels '0', '1'"}
 
     def test_many_are_counted_and_some_are_named(self, context):
         version = ingested(context, zipped({**flowers(), **{f"0/{n}.txt": b"x" for n in range(1100)}}))
@@ -301,7 +307,7 @@ class TestRefusedSources:
             (zipped({}), "no usable image"),
             (zipped({"0/a.txt": b"text"}), r"refused: 1 \(0/a.txt: the 4 bytes are not an image"),
             (zipped({**flowers(), "labels.csv": b"name;class\n"}), "expected file,label"),
-            (zipped({**flowers(), "labels.csv": b"file,label\n\xff,a\n"}), "no CSV in UTF-8"),
+            (zipped({**flowers(), "labels.csv": b"file,label\n\xff,a\n"}), "labels.csv, line 2: byte 0xff is no UTF-8"),
             (npz(np.zeros((2, 3, 8, 8), np.uint8), np.zeros(2, int)), r"shape \[2, 3, 8, 8\]"),
             (npz(np.zeros((2, 8, 8)), np.zeros(2, int)), "images is float64"),
             (npz(np.zeros((2, 8, 8), np.uint8), np.zeros(3, int)), "2 images and 3 labels"),

@@ -11,8 +11,8 @@ from onnx.checker import ValidationError
 from onnx.helper import make_tensor_value_info, tensor_dtype_to_np_dtype
 from onnx.shape_inference import InferenceError, infer_shapes
 
-from attribution_contracts.models import Preprocessing
 from workers.models.onnx_files.outline import broken
+from workers.models.onnx_files.verdict import Image
 from workers.problems import InvalidModel
 
 STANDARD = frozenset({"", "ai.onnx"})
@@ -48,12 +48,12 @@ def parsed(content: bytes) -> ModelProto:
     return model
 
 
-def require_classifier(model: ModelProto, preprocessing: Preprocessing, max_bytes: int) -> Graph:
+def require_classifier(model: ModelProto, image: Image, max_bytes: int) -> Graph:
     """Accepts a graph that maps one image to the outputs of its classes.
 
     Args:
         model: From an outline: without the values of its large initialisers.
-        preprocessing: What the images are.
+        image: What it is given.
         max_bytes: Of one thing that it computes.
 
     Raises:
@@ -61,8 +61,8 @@ def require_classifier(model: ModelProto, preprocessing: Preprocessing, max_byte
     """
     _require_operators(model)
     given, found = _the_input(model), _the_output(model)
-    is_channels_last = _is_channels_last(given, preprocessing)
-    inferred = _inferred(model, given, _image(preprocessing, is_channels_last=is_channels_last))
+    is_channels_last = _is_channels_last(given, image)
+    inferred = _inferred(model, given, _shape(image, is_channels_last=is_channels_last))
     _require_modest(inferred, max_bytes)
     # Where nothing follows from the nodes, the file's own word has to do.
     shape = _sides(inferred.graph.output[0]) or _sides(found)
@@ -133,7 +133,7 @@ def _only(given: Sequence[ValueInfoProto], what: str, expected: str) -> ValueInf
     return one
 
 
-def _is_channels_last(given: ValueInfoProto, preprocessing: Preprocessing) -> bool:
+def _is_channels_last(given: ValueInfoProto, image: Image) -> bool:
     """Whether images go in as `(batch, height, width, channels)`, by the shape that the file declares."""
     sides, name = _sides(given), given.name[:80]
     if sides is None or len(sides) != 4:
@@ -145,16 +145,16 @@ def _is_channels_last(given: ValueInfoProto, preprocessing: Preprocessing) -> bo
         raise InvalidModel(
             f"the ONNX input {name!r} takes batches of {sides[0]} alone: export it with a batch of 1, or a dynamic one"
         )
-    first, last = (_fits(sides, _image(preprocessing, is_channels_last=last)) for last in (False, True))
+    first, last = (_fits(sides, _shape(image, is_channels_last=last)) for last in (False, True))
     if not first and not last:
-        raise InvalidModel(f"{_unfitting(name, sides, preprocessing)}")
+        raise InvalidModel(f"{_unfitting(name, sides, image)}")
     # Where both fit the one that the file pins the channels of is meant.
     return last and (not first or (sides[1] is None and sides[3] is not None))
 
 
-def _image(preprocessing: Preprocessing, *, is_channels_last: bool) -> tuple[int, ...]:
-    height, width = preprocessing.size
-    channels = preprocessing.channels
+def _shape(image: Image, *, is_channels_last: bool) -> tuple[int, ...]:
+    height, width = image.size
+    channels = image.channels
     return (1, height, width, channels) if is_channels_last else (1, channels, height, width)
 
 
@@ -162,10 +162,10 @@ def _fits(sides: Sequence[int | None], image: Sequence[int]) -> bool:
     return all(side in {None, given} for side, given in zip(sides, image, strict=True))
 
 
-def _unfitting(name: str, sides: Sequence[int | None], preprocessing: Preprocessing) -> str:
-    height, width = preprocessing.size
+def _unfitting(name: str, sides: Sequence[int | None], image: Image) -> str:
+    height, width = image.size
     said = (
-        f"the ONNX input {name!r} is {_shown(sides)}, and preprocessing gives {preprocessing.channels} channels of"
+        f"the ONNX input {name!r} is {_shown(sides)}, and preprocessing gives {image.channels} channels of"
         f" {height} x {width}"
     )
     order = next((order for order in ((1, 2, 3), (3, 1, 2)) if sides[order[0]] in _COLOURS), None)

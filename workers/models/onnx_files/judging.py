@@ -10,22 +10,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import onnxruntime  # noqa: F401 - before the bounds are set
 import psutil
 
-from attribution_contracts.weights_files import HEAD_BYTES, why_no_onnx
 from workers.models.onnx_files.graph import parsed, require_classifier
-from workers.models.onnx_files.outline import broken, outline_of
+from workers.models.onnx_files.outline import broken, read_outline
 from workers.models.onnx_files.runtime import session_of
 from workers.models.onnx_files.tensors import require_tensors
-from workers.models.onnx_files.verdict import TOO_MUCH, Answer, Judged, Question
+from workers.models.onnx_files.verdict import TOO_MUCH, Answer, Judged, Question, seconds
 from workers.problems import InvalidModel
 
 _ROOM, _COPIES = 1024**3, 4
 """Memory for judging: so many bytes, and so many times the file, which the runtime parses, copies and lays out anew."""
-_SECONDS, _BYTES_A_SECOND = 20, 32 * 1024**2
-"""Processor time: so much, and more for large files."""
 
 
 def judged(question: Question) -> Judged:
@@ -35,19 +31,14 @@ def judged(question: Question) -> Judged:
         InvalidModel: It is no classifier in one file, of ONNX's own operators, that fits the preprocessing.
     """
     path = Path(question.path)
-    with path.open("rb") as head:
-        wrong = why_no_onnx(head.read(HEAD_BYTES))
-    if wrong is not None:
-        raise InvalidModel(wrong)
-    file = np.memmap(path, np.uint8, "r")
-    outline = outline_of(file.data)
+    file, outline = read_outline(path)
     model = parsed(outline.content)
     parameters, n_bytes = require_tensors(model, outline.values, file)
     if parameters > question.max_parameters:
         raise InvalidModel(
             f"the network has {parameters:,} parameters, at most {question.max_parameters:,} are allowed"
         )
-    graph = require_classifier(model, question.preprocessing, question.max_bytes)
+    graph = require_classifier(model, question.image, question.max_bytes)
     session_of(path, question.max_bytes)
     return Judged(
         input=graph.input,
@@ -74,7 +65,7 @@ def _bound(size: int) -> None:
     taken = psutil.Process().memory_info().vms
     for kind, most in (
         (resource.RLIMIT_AS, taken + _ROOM + _COPIES * size),
-        (resource.RLIMIT_CPU, _SECONDS + size // _BYTES_A_SECOND),
+        (resource.RLIMIT_CPU, seconds(size)),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(kind)

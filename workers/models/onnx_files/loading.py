@@ -9,8 +9,9 @@ import torch
 
 from attribution.errors import OverBudget
 from attribution.networks.outputs_only import OutputsOnly
+from workers.models.onnx_files.outline import read_outline
 from workers.models.onnx_files.runtime import first_line, run_options, session_of
-from workers.models.onnx_files.verdict import TOO_MUCH, Answer, Judged, Question
+from workers.models.onnx_files.verdict import TOO_MUCH, Answer, Judged, Question, seconds
 from workers.problems import InvalidModel
 
 MAX_FILE_BYTES = 2 * 1024**3 - 1
@@ -20,21 +21,39 @@ _NO_MEMORY = ("is smaller than requested bytes", "bad allocation", "Failed to al
 """What onnxruntime says where its arena, or the machine, has no room for a value."""
 
 
-def judged(question: Question) -> Judged:
-    """Has a file judged, in a process that is held to some memory and time.
+_PATIENCE = 6
+"""Times the processor time that judging may take: that the worker waits for it on a machine with other work."""
+
+
+def judged(question: Question, *, patience_s: float | None = None) -> Judged:
+    """Has a file judged: by its outline here, and by all else in a process that is held to some memory and time.
+
+    Args:
+        question: The file, and what is expected of it.
+        patience_s: How long that process may take, whatever it does; some times its processor time unless told.
 
     Raises:
         InvalidModel: It is refused, or that process did not live to see the end of it.
         RuntimeError: That process cannot start.
     """
-    size = Path(question.path).stat().st_size
+    path = Path(question.path)
+    size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise InvalidModel(f"the ONNX file has {size:,} bytes, at most {MAX_FILE_BYTES:,} are possible in one file")
+    read_outline(path)
     command = [sys.executable, "-P", "-m", "workers.models.onnx_files.judging"]
     own = {name: value for name, value in os.environ.items() if not name.startswith("ATTRIBUTION_")}
-    done = subprocess.run(  # noqa: S603 - our own module
-        command, input=question.model_dump_json().encode(), capture_output=True, check=False, env=own
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module
+            command,
+            input=question.model_dump_json().encode(),
+            capture_output=True,
+            check=False,
+            env=own,
+            timeout=_PATIENCE * seconds(size) if patience_s is None else patience_s,
+        )
+    except subprocess.TimeoutExpired as error:  # it was killed
+        raise InvalidModel(TOO_MUCH) from error
     if done.returncode > 0:
         raise RuntimeError(f"the process that judges ONNX files ended with {done.returncode}: {done.stderr.decode()}")
     if done.returncode < 0:  # a signal: out of memory, or of time

@@ -5,8 +5,12 @@ of protobuf only ever sees an outline of a few megabytes, whatever the file clai
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from attribution_contracts.weights_files import HEAD_BYTES, why_no_onnx
 from workers.problems import InvalidModel
 
 MAX_BYTES = 8 * 1024**2
@@ -50,7 +54,22 @@ class _Field(NamedTuple):
     stop: int
 
 
-_Inner = Callable[[int, int], bytes]
+_Inner = Callable[[int, int], bytes | None]
+"""Looks at a field of a message, and says what stands for it in the outline; nothing where it stays as it is."""
+
+
+def read_outline(path: Path) -> tuple[np.ndarray, Outline]:
+    """The bytes of a file, which stay where they are, and its outline. No other parser has seen it yet.
+
+    Raises:
+        InvalidModel: It is another kind of file, its sizes are not those of what there is, or it lists too much.
+    """
+    with path.open("rb") as head:
+        wrong = why_no_onnx(head.read(HEAD_BYTES))
+    if wrong is not None:
+        raise InvalidModel(wrong)
+    file = np.memmap(path, np.uint8, "r")
+    return file, outline_of(file.data)
 
 
 def outline_of(file: memoryview) -> Outline:
@@ -78,11 +97,12 @@ class _Outliner:
     def _graph(self, start: int, stop: int) -> bytes:
         return self._message(start, stop, {_NODE: self._node, _INITIALIZER: self._initializer})
 
-    def _node(self, start: int, stop: int) -> bytes:
-        return self._message(start, stop, {_ATTRIBUTE: self._attribute})
-
-    def _attribute(self, start: int, stop: int) -> bytes:
-        return self._message(start, stop, {})
+    def _node(self, start: int, stop: int) -> None:
+        """Counts what a node lists, all of which stays."""
+        for field in self._fields(start, stop):
+            if field.number == _ATTRIBUTE and field.wire == _BYTES:
+                for _ in self._fields(field.body, field.stop):
+                    pass
 
     def _initializer(self, start: int, stop: int) -> bytes:
         kept, values = list[bytes](), None
@@ -100,13 +120,13 @@ class _Outliner:
         """A message of the file with some of its fields replaced."""
         parts = list[bytes]()
         for field in self._fields(start, stop):
-            replaced = inner.get(field.number) if field.wire == _BYTES else None
-            if replaced is None:
-                parts.append(self._copied(field.start, field.stop))
-            else:
-                content = replaced(field.body, field.stop)
+            look = inner.get(field.number) if field.wire == _BYTES else None
+            content = None if look is None else look(field.body, field.stop)
+            if content is not None:
+                parts.append(self._copied(start, field.start))
                 parts += [_encoded(field.number << 3 | _BYTES), _encoded(len(content)), content]
-        return b"".join(parts)
+                start = field.stop
+        return b"".join([*parts, self._copied(start, stop)])
 
     def _copied(self, start: int, stop: int) -> bytes:
         self._kept += stop - start
@@ -118,6 +138,7 @@ class _Outliner:
         return bytes(self._file[start:stop])
 
     def _fields(self, start: int, stop: int) -> Iterator[_Field]:
+        file = self._file
         while start < stop:
             self._entries += 1
             if self._entries > MAX_ENTRIES:
@@ -125,7 +146,12 @@ class _Outliner:
                     f"the ONNX file lists more than {MAX_ENTRIES:,} nodes, tensors and other things: expected a"
                     " classifier"
                 )
-            field = self._field(start, stop)
+            # Nearly all are bytes, with a number and a size of one byte each: these are read without a detour.
+            if start + 1 < stop and 8 <= (tag := file[start]) < 0x80 and tag & 7 == _BYTES and file[start + 1] < 0x80:
+                end = start + 2 + file[start + 1]
+                field = _Field(tag >> 3, _BYTES, start, start + 2, end) if end <= stop else self._field(start, stop)
+            else:
+                field = self._field(start, stop)
             yield field
             start = field.stop
 

@@ -1,7 +1,6 @@
 """What a worker asks of the process that judges an ONNX file, and what that answers."""
 
 from attribution_contracts.base import Wire
-from attribution_contracts.models import Preprocessing
 
 TOO_MUCH = (
     "the ONNX file takes more memory or time to read than any classifier of its size needs: expected a graph of some"
@@ -10,11 +9,27 @@ TOO_MUCH = (
 """Of a file that its reader does not survive."""
 
 
+_SECONDS, _BYTES_A_SECOND = 10, 32 * 1024**2
+
+
+def seconds(size: int) -> int:
+    """Processor time that judging a file of so many bytes may take: real networks take a second or two."""
+    return _SECONDS + size // _BYTES_A_SECOND
+
+
+class Image(Wire):
+    """What preprocessing makes of an image."""
+
+    size: tuple[int, int]
+    """Height and width."""
+    channels: int
+
+
 class Question(Wire):
     """A file, and what is expected of it."""
 
     path: str
-    preprocessing: Preprocessing
+    image: Image
     max_parameters: int
     max_bytes: int
     """For what it computes at a time."""

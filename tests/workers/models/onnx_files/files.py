@@ -12,6 +12,7 @@ from onnx.numpy_helper import from_array
 from torch import nn
 
 from attribution_contracts.models import ModelSpec
+from workers.models.onnx_files.verdict import Image, Question
 
 CLASSES, SIDE = 5, 8
 SHAPE = (1, 3, SIDE, SIDE)
@@ -103,6 +104,14 @@ def loop() -> NodeProto:
         [make_tensor_value_info("still", TensorProto.BOOL, []), make_tensor_value_info("is", TensorProto.FLOAT, None)],
     )
     return make_node("Loop", ["", "", "image"], ["looped"], body=body)
+
+
+def question(content: bytes | ModelProto, folder, given=None, *, max_parameters=10**6, max_bytes=2**30) -> Question:
+    """What is asked of a file of these bytes."""
+    preprocessing = (given or spec()).preprocessing
+    image = Image(size=preprocessing.size, channels=preprocessing.channels)
+    path = str(stored(content, folder))
+    return Question(path=path, image=image, max_parameters=max_parameters, max_bytes=max_bytes)
 
 
 def stored(content: bytes | onnx.ModelProto, folder):

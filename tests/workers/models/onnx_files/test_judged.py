@@ -18,23 +18,19 @@ from tests.workers.models.onnx_files.files import (
     exported,
     linear,
     loop,
+    question,
     spec,
-    stored,
 )
 from workers.models.onnx_files import outline
 from workers.models.onnx_files.judging import judged
 from workers.models.onnx_files.outline import outline_of
-from workers.models.onnx_files.verdict import Question
 from workers.problems import InvalidModel
 
 GiB = 2**30
 
 
 def found(content, folder, given=None, *, max_parameters=10**6, max_bytes=GiB):
-    path, preprocessing = stored(content, folder), (given or spec()).preprocessing
-    return judged(
-        Question(path=str(path), preprocessing=preprocessing, max_parameters=max_parameters, max_bytes=max_bytes)
-    )
+    return judged(question(content, folder, given, max_parameters=max_parameters, max_bytes=max_bytes))
 
 
 def refused(content, folder, given=None, **limits):

@@ -1,7 +1,11 @@
 """Files that run: the outputs of the network that was exported, within bounds of memory and time."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 import torch
 from onnx import TensorProto
@@ -22,10 +26,13 @@ from tests.workers.models.onnx_files.files import (
     exported,
     linear,
     loop,
+    question,
     spec,
     stored,
 )
 from workers.models.loading import load_module
+from workers.models.onnx_files.loading import judged
+from workers.models.onnx_files.outline import MAX_ENTRIES
 from workers.problems import InvalidModel
 
 
@@ -184,6 +191,39 @@ class TestBounds:
         model = linear(before, "sum", more=[constant("times", 2**10, 2**10)])
         module = loaded(model, tmp_path, max_pass_bytes=2**32)  # 3.75 GiB, more than the process that judges has
         assert isinstance(module, OutputsOnly)
+
+    def test_time(self, tmp_path):
+        """A file that is right, of far more nodes than any network has: each look at it takes seconds."""
+        before = [make_node("Relu", [f"x{i}" if i else "image"], [f"x{i + 1}"]) for i in range(50_000)]
+        asked = question(linear(before, "x50000"), tmp_path)
+        with pytest.raises(InvalidModel, match="takes more memory or time to read"):
+            judged(asked, patience_s=0.5)
+        assert [child for child in psutil.Process().children() if asked.path in child.cmdline()] == []
+
+    @pytest.mark.parametrize("kind", ["picture", "truncated", "lying", "crowded"])
+    def test_what_the_bytes_tell_is_known_before_a_process_starts(self, tmp_path, monkeypatch, kind):
+        monkeypatch.setattr("sys.executable", "/nowhere/python")
+        content = linear().SerializeToString()
+        wrong = {
+            "picture": b"\x89PNG\r\n\x1a\n" + bytes(20),
+            "truncated": content[:-1],
+            "lying": b"\x08\x08\x3a" + b"\xff" * 9 + b"\x01",
+            "crowded": content + b"\x32\x00" * (MAX_ENTRIES + 1),
+        }
+        with pytest.raises(InvalidModel, match=r"is a PNG|truncated|lists more than"):
+            judged(question(wrong[kind], tmp_path))
+        with pytest.raises(FileNotFoundError):
+            judged(question(content, tmp_path))
+
+    def test_the_process_that_judges_loads_no_more_than_it_needs(self):
+        told = "import sys, workers.models.onnx_files.judging; print(*sys.modules)"
+        modules = subprocess.run(
+            [sys.executable, "-c", told], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert {"onnx", "onnxruntime"} <= set(modules)
+        assert not {"torch", "PIL", "sqlalchemy", "celery", "attribution", "attribution_contracts.models"} & set(
+            modules
+        )
 
     def test_refusals_come_from_the_process_that_judged(self, tmp_path):
         with pytest.raises(InvalidModel, match="Loop has a body of its own, which may never end"):
