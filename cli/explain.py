@@ -248,8 +248,8 @@ def _require_fit(given: dict[str, Any], explanation: dict[str, Any], model: str)
 
     if explanation["method"] == AUTO and (needless := [name for name in explanation if name not in _OF_AUTO]):
         raise click.UsageError(
-            f"{in_words([_option_of_explanation(given, [name]) for name in needless])} can be said of a method that is named, "
-            "and none is: say which with --method, for example --method integrated_gradients"
+            f"{in_words([_option_of_explanation(given, [name]) for name in needless])} can be said of a method that is "
+            "named, and none is: say which with --method, for example --method integrated_gradients"
         )
     if explanation["method"] == "decomposition" and "fit" not in explanation:
         raise click.UsageError(
