@@ -138,7 +138,9 @@ def _option(images: tuple[Path, ...], given: dict[str, Any], steps: Sequence[str
 
 def _option_of_explanation(given: dict[str, Any], steps: Sequence[str]) -> str | None:
     match list(steps):
-        case ["method"] | []:
+        case []:
+            return f"--method {given['method']}"
+        case ["method"]:
             return "--method"
         case ["target", *rest]:
             if "against" in rest:
@@ -262,11 +264,16 @@ def _require_fit(given: dict[str, Any], explanation: dict[str, Any], model: str)
 def _explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
     """Every explained image, with what explained it."""
     single = [(result.provenance.method, image) for image in result.images]
-    return single + [(_label(cell), image) for cell in result.cells for image in cell.images]
+    return single + [(_label(result, cell), image) for cell in result.cells for image in cell.images]
 
 
-def _label(cell: "CellResult") -> str:
-    return f"{cell.model.name}@{cell.model.version}, {cell.method} {cell.explanation}"
+def _label(result: "Result", cell: "CellResult") -> str:
+    """The model and the method of a cell, with what tells it from others by the same method."""
+    from attribution_contracts.captions import captions
+
+    told = captions(result.provenance.parameters["explanations"])[cell.explanation]
+    words = told if told.startswith(cell.method) else ", ".join(filter(None, (cell.method, told)))
+    return f"{cell.model.name}@{cell.model.version}, {words}"
 
 
 def _short_names(images: tuple[Path, ...]) -> list[str]:
@@ -284,7 +291,7 @@ def _table(result: "Result", names: list[str]) -> Iterator[list["str | Text"]]:
             yield [label if result.cells else "", *row]
     for cell in result.cells:
         if cell.error is not None:
-            yield [_label(cell), *[""] * 7, Text(cell.error.detail, "red")]
+            yield [_label(result, cell), *[""] * 7, Text(cell.error.detail, "red")]
 
 
 def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:

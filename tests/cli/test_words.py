@@ -12,8 +12,9 @@ import pytest
 from attribution_contracts.methods import METHODS
 from attribution_contracts.models import MethodApplies, Preprocessing
 from attribution_contracts.problems import ErrorCode, problem
-from cli.explain import _request, _variation
+from cli.explain import _label, _request, _variation
 from cli.image_files import images_in
+from cli.model_reports import found as summary_of
 from cli.models import add
 from storage.ledger.claims import Failed
 from storage.ledger.records import Claim
@@ -43,6 +44,14 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
         ((*IG, "--param", 'baselines={"kind":"blur"}'), """; say --param 'baselines=[{"kind": "blur"}]'"""),
         (("--method", "layer_shapley", "--param", "layers=stages.9"), """; say --param 'layers=["stages.9"]'"""),
         ((*IG, "--param", "smooth=3"), "--param smooth: expected an object with some of kind, n_samples, noise"),
+        (("--method", "occlusion", "--param", "window=8x8"), "down and across, such as [8, 8]"),
+        (("--method", "occlusion", "--param", "window=8x8"), "; say --param 'window=[8, 8]'"),
+        (("--method", "cam", "--param", "variants=grad_cam"), """; say --param 'variants=["grad_cam"]'"""),
+        (
+            ("--method", "segment_shapley", "--param", "sampler=exact"),
+            "--method segment_shapley: sampler is exact, and",
+        ),
+        (("--method", "lrp", "--baseline", "blur"), "--baseline: Extra inputs are not permitted"),
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),
         (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),
@@ -221,6 +230,19 @@ def test_what_takes_the_place_of_pixels(house: House, run: Run, image: Path) -> 
 def test_the_help_names_every_method(run: Run) -> None:
     said = run("explain", "--help").output
     assert [name for name in METHODS if name != "self_test" and name not in said] == []
+
+
+def test_columns_side_by_side_are_told_by_what_they_differ_in() -> None:
+    explanations = [{"method": "lrp", "rule": "epsilon"}, {"method": "lrp", "rule": "gamma"}]
+    result = SimpleNamespace(provenance=SimpleNamespace(parameters={"explanations": explanations}))
+    cell = SimpleNamespace(model=SimpleNamespace(name="digits", version="1"), method="lrp", explanation=1)
+    assert _label(result, cell) == "digits@1, lrp, rule gamma"
+
+
+def test_methods_that_do_not_apply_for_one_reason_are_named_together() -> None:
+    applies = {name: MethodApplies(applies=False, reason="it has no layers") for name in ("cam", "lrp")}
+    told = summary_of(report_of(10).model_copy(update={"methods": applies}))
+    assert told["do not apply"] == "cam, lrp: it has no layers"
 
 
 def test_passes_are_not_called_steps() -> None:

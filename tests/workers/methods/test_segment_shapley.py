@@ -93,7 +93,7 @@ def test_what_it_costs_is_known_before(options, evaluations):
     ("options", "message"),
     [
         ({"segments": {"kind": "labels", "labels": [[0, 1], [0]]}}, "rows have 1 to 2 labels"),
-        ({"segments": {"kind": "grid"}, "sampler": "exact"}, "49 have too many coalitions"),
+        ({"segments": {"kind": "grid"}, "sampler": "exact"}, "49 segments have too many coalitions"),
         ({"segments": GRID, "sampler": "exact", "n_samples": 100}, "belong to estimates"),
         ({"segments": {"kind": "labels", "labels": [[0] * 129]}}, "at most 128"),
     ],
