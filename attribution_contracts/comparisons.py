@@ -6,6 +6,7 @@ from attribution_contracts.base import Wire
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.methods import METHODS
+from attribution_contracts.problems import Problem
 from attribution_contracts.states import JobKind
 
 _NO_PART_OF_THE_ANSWER = ("priority", "labels", "deadline_s")
@@ -19,6 +20,8 @@ class Cell(Wire):
     model: ModelIdentity
     explanation: int = 0
     """Position among the explanations of the comparison."""
+    refused: Problem | None = None
+    """Why the method does not apply to the model: nothing is computed for it."""
 
     @property
     def method(self) -> str:

@@ -189,6 +189,12 @@ class ModelReport(Wire):
     layers: list[LayerInfo]
     stages: list[str] = []
     """The few layers that a person looks at first: stem, ends of stages, last convolution."""
+    mapped: list[str] | None = None
+    """The layers whose values have a place in the image that the outputs depend on, which `cam` can show; null in
+    reports of earlier versions, and where layers are unknown."""
+    relevance_rule: str | None = None
+    """The rule that `lrp` follows unless told: `cp_lrp` where those of layers do not apply; null where none does, and
+    in reports of earlier versions."""
     methods: dict[str, MethodApplies]
     default: DefaultMethod | None = None
     """What `"method": "auto"` takes; null where nothing that it might take applies."""

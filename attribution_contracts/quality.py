@@ -25,7 +25,9 @@ class OcclusionOptions(Wire):
     insertion: bool = True
     """Besides taking pixels away, start without any and bring them back."""
     references: bool = True
-    """Follow random order and the order of input x gradient beside the map's."""
+    """Follow random orders and the order of input x gradient beside the map's."""
+    random_orders: Annotated[int, Field(ge=2, le=100, strict=True)] = 5
+    """Random orders in each direction: their mean is shown, and what they differ by is what a map has to exceed."""
 
     @model_validator(mode="after")
     def _require_one_baseline(self) -> "OcclusionOptions":

@@ -195,8 +195,8 @@ class Provenance(Wire):
 class CellResult(Wire):
     """One model and one explanation of a comparison."""
 
-    job: str
-    """The job that computed it."""
+    job: str | None
+    """The job that computed it; null where the method does not apply to the model."""
     model: ModelIdentity
     method: str
     explanation: int

@@ -23,11 +23,17 @@ def example_at(model: type[BaseModel], location: Sequence[str | int], given: obj
     """
     places: list[Any] = [model]
     for step in location:
-        # Pydantic names the form of a union, too: that is no step of the document.
-        places = [inner for place in places for inner in _steps(place, step)] or places
+        # Pydantic names the form of a union, too: that is no step of the document, and says which form is meant.
+        places = [inner for place in places for inner in _steps(place, step)] or _named(places, step) or places
     found = [example for place in places if (example := _example(place, given)) is not None]
     text = json.dumps(found[0]) if found else None
     return text if text is None or len(text) <= _LONGEST else None
+
+
+def _named(places: Sequence[Any], name: object) -> list[Any]:
+    """The forms of some places that a name stands for."""
+    forms = [form for place in places for form in _forms(place) if isinstance(form, type)]
+    return [form for form in forms if issubclass(form, BaseModel) and name in _tags(form).values()]
 
 
 def _steps(place: Any, step: str | int) -> Iterator[Any]:  # noqa: ANN401 - an annotation may be anything
@@ -75,6 +81,9 @@ def _item(place: Any, given: object) -> object:  # noqa: ANN401 - as above
     is_one = isinstance(given, Mapping) and any(
         given.get(name) == tag for form in forms if isinstance(form, type) for name, tag in _tags(form).items()
     )
+    words = [word for form in forms if get_origin(form) is Literal for word in get_args(form)]
+    if words:
+        return given if given in words else words[0]
     is_word = type(given) in forms or (type(given) is int and float in forms)
     return given if is_one or is_word else _example(place, given)
 

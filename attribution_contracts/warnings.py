@@ -12,6 +12,7 @@ class WarningCode(StrEnum):
     TOLERANCE_MISSED = "tolerance_missed"
     BASELINE_OF_CLASS = "baseline_of_class"
     NO_BETTER_THAN_RANDOM = "no_better_than_random"
+    CURVES_UNINFORMATIVE = "curves_uninformative"
     LAYERS_LEFT_OUT = "layers_left_out"
     RELEVANCE_ABSORBED = "relevance_absorbed"
     FAILS_SANITY_CHECKS = "fails_sanity_checks"
@@ -38,6 +39,7 @@ WARNING_TITLES: dict[WarningCode, str] = {
     WarningCode.TOLERANCE_MISSED: "The tolerance was not reached",
     WarningCode.BASELINE_OF_CLASS: "The baseline is of the class already",
     WarningCode.NO_BETTER_THAN_RANDOM: "The map orders pixels no better than chance",
+    WarningCode.CURVES_UNINFORMATIVE: "The prediction does not move, whichever pixels go",
     WarningCode.LAYERS_LEFT_OUT: "Layers without finite values are left out",
     WarningCode.RELEVANCE_ABSORBED: "Most of the relevance does not reach the image",
     WarningCode.FAILS_SANITY_CHECKS: "The method fails published sanity checks",

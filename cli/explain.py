@@ -10,7 +10,7 @@ import click
 from cli.costs import tell_cost
 from cli.following import wait_with_bar
 from cli.image_files import given_images
-from cli.options import method_option, out_option, param_option, parameters, seed_option, url_option
+from cli.options import AUTO, BASELINES, method_option, out_option, param_option, parameters, seed_option, url_option
 from cli.saving import save
 from cli.tables import show_table
 from cli.true_labels import TrueLabel, class_of, true_labels
@@ -55,7 +55,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "--baseline",
     "baselines",
     multiple=True,
-    type=click.Choice(["black", "blur", "mean", "uniform", "white", "zero"]),
+    type=click.Choice(BASELINES),
     help="What images are compared with; repeatable, averaged. [default: black]",
 )
 @param_option
@@ -67,6 +67,11 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     help='Parameters of one more explanation, shown side by side: \'{"method": "deeplift"}\'; repeatable.',
 )
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
+@click.option(
+    "--occlusion-baseline",
+    type=click.Choice(BASELINES),
+    help="The same with pixels replaced by this. [default: zero, the mean colour]",
+)
 @click.option(
     "--render",
     "drawing",
@@ -96,14 +101,15 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     for one, said in zip(inputs, labels, strict=True):
         one.update({} if said is None else {"label": said.label})
     with Client(url) as client:
-        with told_in_options(partial(_option, images, labels)):
+        with told_in_options(partial(_option, images, labels, given)):
             job = _submitted(client, _request(given) | {"inputs": inputs}, images)
+        _tell_defaults(client, given)
         tell_cost(job)
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         save(client, result, out, sheet)
     show_table(_COLUMNS, _table(result, names))
-    for text in _hidden_parts(result, names):
+    for text in _parts(result, names):
         click.echo(text)
     for text in _warnings(result, names):
         click.secho(f"warning: {text}", fg="yellow", err=True)
@@ -115,7 +121,9 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         raise SystemExit(1)
 
 
-def _option(images: tuple[Path, ...], labels: Sequence[TrueLabel | None], steps: Sequence[str]) -> str | None:
+def _option(
+    images: tuple[Path, ...], labels: Sequence[TrueLabel | None], given: dict[str, Any], steps: Sequence[str]
+) -> str | None:
     """The option that said a field of the request."""
     match list(steps):
         case ["inputs", index, "label"] if index.isdigit() and int(index) < len(labels):
@@ -124,29 +132,37 @@ def _option(images: tuple[Path, ...], labels: Sequence[TrueLabel | None], steps:
         case ["inputs", index, *_] if index.isdigit() and int(index) < len(images):
             return str(images[int(index)])
         case ["explanation", *rest] | ["explanations", "0", *rest]:
-            return _option_of_explanation(rest)
+            return _option_of_explanation(given, rest)
         case ["explanations", index, *rest]:
             return f"--also {index}" + "".join(f" {step}" for step in rest)
         case ["render", field, *_]:
             return f"--render {field}"
+        case ["quality", "occlusion", "baseline", *_]:
+            return "--occlusion-baseline"
         case [first, *_]:
             return _OPTIONS.get(first)
     return None
 
 
-def _option_of_explanation(steps: Sequence[str]) -> str | None:
+def _option_of_explanation(given: dict[str, Any], steps: Sequence[str]) -> str | None:
     match list(steps):
-        case ["method"] | []:
+        case []:
+            return f"--method {given['method']}"
+        case ["method"]:
             return "--method"
         case ["target", *rest]:
             if "against" in rest:
                 return " ".join(["--against", *rest[rest.index("against") + 1 :]])
             return "--top-k" if "top_k" in rest else "--target"
+        case ["baselines", *_] if given["baselines"]:
+            return "--baseline"
         case [parameter, *_]:
             return f"--param {parameter}"
     return None
 
 
+_OF_AUTO = ("method", "target")
+"""What an explanation says whose method is left to the model."""
 _OPTIONS = {"model": "--model", "models": "--model", "quality": "--occlusion", "seed": "--seed"}
 
 
@@ -200,7 +216,9 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
     request |= {"models": models} if len(models) > 1 else {"model": models[0]}
     if given["drawing"]:
         request["render"] = parameters(given["drawing"], "--render")
-    if given["occlusion"]:
+    if (replaced_by := given["occlusion_baseline"]) is not None:
+        request["quality"] = {"occlusion": {"baseline": {"kind": replaced_by}}}
+    elif given["occlusion"]:
         request["quality"] = {"occlusion": {}}
     try:
         others = [json.loads(text) for text in given["others"]]
@@ -210,7 +228,7 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError('--also: expected JSON objects such as {"attribution": "deeplift"}')
     alike = [_beside(first, other) for other in others]
     for explanation in (first, *alike):
-        _require_fit(explanation, models[0])
+        _require_fit(given, explanation, models[0])
     return request | ({"explanations": [first, *alike]} if others else {"explanation": first})
 
 
@@ -225,7 +243,24 @@ def _beside(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     return {name: first[name] for name in shared if name in first} | other
 
 
-def _require_fit(explanation: dict[str, Any], model: str) -> None:
+def _tell_defaults(client: "Client", given: dict[str, Any]) -> None:
+    """Says which method a model's default is, and why, where none was named."""
+    if given["method"] != AUTO:
+        return
+    for model in given["models"]:
+        default = client.model_report(model).default
+        if default is not None:
+            click.echo(f"method {default.method}, the default of {model}: {default.reason}", err=True)
+
+
+def _require_fit(given: dict[str, Any], explanation: dict[str, Any], model: str) -> None:
+    from attribution_contracts.hints import in_words
+
+    if explanation["method"] == AUTO and (needless := [name for name in explanation if name not in _OF_AUTO]):
+        raise click.UsageError(
+            f"{in_words([_option_of_explanation(given, [name]) for name in needless])} can be said of a method that is "
+            "named, and none is: say which with --method, for example --method integrated_gradients"
+        )
     if explanation["method"] == "decomposition" and "fit" not in explanation:
         raise click.UsageError(
             "decomposition explains by features that were fitted over a data set: run "
@@ -237,11 +272,16 @@ def _require_fit(explanation: dict[str, Any], model: str) -> None:
 def _explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
     """Every explained image, with what explained it."""
     single = [(result.provenance.method, image) for image in result.images]
-    return single + [(_label(cell), image) for cell in result.cells for image in cell.images]
+    return single + [(_label(result, cell), image) for cell in result.cells for image in cell.images]
 
 
-def _label(cell: "CellResult") -> str:
-    return f"{cell.model.name}@{cell.model.version}, {cell.method} {cell.explanation}"
+def _label(result: "Result", cell: "CellResult") -> str:
+    """The model and the method of a cell, with what tells it from others by the same method."""
+    from attribution_contracts.captions import captions
+
+    told = captions(result.provenance.parameters["explanations"])[cell.explanation]
+    words = told if told.startswith(cell.method) else ", ".join(filter(None, (cell.method, told)))
+    return f"{cell.model.name}@{cell.model.version}, {words}"
 
 
 def _short_names(images: tuple[Path, ...]) -> list[str]:
@@ -259,7 +299,7 @@ def _table(result: "Result", names: list[str]) -> Iterator[list["str | Text"]]:
             yield [label if result.cells else "", *row]
     for cell in result.cells:
         if cell.error is not None:
-            yield [_label(cell), *[""] * 7, Text(cell.error.detail, "red")]
+            yield [_label(result, cell), *[""] * 7, Text(cell.error.detail, "red")]
 
 
 def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:
@@ -329,11 +369,15 @@ def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
             yield f"{names[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
 
 
-def _hidden_parts(result: "Result", names: list[str]) -> Iterator[str]:
-    """What hiding parts of the images does, in words."""
+def _parts(result: "Result", names: list[str]) -> Iterator[str]:
+    """What segments and regions of the images add and what hiding parts of them does, in words."""
     for label, image in _explained(result):
+        where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
+        for segments in image.segments:
+            yield f"{where}: {segments.sentence(_class_name(image, segments.target))}"
+        for regions in image.regions:
+            yield f"{where}: {regions.sentence(_class_name(image, regions.target))}"
         if image.hidden_parts is not None:
-            where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
             for number in image.hidden_parts.numbers:
                 own = "" if number.target is None else _class_name(image, number.target)
                 yield f"{where}: {number.sentence(own)}"

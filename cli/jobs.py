@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from attribution_contracts.states import JobStatus
+from attribution_contracts.states import DATA_KINDS, JobStatus
 from cli.following import share_done
 from cli.following import watch as followed
 from cli.options import Choice, confirm, json_option, url_option, yes_option
@@ -189,12 +189,17 @@ def _row(job: "Job") -> list[str]:
         job.id,
         job.status.value,
         job.kind.value,
-        job.method or "",
+        _method(job),
         _model(job),
         _done(job),
         ", ".join(f"{key}:{value}" for key, value in job.labels.items()),
         f"{job.created_at:%Y-%m-%d %H:%M:%S}",
     ]
+
+
+def _method(job: "Job") -> str:
+    """The method of an explanation; of a task over a data set the task, which the method it belongs to does not say."""
+    return job.kind.value if job.kind in DATA_KINDS else job.method or ""
 
 
 def _model(job: "Job") -> str:
@@ -217,7 +222,7 @@ def _summary(job: "Job") -> dict[str, object]:
         "stage": "" if job.status.is_terminal else job.progress.stage,
         "done": _done(job),
         "parts": job.children and f"{job.children.done} of {job.children.total}, {job.children.failed} failed",
-        "method": job.method,
+        "method": _method(job),
         "model": _model(job),
         "model's digest": job.model and job.model.sha256,
         "labels": "\n".join(f"{key}:{value}" for key, value in job.labels.items()),

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 def found(report: ModelReport) -> dict[str, object]:
     """The summary of a report, by field."""
     applies = [name for name, method in report.methods.items() if method.applies]
-    refused = [f"{name}: {method.reason}" for name, method in report.methods.items() if not method.applies]
+    refused: dict[str, list[str]] = {}
+    for name, method in report.methods.items():
+        if not method.applies:
+            refused.setdefault(str(method.reason), []).append(name)
     noted = [f"{check.name} {check.verdict}: {check.detail}" for check in report.checks if check.verdict != "right"]
     return {
         "parameters": f"{report.parameters:,}",
@@ -22,7 +25,7 @@ def found(report: ModelReport) -> dict[str, object]:
         "layers": f"{len(report.layers)}: see them with --json",
         "methods": ", ".join(applies),
         "default method": report.default and f"{report.default.method}: {report.default.reason}",
-        "do not apply": "\n".join(refused),
+        "do not apply": "\n".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items()),
         "checks": "\n".join(noted) or "all right",
         "warnings": "\n".join(report.warnings),
     }

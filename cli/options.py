@@ -19,6 +19,10 @@ from storage.urls import require_service
 log = logging.getLogger(__name__)
 
 _NO_SETTING = "no setting and does nothing"
+BASELINES = ("black", "blur", "mean", "uniform", "white", "zero")
+"""Kinds that need nothing but their name."""
+AUTO = "auto"
+"""The method of an explanation that names none: the default of the model."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,7 +52,7 @@ class _MethodOption(click.Option):
         return super().get_help_record(ctx)
 
 
-method_option = click.option("--method", cls=_MethodOption, default="integrated_gradients", show_default=True)
+method_option = click.option("--method", cls=_MethodOption, default=AUTO, show_default=True)
 
 
 def _readable(_context: click.Context, _option: click.Parameter, url: str) -> str:

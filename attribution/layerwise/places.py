@@ -49,6 +49,12 @@ def mapped_layers(network: Network, layers: str | Sequence[str]) -> dict[str, La
     return found
 
 
+def placed_layers(network: Network) -> list[str]:
+    """Returns the names of all layers that can be mapped, in forward order."""
+    known = known_layers(network).items()
+    return [name for name, layer in known if has_places(network, layer) and is_read(network, layer)]
+
+
 def has_places(network: Network, layer: Layer) -> bool:
     """Returns whether it is known where a layer's values lie in the image, and there are several places."""
     if layer.name == INPUT:

@@ -31,6 +31,10 @@ class OcclusionCurve(Wire):
     """Mean of the curve over the shares."""
     entropy_area: float
     standard_deviation_area: float
+    orders: int = 1
+    """How many orders the curve is the mean of: several of `random`, one otherwise."""
+    prediction_area_spread: float | None = None
+    """The standard deviation of `prediction_area` between these orders; null of one alone."""
 
 
 class OcclusionFigures(Wire):

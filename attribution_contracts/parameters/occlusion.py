@@ -32,7 +32,7 @@ Sides = Annotated[
     Discriminator(
         _form_of_sides,
         custom_error_type="form",
-        custom_error_message="expected a whole number of pixels, or a list of two: down and across",
+        custom_error_message="expected a whole number of pixels, or two of them, down and across, such as [8, 8]",
     ),
 ]
 """Pixels of the image as the network sees it: one number, or down and across."""

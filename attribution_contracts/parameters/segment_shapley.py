@@ -65,6 +65,7 @@ class SegmentShapleyParams(MethodParams):
             raise ValueError("n_samples and tolerance belong to estimates: leave them out, or take another sampler")
         if self.segments.count > _MOST_EXACT:
             raise ValueError(
-                f"segments: {self.segments.count} have too many coalitions to be exact, expected at most {_MOST_EXACT}"
+                f"sampler is exact, and {self.segments.count} segments have too many coalitions: ask for at most "
+                f"{_MOST_EXACT}, or leave sampler out"
             )
         return self

@@ -136,8 +136,14 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "large. More points do not help; another baseline does."
     ),
     WarningCode.NO_BETTER_THAN_RANDOM: (
-        "With occlusion curves asked for, replacing pixels in the order of the map changes the prediction no faster "
-        "than in a random order. Do not read places off such a map."
+        "With occlusion curves asked for: the area under the curve as pixels come back in the order of the map, less "
+        "the area as they go, is within what 19 of 20 random orders reach. Do not read places off such a map. A map by "
+        "chance escapes the warning in 1 of 20 images and a sound one meets it in some: judge by the share of a set."
+    ),
+    WarningCode.CURVES_UNINFORMATIVE: (
+        "With occlusion curves asked for: the probability of the class moves by less than 0.1 whichever pixels are "
+        "replaced, in the order of the map or at random. Nothing can be told of the map from that, good or bad. "
+        "Replace pixels by something that the network takes for another class, or explain a class that it sees."
     ),
     WarningCode.LAYERS_LEFT_OUT: (
         "Values or gradients of some layers are infinite (padding with -inf does that), so that they have no scores. "

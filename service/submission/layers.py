@@ -7,12 +7,16 @@ from fnmatch import translate
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
-from attribution_contracts.models import LayerInfo
+from attribution_contracts.models import LayerInfo, ModelReport
+from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.layers import Concept
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import ReadyModel
 
+_OF_TRANSFORMERS = ("cp_lrp", "attn_lrp")
+_NAMED = 5
+"""Layers that a sentence names."""
 INPUT = "input"
 """The image itself, as a layer in front of all others."""
 
@@ -37,6 +41,8 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
     """Choices that mean no layer."""
     named = _Named(model.report.layers)
     for pointer, explanation in request.asked_explanations().items():
+        yield from _wrong_relevance(pointer, explanation, model.report)
+        yield from _without_places(pointer, explanation, model.report)
         yield from _wrong_concept(f"{pointer}/concept", getattr(explanation, "concept", None), model.report.layers)
         for field, choices in _chosen(explanation):
             for index, choice in enumerate(choices):
@@ -44,6 +50,41 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
                     hint = closest(choice, [*named.names, *sorted(named.kinds)])
                     detail = f"{choice!r} is no layer, kind or pattern of layers of the model; {hint}"
                     yield FieldError(pointer=f"{pointer}/{field}/{index}", detail=detail)
+
+
+def _wrong_relevance(pointer: str, explanation: Explanation, report: ModelReport) -> Iterator[FieldError]:
+    """Rules of layers for a network that needs those of transformers, and what these do not have."""
+    if not isinstance(explanation, LrpParams) or report.relevance_rule != "cp_lrp":
+        return
+    if explanation.rule is not None and explanation.rule not in _OF_TRANSFORMERS:
+        given = explanation.rule if isinstance(explanation.rule, str) else "a list of rules of layers"
+        detail = f"{given} does not apply to a network that attends or normalises: use cp_lrp (the default) or attn_lrp"
+        yield FieldError(pointer=f"{pointer}/rule", detail=detail)
+    for field in ("layers", "concept"):
+        if getattr(explanation, field) is not None:
+            detail = f"cp_lrp and attn_lrp hand relevance to the image alone: leave {field} out, or use layer_shapley"
+            yield FieldError(pointer=f"{pointer}/{field}", detail=detail)
+
+
+def _without_places(pointer: str, explanation: Explanation, report: ModelReport) -> Iterator[FieldError]:
+    """Layers that were chosen one by one for a map and have no place in the image."""
+    if not isinstance(explanation, CamParams) or isinstance(explanation.layers, str) or report.mapped is None:
+        return
+    named = _Named(report.layers)
+    for index, choice in enumerate(explanation.layers):
+        without = [name for name in named.meant(choice) if name not in report.mapped]
+        if without:
+            detail = (
+                f"{_few(without)} cannot be shown as a map: without height and width, or read by nobody behind it; "
+                f'those that can are {_few(report.mapped)}; "all" takes all of them'
+            )
+            yield FieldError(pointer=f"{pointer}/layers/{index}", detail=detail)
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some layers by name; of many the last ones, where units stand for things."""
+    more = f"{len(names) - _NAMED} others and " if len(names) > _NAMED else ""
+    return f"{more}{', '.join(names[-_NAMED:])}"
 
 
 def _chosen(explanation: Explanation) -> Iterator[tuple[str, list[str]]]:

@@ -12,7 +12,7 @@ from attribution_contracts.digests import canonical_digest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import disabled_in
 from attribution_contracts.parameters.self_test import SelfTestParams
-from attribution_contracts.problems import ErrorCode, FieldError
+from attribution_contracts.problems import ErrorCode, FieldError, problem
 from attribution_contracts.states import JobKind
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
@@ -53,6 +53,8 @@ _COMPARED = frozenset({"model", "models", "explanation", "explanations", "labels
 """What a cell of a comparison has otherwise, or leaves to the whole."""
 _Settled = tuple[JobRequest, ReadyModel]
 """A request as it is for one model, and the model."""
+_Obstacles = dict[str, str]
+"""Why explanations, by pointer, cannot be made of one model."""
 
 
 def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, use_cache: bool) -> Submitted:
@@ -78,14 +80,17 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     owned = owned_among(gateway.engine, tenant, named)
     check_images(staged, request, owned, max_pixels=gateway.settings.max_image_pixels)
     models = _named_models(gateway, tenant, request, staged)
-    asked, each = list[Asked](), list[_Settled]()
+    asked, each, refused = list[Asked](), list[_Settled](), list[_Obstacles]()
     fits = named_fits(gateway, tenant, request)
     for pointer, model in models.items():
         each.append((settled(request, model), model))
         asked += _check_against(model, pointer, each[-1][0], staged, gateway.settings)
+        refused.append(_obstacles(model, pointer, each[-1][0]))
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(request, model, fits))
+    if all(len(found) == len(request.asked_explanations()) for found in refused):
+        staged.blame_each(ErrorCode.METHOD_NOT_APPLICABLE, _of_methods(refused))
     staged.require_nothing_wrong()
-    job = _new_job(request, staged, each)
+    job = _new_job(request, staged, each, refused)
     whole = all_asked(asked)
     job = replace(job, work=whole.work, cost=whole.cost if models else None, inputs=(*job.inputs, *fits.values()))
     staged.store()
@@ -164,12 +169,11 @@ def _check_against(
     model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings
 ) -> list[Asked]:
     """Notes what does not fit a model; returns what the explanations ask of it."""
-    name, found = at(request.model_dump(mode="json", include={"model", "models"}), pointer), list[Asked]()
+    name, found = _name_of(request, pointer), list[Asked]()
+    without = _obstacles(model, pointer, request)
     for where, explanation in request.asked_explanations().items():
-        if (detail := model.obstacle(explanation.method, name)) is not None:
-            default = model.report.default
-            meant = "" if default is None else f"; auto, the default, is {default.method} here"
-            staged.blame(ErrorCode.METHOD_NOT_APPLICABLE, f"{where}/method", f"{detail}{meant}")
+        if where in without:
+            continue
         maps = count_maps(request, explanation, model)
         if maps > settings.max_maps:
             detail = f"{explanation.method} would make {maps} maps, at most {settings.max_maps} are accepted"
@@ -189,8 +193,27 @@ def _check_against(
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
         (ErrorCode.INVALID_OPTION, options),
     ):
-        staged.blame_each(code, (_of(name, error) if request.models else error for error in errors))
+        ours = (error for error in errors if not any(f"{error.pointer}/".startswith(f"{one}/") for one in without))
+        staged.blame_each(code, (_of(name, error) if request.models else error for error in ours))
     return found
+
+
+def _name_of(request: JobRequest, pointer: str) -> str:
+    """What the request calls the model at a pointer."""
+    return str(at(request.model_dump(mode="json", include={"model", "models"}), pointer))
+
+
+def _obstacles(model: ReadyModel, pointer: str, request: JobRequest) -> _Obstacles:
+    """The explanations that a model cannot be explained by, and why."""
+    name, default = _name_of(request, pointer), model.report.default
+    meant = "" if default is None else f"; auto, the default, is {default.method} here"
+    found = {where: model.obstacle(one.method, name) for where, one in request.asked_explanations().items()}
+    return {where: f"{detail}{meant}" for where, detail in found.items() if detail is not None}
+
+
+def _of_methods(refused: list[_Obstacles]) -> Iterator[FieldError]:
+    for found in refused:
+        yield from (FieldError(pointer=f"{where}/method", detail=detail) for where, detail in found.items())
 
 
 def _fewer(request: JobRequest) -> str:
@@ -202,11 +225,11 @@ def _of(model: str, error: FieldError) -> FieldError:
     return FieldError(pointer=error.pointer, detail=f"{model}: {error.detail}")
 
 
-def _new_job(request: JobRequest, staged: Staged, each: list[_Settled]) -> NewJob:
+def _new_job(request: JobRequest, staged: Staged, each: list[_Settled], refused: list[_Obstacles]) -> NewJob:
     if not each:
         new = NewJob(kind=JobKind.SELF_TEST, request={}, resolved=_resolved(request, staged), method="self_test")
     else:
-        new = _comparison(staged, each) if request.is_comparison else _single(staged, each[0])
+        new = _comparison(staged, each, refused) if request.is_comparison else _single(staged, each[0])
     methods = {one.method for asked, _ in each for one in asked.asked_explanations().values()}
     method = methods.pop() if len(methods) == 1 else new.method
     return replace(new, method=method, inputs=tuple(staged.artifacts.values()))
@@ -236,8 +259,12 @@ def _single(staged: Staged, settled_for: _Settled) -> NewJob:
     return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
 
 
-def _comparison(staged: Staged, each: list[_Settled]) -> NewJob:
-    cells = [cell for asked, model in each for cell in _cells(asked, _resolved(asked, staged), model)]
+def _comparison(staged: Staged, each: list[_Settled], refused: list[_Obstacles]) -> NewJob:
+    cells = [
+        cell
+        for (asked, model), without in zip(each, refused, strict=True)
+        for cell in _cells(asked, _resolved(asked, staged), model, without)
+    ]
     identities = {model.identity.sha256: model.identity for _, model in each}
     return NewJob(
         kind=JobKind.COMPARE,
@@ -248,11 +275,13 @@ def _comparison(staged: Staged, each: list[_Settled]) -> NewJob:
     )
 
 
-def _cells(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) -> Iterator[Cell]:
+def _cells(request: JobRequest, resolved: dict[str, Any], model: ReadyModel, without: _Obstacles) -> Iterator[Cell]:
     shared = {name: value for name, value in resolved.items() if name not in _COMPARED}
     for index, (pointer, asked) in enumerate(zip(request.asked_explanations(), request.separated(), strict=True)):
         one = copy.deepcopy(shared | {"explanation": at(resolved, pointer)})
-        yield Cell(request=_pinned(asked, one, model), model=model.identity, explanation=index)
+        found = without.get(pointer)
+        error = None if found is None else problem(ErrorCode.METHOD_NOT_APPLICABLE, found)
+        yield Cell(request=_pinned(asked, one, model), model=model.identity, explanation=index, refused=error)
 
 
 def _resolved(request: JobRequest, staged: Staged) -> dict[str, Any]:

@@ -108,15 +108,15 @@ def _size(baseline: Baseline, model: ReadyModel) -> int:
 def followed(options: OcclusionOptions, explanation: Explanation, model: ReadyModel) -> int:
     """Passes of one image and class that occlusion curves take.
 
-    Each map of the class is followed, and random order and input x gradient once, which is two passes more; in each
-    direction a curve takes one at each step, one at the start, and one that chooses the classes compared.
+    Each map of the class is followed, and once the random orders and input x gradient, which is two passes more; in
+    each direction a curve takes one at each step, one at the start, and one that chooses the classes compared.
     """
     orders = _mapped(explanation, model)
     reference = 0
     if options.references:
         gradients = model.report.methods.get("input_x_gradient")
         has_gradients = gradients is None or gradients.applies  # reports of earlier versions do not say
-        orders += 1 + has_gradients
+        orders += options.random_orders + has_gradients
         reference = 2 * has_gradients
     return orders * (2 if options.insertion else 1) * (options.n_steps + 2) + reference
 

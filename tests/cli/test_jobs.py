@@ -9,6 +9,7 @@ from attribution_contracts.problems import ErrorCode, problem
 from storage.ledger import claims
 from tests.cli.conftest import Run
 from tests.service.house import IG, SELF_TEST, House, sent
+from tests.service.submission.test_tasks import add_dataset
 
 
 def submitted(house: House, **request) -> str:
@@ -28,6 +29,14 @@ class TestListing:
         assert found.exit_code == 0, found.output
         [row] = [line for line in found.output.splitlines() if job in line]
         assert all(text in row for text in (f"{name}@1", "queued", "integrated_gradients", "team:[red]vision"))
+
+    def test_of_a_task_it_shows_which(self, house: House, run: Run) -> None:
+        house.add_model()
+        add_dataset(house, *"0123456789")
+        job = submitted(house, model="digits", dataset="flowers", task={"task": "evaluate"})
+        [row] = [line for line in run("jobs", "list").output.splitlines() if job in line]
+        assert "decomposition" not in row
+        assert row.split().count("evaluate") == 2  # kind and method
 
     def test_a_column_without_text_is_left_out(self, house: House, run: Run) -> None:
         submitted(house)

@@ -1,5 +1,7 @@
 """What is wrong is said in the words that were given: options, files, and what may have been meant."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
@@ -8,12 +10,18 @@ import click
 import pytest
 
 from attribution_contracts.methods import METHODS
-from attribution_contracts.models import Preprocessing
-from cli.explain import _request, _variation
+from attribution_contracts.models import MethodApplies, Preprocessing
+from attribution_contracts.problems import ErrorCode, problem
+from cli.explain import _label, _request, _variation
 from cli.image_files import images_in
+from cli.model_reports import found as summary_of
 from cli.models import add
+from storage.ledger.claims import Failed
+from storage.ledger.records import Claim
 from tests.cli.conftest import Run
-from tests.service.house import House, picture
+from tests.service.house import House, picture, report_of
+
+IG = ("--method", "integrated_gradients")
 
 
 @pytest.fixture
@@ -28,20 +36,28 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
     (tmp_path / "b.png").write_bytes(b"no image")
     out = tmp_path / "out"
     for words, said in (
-        (("--param", "n_steps=0"), "--param n_steps: "),
-        (("--param", "n_step=5"), "did you mean 'n_steps'"),
+        ((*IG, "--param", "n_steps=0"), "--param n_steps: "),
+        ((*IG, "--param", "n_step=5"), "did you mean 'n_steps'"),
         (("--method", "integrated_gradient"), "did you mean 'integrated_gradients'"),
         (("--target", "sevn"), "--target: the model has no class named 'sevn'; did you mean 'seven'"),
-        (("--param", "baselines=blur"), """; say --param 'baselines=[{"kind": "blur"}]'"""),
-        (("--param", 'baselines={"kind":"blur"}'), """; say --param 'baselines=[{"kind": "blur"}]'"""),
+        ((*IG, "--param", "baselines=blur"), """; say --param 'baselines=[{"kind": "blur"}]'"""),
+        ((*IG, "--param", 'baselines={"kind":"blur"}'), """; say --param 'baselines=[{"kind": "blur"}]'"""),
         (("--method", "layer_shapley", "--param", "layers=stages.9"), """; say --param 'layers=["stages.9"]'"""),
-        (("--param", "smooth=3"), "--param smooth: expected an object with some of kind, n_samples, noise"),
+        ((*IG, "--param", "smooth=3"), "--param smooth: expected an object with some of kind, n_samples, noise"),
+        (("--method", "occlusion", "--param", "window=8x8"), "down and across, such as [8, 8]"),
+        (("--method", "occlusion", "--param", "window=8x8"), "; say --param 'window=[8, 8]'"),
+        (("--method", "cam", "--param", "variants=grad_cam"), """; say --param 'variants=["grad_cam"]'"""),
+        (
+            ("--method", "segment_shapley", "--param", "sampler=exact"),
+            "--method segment_shapley: sampler is exact, and",
+        ),
+        (("--method", "lrp", "--baseline", "blur"), "--baseline: Extra inputs are not permitted"),
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),
         (("--label", "sevn"), "--label: the model has no class named 'sevn'; did you mean 'seven'"),
         (("--against", "runner-up"), "--against: the model has no class named 'runner-up'; did you mean 'runner_up'"),
         (("--against", '{"nearset": 3}'), "--against nearset: Extra inputs are not permitted; did you mean 'nearest'"),
-        (("--also", '{"n_steps": -1}'), "--also 1 n_steps: "),
+        ((*IG, "--also", '{"n_steps": -1}'), "--also 1 n_steps: "),
         ((str(tmp_path / "b.png"),), f"{tmp_path / 'b.png'}: "),
     ):
         found = run("explain", str(image), "--model", "digits", "--out", str(out), *words)
@@ -187,9 +203,57 @@ def test_a_decomposition_needs_a_fit(run: Run, image: Path) -> None:
         assert "run `attribution task fit --model digits --dataset NAME` first, then say `--param fit=DIGEST`" in said
 
 
+def failed(house: House, run: Run, *words: str) -> tuple[str, Claim]:
+    """What a command says whose job fails, and the job as a worker found it."""
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(run, *words)
+        while not said.done() and not house.http.get("/v1/jobs", params={"status": "queued"}).json()["jobs"]:
+            time.sleep(0.05)
+        claimed = house.claim()
+        house.finish(claimed, Failed(problem(ErrorCode.CHILDREN_FAILED, "it was stopped")))
+        return said.result().output, claimed
+
+
+def test_without_a_method_it_is_the_default_of_the_model_which_is_told(house: House, run: Run, image: Path) -> None:
+    report = report_of(10)
+    applies = {name: MethodApplies(applies=name in {"cam", "saliency"}, reason="no") for name in METHODS}
+    house.add_model(report=report.model_copy(update={"methods": applies}))
+    said, claimed = failed(house, run, "explain", str(image), "--model", "digits")
+    assert "method cam, the default of digits: one forward and one backward pass" in said
+    assert claimed.resolved["explanation"]["method"] == "cam"
+
+
+def test_a_parameter_needs_a_method_that_is_named(house: House, run: Run, image: Path) -> None:
+    house.add_model()
+    for words, said in ((("--param", "n_steps=8"), "--param n_steps"), (("--baseline", "blur"), "--baseline")):
+        found = run("explain", str(image), "--model", "digits", *words)
+        assert found.exit_code == 2
+        assert f"{said} can be said of a method that is named" in " ".join(found.output.split())
+
+
+def test_what_takes_the_place_of_pixels(house: House, run: Run, image: Path) -> None:
+    house.add_model()
+    words = ("--method", "saliency", "--occlusion-baseline", "blur")
+    _, claimed = failed(house, run, "explain", str(image), "--model", "digits", *words)
+    assert claimed.resolved["quality"]["occlusion"]["baseline"]["kind"] == "blur"
+
+
 def test_the_help_names_every_method(run: Run) -> None:
     said = run("explain", "--help").output
     assert [name for name in METHODS if name != "self_test" and name not in said] == []
+
+
+def test_columns_side_by_side_are_told_by_what_they_differ_in() -> None:
+    explanations = [{"method": "lrp", "rule": "epsilon"}, {"method": "lrp", "rule": "gamma"}]
+    result = SimpleNamespace(provenance=SimpleNamespace(parameters={"explanations": explanations}))
+    cell = SimpleNamespace(model=SimpleNamespace(name="digits", version="1"), method="lrp", explanation=1)
+    assert _label(result, cell) == "digits@1, lrp, rule gamma"
+
+
+def test_methods_that_do_not_apply_for_one_reason_are_named_together() -> None:
+    applies = {name: MethodApplies(applies=False, reason="it has no layers") for name in ("cam", "lrp")}
+    told = summary_of(report_of(10).model_copy(update={"methods": applies}))
+    assert told["do not apply"] == "cam, lrp: it has no layers"
 
 
 def test_passes_are_not_called_steps() -> None:
@@ -214,6 +278,7 @@ def test_explanations_beside_each_other_are_of_the_same_target():
         "seed": 0,
         "drawing": (),
         "occlusion": False,
+        "occlusion_baseline": None,
         "others": (
             '{"n_steps": 9}',
             '{"method": "cam"}',

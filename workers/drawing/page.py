@@ -13,7 +13,7 @@ from attribution_contracts.warnings import ResultWarning
 from workers.drawing.album import MOST_BYTES, Album
 from workers.drawing.pages import gradient, template
 from workers.drawing.rendering import RenderedFile
-from workers.drawing.words import ENDS, MEANINGS, number, of_class, of_image
+from workers.drawing.words import ENDS, MEANINGS, PER_PART, number, of_class, of_image
 
 QUANTITY = "sheet_html"
 ONE_SCALE = (
@@ -170,18 +170,21 @@ def _block(answer: Answer, position: int, name: str, album: Album, content: Call
     if picture is not None:
         placed = album.place_image(picture)
         seen = Shown(name, "", f"{name} as the network saw it", *placed)
-    return _Block(answer.title, None, seen, image.prediction, image.label, list(_groups(image, album, content)))
+    return _Block(answer.title, None, seen, image.prediction, image.label, list(_groups(image, answer, album, content)))
 
 
-def _groups(image: ImageResult, album: Album, content: Callable[[ArtifactRef], bytes]) -> Iterator[_Group]:
+def _groups(
+    image: ImageResult, answer: Answer, album: Album, content: Callable[[ArtifactRef], bytes]
+) -> Iterator[_Group]:
     """What is of all classes, then each explained class, then others that there are files of."""
     targets = {target.index: target for target in image.targets}
+    method = "" if answer.provenance is None else answer.provenance.method
     for index in dict.fromkeys([None, *targets, *(reference.target for reference in image.artifacts)]):
         target = None if index is None else targets.get(index)
         sentences = list(of_image(image) if index is None else of_class(image, index))
         warnings = [warning for warning in image.warnings if warning.target == index]
         files = [file for file in image.artifacts if file.target == index]
-        maps, charts = _pictures(files, target, album, content)
+        maps, charts = _pictures(files, target, method, album, content)
         has_legends = any(file.quantity == "heatmap" and file.frame is not None for file in files)
         if sentences or warnings or maps or charts:
             shown = ([], maps) if has_legends else (maps, [])
@@ -206,7 +209,11 @@ def _compared(image: ImageResult) -> str:
 
 
 def _pictures(
-    files: Sequence[ArtifactRef], target: TargetScore | None, album: Album, content: Callable[[ArtifactRef], bytes]
+    files: Sequence[ArtifactRef],
+    target: TargetScore | None,
+    method: str,
+    album: Album,
+    content: Callable[[ArtifactRef], bytes],
 ) -> tuple[list[Shown], list[Shown]]:
     """The maps that no chart shows together, with the last layer of one that does over the image; and the charts."""
     charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
@@ -214,16 +221,17 @@ def _pictures(
     maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
     maps += [file for file in files if file.quantity == "overlay" and file.of in shown_there and file.layer][-1:]
     return (
-        [_shown(file, _caption(file), album, content)._replace(legend=_legend(file, target)) for file in maps],
-        [_shown(file, _caption(file), album, content) for file in charts],
+        [_shown(file, _caption(file, method), album, content)._replace(legend=_legend(file, target)) for file in maps],
+        [_shown(file, _caption(file, method), album, content) for file in charts],
     )
 
 
-def _caption(file: ArtifactRef) -> str:
+def _caption(file: ArtifactRef, method: str) -> str:
     layer = "" if file.layer is None else f" of {file.layer}"
     if (chart := CHARTS.get(file.quantity)) is not None:
         return f"{chart.caption}{layer}"
-    meaning = MEANINGS.get(file.of or "") if file.quantity == "heatmap" else None
+    named = file.of or ""
+    meaning = PER_PART.get((method, named), MEANINGS.get(named)) if file.quantity == "heatmap" else None
     return _CAPTIONS[file.quantity].format(_words(file.of), layer) + (f": {meaning}" if meaning else "")
 
 

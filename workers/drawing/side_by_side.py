@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from PIL import Image
 
+from attribution_contracts.captions import captions
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.results import ArtifactRef, CellResult, ImageResult
 from workers.context import WorkerContext
@@ -38,7 +38,7 @@ def side_by_side(
     """
     columns = 1 + max(cell.explanation for cell in cells)
     explanations = [request.explanation for request in asked[:columns] if request.explanation]
-    labels = labels_of([explanation.model_dump() for explanation in explanations])
+    labels = captions([explanation.model_dump() for explanation in explanations])
     methods = {explanation.method for explanation in explanations}
     of_all = f", {explanations[0].method}" if len(methods) == 1 else ""
     for position, given in enumerate(asked[0].inputs):
@@ -71,33 +71,6 @@ def _sheets(quantities: Sequence[tuple[str, ...]]) -> list[tuple[str, list[list[
     alone = [(name, [[name] * len(quantities)]) for name in shared]
     together = [[name] * len(quantities) for name in _TOGETHER if name in shared]
     return [("maps", together), *alone] if len(together) > 1 else alone
-
-
-def labels_of(explanations: Sequence[dict[str, Any]]) -> list[str]:
-    """What tells each explanation from the others: its method, where they have several, and parameters that differ."""
-    is_one_method = len({found["method"] for found in explanations}) == 1
-    return [
-        ", ".join(([] if is_one_method else [found["method"]]) + _differing(found, explanations))
-        for found in explanations
-    ]
-
-
-def _differing(found: dict[str, Any], explanations: Sequence[dict[str, Any]]) -> list[str]:
-    """The parameters that other explanations by the same method have otherwise."""
-    peers = [other for other in explanations if other["method"] == found["method"]]
-    names = [name for name, value in found.items() if any(other[name] != value for other in peers)]
-    given = [f"{name} {_told(found[name])}" for name in names if found[name] is not None]
-    return given or [f"{name} by default" for name in names]
-
-
-def _told(value: Any) -> str:  # noqa: ANN401 - whatever a parameter holds
-    """A parameter in few words."""
-    if isinstance(value, dict):
-        given = {name: item for name, item in value.items() if item is not None}
-        return " ".join(_told(item) if name == "kind" else f"{name} {_told(item)}" for name, item in given.items())
-    if isinstance(value, list | tuple):
-        return " and ".join(map(_told, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _image_of(cell: CellResult, position: int) -> ImageResult | None:
@@ -163,7 +136,7 @@ def answers_of(
 ) -> list[Answer]:
     """The cells for the page of the comparison."""
     explanations = [request.explanation.model_dump() for request in asked if request.explanation]
-    labels = labels_of(explanations[: 1 + max(cell.explanation for cell in cells)])
+    labels = captions(explanations[: 1 + max(cell.explanation for cell in cells)])
 
     def answer(cell: CellResult, label: str) -> Answer:
         said = label if label.startswith(cell.method) else ", ".join(filter(None, (cell.method, label)))

@@ -35,6 +35,11 @@ MEANINGS = {
     "feature_map": "what the feature map loses where a part is hidden",
 }
 """Quantities whose names do not say what they are, by name."""
+PER_PART = {
+    ("segment_shapley", "attributions"): "a pixel shows the value of its segment divided by the pixels in it",
+    ("segment_shapley", "standard_error"): "the standard error of a segment divided by the pixels in it",
+}
+"""Quantities of methods whose values are of parts and not of pixels."""
 _WORTH_TELLING = 0.05
 """Of what attributions should add up to, that they may be off by without a word."""
 
@@ -61,6 +66,10 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
         yield from _decomposed(found)
     for drawn in _of(index, image.sampling):
         yield from _sampled(drawn)
+    for segments in _of(index, image.segments):
+        yield f"{_capital(segments.sentence(scores[index].said))}."
+    for regions in _of(index, image.regions):
+        yield f"{_capital(regions.sentence(scores[index].said))}."
     hidden = image.hidden_parts
     for one in _of(index, [] if hidden is None else hidden.numbers):
         yield f"{_capital(one.sentence(scores[index].said))}."

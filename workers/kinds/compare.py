@@ -27,12 +27,10 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     comparison = Comparison.model_validate(claimed.resolved)
     asked = [JobRequest.model_validate(cell.request) for cell in comparison.cells]
     if claimed.phase != "merge":
-        return FannedOut([_child(claimed, cell) for cell in comparison.cells])
+        return FannedOut([_child(claimed, cell) for cell in comparison.cells if cell.refused is None])
     clock = Stopwatch()
-    cells = [
-        _result_of(cell, child)
-        for cell, child in zip(comparison.cells, children_of(context.engine, claimed), strict=True)
-    ]
+    ended = iter(children_of(context.engine, claimed))
+    cells = [_result_of(cell, None if cell.refused else next(ended)) for cell in comparison.cells]
     if not any(cell.images for cell in cells):
         reasons = "; ".join(
             f"{cell.model.name}@{cell.model.version}: {cell.error.detail}" for cell in cells if cell.error
@@ -73,8 +71,12 @@ def _child(claimed: Claim, cell: Cell) -> NewJob:
     )
 
 
-def _result_of(cell: Cell, child: EndedChild) -> CellResult:
-    bare = CellResult(job=child.job_id, model=cell.model, method=cell.method, explanation=cell.explanation)
+def _result_of(cell: Cell, child: EndedChild | None) -> CellResult:
+    """What came of a cell; of one that was refused there is no child."""
+    bare = CellResult(job=None, model=cell.model, method=cell.method, explanation=cell.explanation)
+    if child is None:
+        return bare.model_copy(update={"error": cell.refused})
+    bare = bare.model_copy(update={"job": child.job_id})
     if child.body is None:
         error = child.error or problem(ErrorCode.CHILDREN_FAILED, f"job {child.job_id} ended as {child.status}")
         return bare.model_copy(update={"error": error})

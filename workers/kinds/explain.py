@@ -29,7 +29,7 @@ from workers.drawing.occlusion_charts import occlusion_chart
 from workers.drawing.overlays import Scene
 from workers.drawing.page import ONE_SCALE, Answer, page
 from workers.drawing.rendering import RenderedFile, input_picture
-from workers.drawing.words import ENDS
+from workers.drawing.words import ENDS, PER_PART
 from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
@@ -284,7 +284,12 @@ def _scene(job: Running, row: Row) -> Scene:
 def _title(job: Running, given: MethodOutput, target: TargetScore | None) -> tuple[str, ...]:
     """What a legend says: the class, then the method and what of it is shown."""
     words = [job.params.method, given.field, given.layer or "", given.part or ""]
-    return *([target.said] if target is not None else []), ", ".join(filter(None, words))
+    per_part = PER_PART.get((job.params.method, given.field))
+    return (
+        *([target.said] if target is not None else []),
+        ", ".join(filter(None, words)),
+        *([] if per_part is None else [per_part]),
+    )
 
 
 def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 import attribution
 from attribution import segments
+from attribution_contracts.figures.hidden_parts import WindowPlace
 from attribution_contracts.figures.segments import SegmentScore, SegmentsOfClass
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.segments import GridSegments, Segments, SlicSegments
@@ -76,6 +77,12 @@ def _scores(found: attribution.SegmentShapley, row: int, place: int) -> list[Seg
             score=values[label],
             standard_error=errors[label] if math.isfinite(errors[label]) else None,
             interval=ends[label] if all(map(math.isfinite, ends[label])) else None,
+            place=_place(found.labels[row] == label),
         )
         for label in sorted(range(len(sizes)), key=lambda label: -abs(values[label]))
     ]
+
+
+def _place(is_segment: Tensor) -> WindowPlace:
+    rows, columns = (is_segment.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    return WindowPlace(top=rows[0], left=columns[0], height=rows[-1] - rows[0] + 1, width=columns[-1] - columns[0] + 1)

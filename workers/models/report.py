@@ -9,8 +9,10 @@ import torchvision
 from PIL import Image
 
 from attribution.final_layer.layer import FinalLayer
+from attribution.layerwise.places import placed_layers
 from attribution.networks.network import Network
 from attribution.networks.stages import stages
+from attribution.propagation.rule_sets import rule_of
 from attribution_contracts.models import (
     LayerInfo,
     MeasuredCheck,
@@ -61,6 +63,8 @@ def report_on(
             for layer in found.layers
         ],
         stages=stages(found.layers),
+        mapped=None if network.graph is None else placed_layers(network),
+        relevance_rule=rule_of(network.explaining("logit")) if methods.get("lrp", "") is None else None,
         methods={name: MethodApplies(applies=not reason, reason=reason) for name, reason in methods.items()},
         link=network.link,
         speed=speed_of(network),

@@ -1,6 +1,6 @@
 """Occlusion curves of a job's maps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -16,6 +16,8 @@ from workers.methods.calls import Call, MethodOutput
 
 Order = Literal["map", "input_x_gradient", "random"]
 Direction = Literal["deletion", "insertion"]
+_Drawn = Callable[[], list[Tensor]]
+"""The maps whose orders are followed, drawn anew for each direction where they are random: errors of both add up."""
 
 
 class _Judged(NamedTuple):
@@ -43,21 +45,24 @@ def occlusion_of(
     [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
     for output, is_last in _with_last(outputs):
         target = predicted if output.targets is None else torch.tensor(output.targets, device=predicted.device)
-        for order, layer, maps in _orders(call, output, target, options, with_references=is_last):
+        for order, layer, drawn in _orders(call, output, target, options, with_references=is_last):
             for direction in get_args(Direction) if options.insertion else ("deletion",):
-                curves = occlusion_curves(
-                    call.network,
-                    call.inputs,
-                    maps,
-                    target,
-                    baseline=start,
-                    insert=direction == "insertion",
-                    n_steps=options.n_steps,
-                    share=options.share,
-                    positive_only=options.positive_only,
-                    classes=classes,
-                    progress=call.progress,
-                )
+                curves = [
+                    occlusion_curves(
+                        call.network,
+                        call.inputs,
+                        maps,
+                        target,
+                        baseline=start,
+                        insert=direction == "insertion",
+                        n_steps=options.n_steps,
+                        share=options.share,
+                        positive_only=options.positive_only,
+                        classes=classes,
+                        progress=call.progress,
+                    )
+                    for maps in drawn()
+                ]
                 for row, mine in enumerate(found):
                     mine.append(_curve(curves, row, int(target[row]), _Judged(order, output.field, layer, direction)))
     return found
@@ -74,14 +79,17 @@ def _with_last(outputs: list[MethodOutput]) -> Iterator[tuple[MethodOutput, bool
 
 def _orders(
     call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, *, with_references: bool
-) -> Iterator[tuple[Order, str | None, Tensor]]:
+) -> Iterator[tuple[Order, str | None, _Drawn]]:
     """What says which pixels go first: of which layer, and the maps at the size of the input."""
-    yield "map", output.layer, _at_input(output.values, call.inputs)
+    judged = _at_input(output.values, call.inputs)
+    yield "map", output.layer, lambda: [judged]
     if options.references and with_references:
         if call.network.no_gradients is None:
             against = _against(call, target, output)
-            yield "input_x_gradient", None, input_x_gradient_maps(call.network, call.inputs, target, against)
-        yield "random", None, random_maps(call.inputs, [row.generator("random order") for row in call.rows])
+            beside = input_x_gradient_maps(call.network, call.inputs, target, against)
+            yield "input_x_gradient", None, lambda: [beside]
+        generators = [row.generator("random order") for row in call.rows]
+        yield "random", None, lambda: [random_maps(call.inputs, generators) for _ in range(options.random_orders)]
 
 
 def _against(call: Call, target: Tensor, output: MethodOutput) -> Tensor | None:
@@ -98,16 +106,24 @@ def _at_input(maps: Tensor, inputs: Tensor) -> Tensor:
     return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)
 
 
-def _curve(curves: OcclusionCurves, row: int, target: int, judged: _Judged) -> OcclusionCurve:
+def _curve(curves: list[OcclusionCurves], row: int, target: int, judged: _Judged) -> OcclusionCurve:
+    """The curve of an order, or the mean of several random ones with the spread of what is judged by."""
+
+    def mean(field: str) -> Tensor:
+        return torch.stack([getattr(one, field)[row] for one in curves]).mean(0)
+
+    areas = torch.stack([one.prediction_area[row] for one in curves])
     return OcclusionCurve(
         target=target,
         **judged._asdict(),
-        shares=curves.shares.tolist(),
-        n_pixels=curves.n_removed[row].tolist(),
-        prediction=curves.prediction[row].tolist(),
-        entropy=curves.entropy[row].tolist(),
-        standard_deviation=curves.standard_deviation[row].tolist(),
-        prediction_area=float(curves.prediction_area[row]),
-        entropy_area=float(curves.entropy_area[row]),
-        standard_deviation_area=float(curves.standard_deviation_area[row]),
+        shares=curves[0].shares.tolist(),
+        n_pixels=curves[0].n_removed[row].tolist(),
+        prediction=mean("prediction").tolist(),
+        entropy=mean("entropy").tolist(),
+        standard_deviation=mean("standard_deviation").tolist(),
+        prediction_area=float(areas.mean()),
+        entropy_area=float(mean("entropy_area")),
+        standard_deviation_area=float(mean("standard_deviation_area")),
+        orders=len(curves),
+        prediction_area_spread=float(areas.std()) if len(curves) > 1 else None,
     )

@@ -20,6 +20,7 @@ from attribution_contracts.methods import Explanation
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.baselines import Row, baselines_of
 from workers.methods.calls import Call, Figures
+from workers.quality.chance import Verdict, verdicts
 
 LARGE_GAP = 0.05
 """A map that misses more of what it should add up to is warned of."""
@@ -29,8 +30,6 @@ _USUAL_STEPS, _MOST_STEPS, _FAR = 50, 1000, 0.25
 """Points of multi-class importance by integrated gradients, unless told and at most; a miss that takes many more."""
 _NOISY = 0.5
 """Of the size of a map's values: a standard error above it says that the map is mostly noise."""
-_ROUNDING = 1e-6
-"""Of an area under a curve of probabilities."""
 _COMPLETE = ("integrated_gradients", "deeplift")
 """Attributions of multi-class importance that add up; a product with the gradient alone is not made to."""
 _LITTLE = 0.1
@@ -275,25 +274,39 @@ def _steps_for(relative: float | None, params: Explanation) -> str:
 
 
 def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:
-    for curve in curves:
-        if curve.order != "map":
-            continue
-        alike = (curve.target, curve.direction)
-        chance = next((c for c in curves if c.order == "random" and (c.target, c.direction) == alike), None)
-        if chance is None:
-            continue
-        layer = "" if curve.layer is None else f" of layer {curve.layer}"
-        sign = 1 if curve.direction == "deletion" else -1
-        if sign * (curve.prediction_area - chance.prediction_area) >= -_ROUNDING:
+    for found in verdicts(curves):
+        layer = "" if found.layer is None else f" of layer {found.layer}"
+        if not found.is_telling:
+            yield _warning(
+                WarningCode.CURVES_UNINFORMATIVE,
+                f"the probability of the class stays between {found.least:.3f} and {found.most:.3f}, whichever pixels "
+                f"are replaced: the curves say neither good nor bad of {found.quantity}{layer}",
+                "replace pixels by something else (quality.occlusion.baseline, --occlusion-baseline: blur, mean, "
+                "uniform, white), or explain a class that the network sees in the image",
+                found.target,
+                found.layer,
+            )
+        elif not found.is_better:
             yield _warning(
                 WarningCode.NO_BETTER_THAN_RANDOM,
-                f"{curve.direction} in the order of {curve.quantity}{layer} leaves an area of "
-                f"{curve.prediction_area:.3f} under the curve of the prediction, a random order "
-                f"{chance.prediction_area:.3f}",
+                f"{_compared_with_chance(found)} in the order of {found.quantity}{layer}",
                 f"do not read places off this map: see the curves, and try {_elsewhere(params)}",
-                curve.target,
-                curve.layer,
+                found.target,
+                found.layer,
             )
+
+
+def _compared_with_chance(found: Verdict) -> str:
+    """What was measured of an order that is no better than chance."""
+    if found.directions == ("deletion",):
+        return (
+            f"random orders leave an area of {-found.by_chance:.3f} under the curve of the prediction as pixels go, 1 "
+            f"of 20 less than {-found.needed:.3f}; it is {-found.figure:.3f}"
+        )
+    return (
+        f"random orders leave {found.by_chance:.3f} between the areas under the curves of the prediction as pixels "
+        f"come back and as they go, 1 of 20 more than {found.needed:.3f}; it is {found.figure:.3f}"
+    )
 
 
 def _elsewhere(params: Explanation) -> str:

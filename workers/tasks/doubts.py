@@ -32,8 +32,10 @@ def doubts(
         moved = [(index, new) for index, new in enumerate(other.classes.tolist()) if index != new and found.own[index]]
         shown = _listed([f"{names[index]} from output {new}" for index, new in moved])
         yield (
-            f"in another order of the classes {percent(other.accuracy)} would be right ({shown}): the labels "
-            "seem not to be in the order of the network's outputs; register a version with labels in that order"
+            f"in another order of the classes {percent(other.accuracy)} of the {found.own.sum():,} images would be "
+            f"right ({shown}): either the model's labels are not in the order of its outputs, then register a "
+            "version with labels in that order; or the data set's numbers mean other classes, then give it "
+            'the names that the model has, or say its order (`order`: "text" or "value")'
         )
     if not labels:
         shown = _listed([f"{name!r} was taken as class {index}" for name, index in taken])

@@ -40,10 +40,25 @@ def test_it_is_the_best_of_all_orders():
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize(("classes", "images"), [(2, 20), (10, 60), (100, 200), (1000, 100)])
+@pytest.mark.parametrize(("classes", "images"), [(2, 4), (2, 20), (10, 10), (10, 60), (100, 200), (1000, 100)])
 def test_a_network_that_guesses_has_none(classes, images, seed):
     assert other_order(drawn(list(range(classes)), images, 0.0, seed)) is None
 
 
 def test_a_right_network_has_none():
     assert other_order(drawn(list(range(5)), 100, 0.7)) is None
+
+
+@pytest.mark.parametrize(("classes", "images"), [(10, 1), (3, 3), (2, 10)])
+def test_few_images_are_enough_where_all_fit_as_guesses_do_not(classes, images):
+    labels = torch.arange(classes).repeat(images)
+    found = other_order(counted(labels, (labels + 1) % classes, classes))
+    assert found is not None
+    assert found.accuracy == 1.0
+    assert found.classes.tolist() == [(index + 1) % classes for index in range(classes)]
+
+
+@pytest.mark.parametrize(("classes", "images"), [(3, 1), (2, 2)])
+def test_so_few_that_guesses_fit_are_not(classes, images):
+    labels = torch.arange(classes).repeat(images)
+    assert other_order(counted(labels, (labels + 1) % classes, classes)) is None

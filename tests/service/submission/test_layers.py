@@ -16,7 +16,7 @@ from attribution_contracts.models import LayerInfo, ModelSpec
 from cli.main import command as attribution_command
 from service.submission.layers import chosen_layers
 from tests.attribution.tiny_models import SHAPE, tiny_model
-from tests.service.house import House, model_spec, picture, refused, sent
+from tests.service.house import House, model_spec, picture, refused, report_of, sent
 
 SHAPLEY = {"method": "layer_shapley"}
 IMAGE = sent(picture())
@@ -38,6 +38,31 @@ def test_unknown_layers_are_refused_with_the_closest_known_one(house: House) -> 
     assert wrong.keys() == {"/explanation/layers/1", "/explanation/raw/0"}
     assert "'fcc' is no layer" in wrong["/explanation/layers/1"]
     assert "fc" in wrong["/explanation/layers/1"].split("; ")[1]
+
+
+def of_transformer(house: House, **explanation: Any) -> Any:
+    return house.submit(model="vit", inputs=[IMAGE], explanation=explanation)
+
+
+def test_rules_of_layers_are_refused_where_those_of_transformers_are_needed(house: House) -> None:
+    house.add_model("vit", report=report_of(10).model_copy(update={"relevance_rule": "cp_lrp"}))
+    of_layers = [{"layers": ["fc"], "rule": "gamma"}]
+    for rule in ("epsilon", of_layers):
+        wrong = refused(of_transformer(house, method="lrp", rule=rule), 422, "invalid_option")
+        assert "use cp_lrp (the default) or attn_lrp" in wrong["/explanation/rule"]
+    wrong = refused(of_transformer(house, method="lrp", layers="all"), 422, "invalid_option")
+    assert "leave layers out, or use layer_shapley" in wrong["/explanation/layers"]
+    for rule in (None, "cp_lrp", "attn_lrp"):
+        assert of_transformer(house, method="lrp", rule=rule).status_code == 202
+
+
+def test_layers_without_a_place_are_refused_for_a_map_with_those_that_have_one(house: House) -> None:
+    house.add_model("vit", report=report_of(10).model_copy(update={"mapped": ["input"]}))
+    wrong = refused(of_transformer(house, method="cam", layers=["input", "fc"]), 422, "invalid_option")
+    assert wrong.keys() == {"/explanation/layers/1"}
+    assert "fc cannot be shown as a map" in wrong["/explanation/layers/1"]
+    assert "those that can are input" in wrong["/explanation/layers/1"]
+    assert of_transformer(house, method="cam", layers="all").status_code == 202
 
 
 def test_stages_are_those_that_the_report_names() -> None:

@@ -15,6 +15,7 @@ def ready(house: House) -> House:
     house.add_model()
     house.add_model("plain", report=only("input_x_gradient"))
     house.add_model("none", report=only())
+    house.add_model("paths", report=only("integrated_gradients"))
     return house
 
 
@@ -48,6 +49,33 @@ def test_each_model_of_a_comparison_has_its_own(ready: House) -> None:
     cells = resolved(ready, **request)["cells"]
     methods = [cell["request"]["explanation"]["method"] for cell in cells]
     assert methods == ["integrated_gradients", "input_x_gradient"]
+
+
+def test_a_cell_that_does_not_apply_costs_the_others_nothing(ready: House) -> None:
+    request = {"models": ["paths", "plain"], "inputs": [sent()], "explanations": [IG, {"method": "cam"}]}
+    cells = resolved(ready, **request)["cells"]
+    assert [(cell["model"]["name"], cell["explanation"], bool(cell.get("refused"))) for cell in cells] == [
+        ("paths", 0, False),
+        ("paths", 1, True),
+        ("plain", 0, True),
+        ("plain", 1, True),
+    ]
+    error = cells[1]["refused"]
+    assert (error["code"], "cam does not apply to paths: not here" in error["detail"]) == (
+        "method_not_applicable",
+        True,
+    )
+
+
+def test_what_is_wrong_with_a_cell_that_does_not_apply_is_not_asked(ready: House) -> None:
+    explanations = [IG, {"method": "cam", "layers": ["nothing"]}]
+    assert len(resolved(ready, model="paths", inputs=[sent()], explanations=explanations)["cells"]) == 2
+
+
+def test_a_comparison_in_which_no_cell_applies_is_refused(ready: House) -> None:
+    request = {"models": ["plain", "none"], "inputs": [sent()], "explanations": [IG, {"method": "cam"}]}
+    wrong = refused(ready.submit(**request), 422, "method_not_applicable")
+    assert set(wrong) == {"/explanations/0/method", "/explanations/1/method"}
 
 
 def test_a_model_without_a_default_is_told_what_to_do(ready: House) -> None:

@@ -3,9 +3,10 @@
 import pytest
 from pydantic import TypeAdapter
 
+from attribution_contracts.captions import captions
 from attribution_contracts.methods import Explanation
 from workers.drawing.sheets import Tile
-from workers.drawing.side_by_side import _rows, _sheets, labels_of
+from workers.drawing.side_by_side import _rows, _sheets
 
 READ = TypeAdapter(Explanation)
 GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multiclass_importance"}
@@ -38,7 +39,7 @@ GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multicla
     ],
 )
 def test_labels_say_what_differs(explanations, labels):
-    assert labels_of([READ.validate_python(given).model_dump() for given in explanations]) == labels
+    assert captions([READ.validate_python(given).model_dump() for given in explanations]) == labels
 
 
 def test_importance_has_a_first_sheet_with_a_row_a_quantity():

@@ -1,6 +1,7 @@
 """Comparisons: several models and explanations in one job, from claim to sheets."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from attribution_contracts.comparisons import Cell, Comparison
 from attribution_contracts.digests import model_digest
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.problems import ErrorCode
+from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.results import Result
 from attribution_contracts.states import JobKind, JobStatus
 from storage.ledger.claims import claim
@@ -90,6 +91,25 @@ def run_all(context):
 
 def picture(context, reference):
     return Image.open(io.BytesIO(context.store.get(reference.sha256)))
+
+
+def test_a_cell_that_does_not_apply_is_not_computed_and_costs_no_other(context, classifier, images, compare):
+    new = comparison([classifier.identity], [IMPORTANCE, {"method": "cam"}], images(1))
+    resolved = Comparison.model_validate(new.resolved)
+    error = problem(ErrorCode.METHOD_NOT_APPLICABLE, "cam does not apply to tiny@1: no layers")
+    one, other = resolved.cells
+    cells = [other.model_copy(update={"refused": error}), one]
+    submit(context.engine, replace(new, resolved=Comparison(cells=cells).model_dump(mode="json")))
+    run_all(context)
+    job = find(context.engine, DEFAULT_TENANT, new.id)
+    result = Result.model_validate(result_of(context.engine, DEFAULT_TENANT, new.id))
+    assert (job.status, job.children.total) == (JobStatus.SUCCEEDED, 1)
+    assert [(cell.method, cell.job is None, cell.error) for cell in result.cells] == [
+        ("cam", True, error),
+        ("multiclass_importance", False, None),
+    ]
+    assert (result.counts.images, result.counts.failed) == (2, 1)
+    assert "cam does not apply to tiny@1" in context.store.get(result.page.sha256).decode()
 
 
 def test_models_side_by_side(context, classifier, other, images, explained, compare):

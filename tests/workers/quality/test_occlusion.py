@@ -103,7 +103,7 @@ def test_maps_of_the_image_are_of_no_layer():
     assert {curve.layer for of_image in curves for curve in of_image} == {None}
 
 
-def curve(order, direction, area, layer=None):
+def curve(order, direction, area, layer=None, spread=None, prediction=(1.0, 0.0)):
     return OcclusionCurve(
         target=1,
         order=order,
@@ -112,7 +112,9 @@ def curve(order, direction, area, layer=None):
         direction=direction,
         shares=[0.0, 1.0],
         n_pixels=[0, 4],
-        prediction=[1.0, 0.0],
+        prediction=list(prediction),
+        orders=1 if spread is None else 5,
+        prediction_area_spread=spread,
         entropy=[0.0, 0.0],
         standard_deviation=[0.0, 0.0],
         prediction_area=area,
@@ -126,7 +128,42 @@ def test_a_warning_names_the_layer_whose_map_is_no_better_than_chance():
     maps = [curve("map", "deletion", area, layer) for layer, area in (("conv1", 0.6), ("conv2", 0.2))]
     [warning] = warnings_of(params, Figures(), [], [*maps, curve("random", "deletion", 0.5)], [])
     assert (warning.code, warning.target, warning.layer) == (WarningCode.NO_BETTER_THAN_RANDOM, 1, "conv1")
-    assert "deletion in the order of layer_map of layer conv1 leaves an area of 0.600" in warning.detail
+    assert "an area of 0.500" in warning.detail
+    assert "it is 0.600 in the order of layer_map of layer conv1" in warning.detail
+
+
+def judged(*curves):
+    params = PARAMS["layer_shapley"].model_validate({"method": "layer_shapley"})
+    return [warning.code for warning in warnings_of(params, Figures(), [], curves, [])]
+
+
+CHANCE = (curve("random", "deletion", 0.5, spread=0.05), curve("random", "insertion", 0.5, spread=0.05))
+
+
+@pytest.mark.parametrize(("away", "back", "is_better"), [(0.45, 0.5, False), (0.4, 0.54, False), (0.4, 0.6, True)])
+def test_a_map_has_to_exceed_what_random_orders_differ_by(away, back, is_better):
+    """1 of 20 is t(0.95, 8 degrees) = 1.86 times 0.05 times the root of 2 (1 + 1 / 5), 0.144, above the mean."""
+    found = judged(curve("map", "deletion", away), curve("map", "insertion", back), *CHANCE)
+    assert found == ([] if is_better else [WarningCode.NO_BETTER_THAN_RANDOM])
+
+
+@pytest.mark.parametrize(("away", "back"), [(0.6, 0.8), (0.2, 0.4)])
+def test_one_direction_makes_up_for_the_other(away, back):
+    """A coarse order keeps more as pixels go and brings more as they come; a wrong place does neither."""
+    assert judged(curve("map", "deletion", away), curve("map", "insertion", back), *CHANCE) == []
+
+
+def test_a_prediction_that_does_not_move_says_nothing_of_a_map():
+    still = {"prediction": (1.0, 0.93)}
+    curves = [curve(order, "deletion", 0.97, spread=0.001, **still) for order in ("map", "random")]
+    assert judged(*curves) == [WarningCode.CURVES_UNINFORMATIVE]
+
+
+def test_random_orders_are_several_and_tell_their_spread():
+    explanation = {"method": "integrated_gradients", "n_steps": 4}
+    _, [curves, _], _ = followed_of(network(), explanation, OcclusionOptions(n_steps=3, random_orders=7))
+    told = {(curve.order, curve.orders, (curve.prediction_area_spread or 0) > 0) for curve in curves}
+    assert told == {("map", 1, False), ("input_x_gradient", 1, False), ("random", 7, True)}
 
 
 def test_the_page_says_how_the_best_and_the_worst_layer_fare():

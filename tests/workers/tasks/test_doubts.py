@@ -27,8 +27,9 @@ def test_nothing_of_a_network_that_is_right_more_often_than_not() -> None:
 def test_swapped_classes_are_worse_than_guessing_and_named() -> None:
     guessing, order = said(0.2)
     assert "right less often than guessing one of 2 classes would be (50.0 %)" in guessing
-    assert "80.0 % would be right (cat from output 1, dog from output 0)" in order
-    assert "register a version with labels in that order" in order
+    assert "80.0 % of the 100 images would be right (cat from output 1, dog from output 0)" in order
+    assert "register a version with labels in that order; or the data set's numbers mean other classes" in order
+    assert 'say its order (`order`: "text" or "value")' in order
 
 
 def test_without_names_it_says_what_each_folder_was_taken_for() -> None:
