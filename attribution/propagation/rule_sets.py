@@ -4,7 +4,8 @@ from typing import Literal
 
 from attribution.errors import InvalidOption, NetworkError
 from attribution.networks.network import Network
-from attribution.propagation.attention_rules import AttentionRule, require_attention_rules
+from attribution.propagation.attended_relevance import AttentionRule
+from attribution.propagation.attention_rules import require_attention_rules
 from attribution.propagation.relevance import require_relevance
 
 TransformerRule = Literal["cp_lrp", "attn_lrp"]
