@@ -77,14 +77,15 @@ def attended(
         raise NetworkError("attention with dropout in evaluation mode, or whose heads share keys, is not followed here")
     probabilities = (
         query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        + _mask(query, key, attn_mask, is_causal=is_causal)
+        + mask_of(query, key, attn_mask, is_causal=is_causal)
     ).softmax(-1)
     return probabilities @ value, probabilities
 
 
-def _mask(
+def mask_of(
     query: torch.Tensor, key: torch.Tensor, given: torch.Tensor | None, *, is_causal: bool
 ) -> torch.Tensor | float:
+    """Returns what ``scaled_dot_product_attention`` adds to its scores for these arguments."""
     if is_causal:
         given = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
     if given is None:

@@ -1,31 +1,34 @@
 r"""Relevance through transformers, as a pass whose gradient, times the input, is the relevance.
 
 =====================  ===============================================================================================
-layer normalisation    its deviation is a constant
+layer normalisation    its deviation is a constant, and so is the length of what is brought to length 1
 elementwise function   :math:`x \cdot (y / x)` with the quotient a constant
 attention, ``cp``      its probabilities are a constant: relevance goes through the values alone (CP-LRP)
 attention, ``attn``    a product of two tensors gives each half, so that of :math:`\mathrm{softmax}(q k^T) v` the values
                        get a half, queries and keys a quarter each; the softmax passes its gradient on (AttnLRP)
+gate                   a sigmoid that a product takes as a factor is a constant: all goes to the other factor
 other products         half to each factor
 maximum                all to the winner
 =====================  ===============================================================================================
+
+Functions of Python that a graph takes as one operation, such as the windowed attention of torchvision's Swin, are
+looked into (:mod:`attribution.networks.unfolded`), and what is in them follows these rules.
 
 What is concatenated (a class token), added (position embeddings) or a bias takes its share with it. With ``cp`` map and
 shares add up to the output; with ``attn`` the softmax and what is added to its scores keep the rest.
 
 Source: Ali et al. 2022, "XAI for Transformers: Better Explanations through Conservative Propagation" for ``cp``;
+Arras et al. 2017, "Explaining Recurrent Neural Network Predictions in Sentiment Analysis", section 3.2.2 for gates;
 Achtibat et al. 2024, "AttnLRP: Attention-Aware Layer-Wise Relevance Propagation for Transformers" (arXiv 2402.05602)
 for ``attn``.
 """
 
-import math
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import fx, nn
-from torch.nn import functional
 
 from attribution.checks import require_choice, require_finite
 from attribution.errors import NetworkError
@@ -33,13 +36,14 @@ from attribution.networks.agreement import agreement
 from attribution.networks.attentions import Form, attentions_of
 from attribution.networks.graph import operation
 from attribution.networks.network import Network
-from attribution.networks.operations import Kind, operation_kinds
+from attribution.networks.operations import Kind, operation_kinds, sources
+from attribution.networks.unfolded import is_unfoldable, unfolded
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
+from attribution.propagation.attended_relevance import AttentionRule, attention_by_rule, module_by_rule
 from attribution.propagation.rule_pass import RulePass, described, with_slope
 from attribution.targets import Targets, require_classes, targets_of
 
-AttentionRule = Literal["cp", "attn"]
 Absorber = Literal["tokens", "embeddings", "biases"]
 ABSORBERS: tuple[Absorber, ...] = get_args(Absorber)
 
@@ -47,8 +51,7 @@ _RULED: frozenset[Kind | None] = frozenset({"copy", "affine", "activation", "max
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum"})
 _SUMS = frozenset({"add", "radd", "iadd", "sub", "rsub", "isub"})
 _JOINS = frozenset({"cat", "concat", "concatenate", "stack"})
-#: timm's own, which do nothing where there is no mask.
-_MASKS = frozenset({"maybeaddmask", "resolveselfattnmask"})
+_GATES = frozenset({"sigmoid", "hardsigmoid"})
 #: How far each graph's pass is from its outputs, and what rounding explains; found once.
 _AGREEMENTS: WeakKeyDictionary[fx.GraphModule, tuple[float, float]] = WeakKeyDictionary()
 
@@ -201,16 +204,18 @@ class AttentionRulePass(RulePass):
     def __init__(self, graph: fx.GraphModule, rule: AttentionRule, kept: Collection[fx.Node] = ()) -> None:
         """Prepares a pass; ``run(points)`` makes it."""
         super().__init__(graph, {}, kept)
-        self._rule, self._modules = rule, dict(graph.named_modules())
+        self._graph, self._rule, self._modules = graph, rule, dict(graph.named_modules())
         found, self._hidden, _ = attentions_of(graph)
         self._forms: dict[fx.Node, Form] = {one.node: one.form for one in found}
         self.constants: list[_Constant] = []
 
     def has_rule(self, node: fx.Node) -> bool:
         """Returns whether an operation on what depends on the image has a rule."""
+        if self._unfolds(node):
+            return True  # what is in it is seen as it runs
         if node in self._hidden:
             return False
-        if node in self._forms or self._norm(node) or self._linear(node) or self._name(node) in _MASKS:
+        if node in self._forms or self._norm(node) or self._linear(node) or self._name(node) == "normalize":
             return True
         if self._name(node) in _PRODUCTS:
             factors = [one for one in node.args if isinstance(one, fx.Node)]
@@ -223,6 +228,8 @@ class AttentionRulePass(RulePass):
             result = self._attended(n)
         elif self._norm(n):
             result = self._normalised(n)
+        elif self._unfolds(n):
+            result = self._inside(n)
         else:
             result = self._ruled(n, super().run_node(n))
         if n in self._kept and isinstance(result, torch.Tensor):
@@ -237,6 +244,32 @@ class AttentionRulePass(RulePass):
             return isinstance(self._modules[str(node.target)], nn.LayerNorm)
         return node in self._kinds and self._name(node) == "layernorm"
 
+    def _unfolds(self, node: fx.Node) -> bool:
+        is_other = node in self._kinds and self._kinds[node] is None and node not in self._forms
+        return is_other and is_unfoldable(node) and not self._norm(node)
+
+    def _inside(self, node: fx.Node) -> Any:  # noqa: ANN401 - of any function
+        given = {one: self.env[one] for one in sources(node, self._kinds) if self.env[one] is not None}
+        name = described(node, self._graph)
+        if not all(isinstance(value, torch.Tensor) for value in given.values()):
+            raise NetworkError(f"{name} takes several tensors as one, and has no rule here")
+        graph = unfolded(node, given, {one: self.env[one] for one in node.all_input_nodes if one not in given})
+        run = AttentionRulePass(graph, self._rule)
+        for one in operation_kinds(graph):
+            if not run.has_rule(one):
+                raise NetworkError(
+                    f"{name} has an operation without a rule inside ({described(one, graph)});"
+                    " use input_x_gradient or integrated_gradients"
+                )
+        result = run.run(*given.values())
+        self.constants += run.constants
+        return result
+
+    def _is_gate(self, node: fx.Node) -> bool:
+        while self._kinds.get(node) == "copy" and len(before := sources(node, self._kinds)) == 1:
+            node = before[0]
+        return self._name(node) in _GATES
+
     def _linear(self, node: fx.Node) -> bool:
         return node.op == "call_module" and isinstance(self._modules[str(node.target)], nn.Linear)
 
@@ -246,7 +279,7 @@ class AttentionRulePass(RulePass):
             return value
         if node in self._forms:
             return value.detach() if self._rule == "cp" else value
-        if kind == "activation":
+        if kind == "activation" or name == "normalize":
             return _by_quotient(self.arguments(node)[0], value)
         if kind == "product" or name in _PRODUCTS:
             return self._shared(node, value)
@@ -260,6 +293,10 @@ class AttentionRulePass(RulePass):
         if len(factors) < 2 or not all(one.requires_grad for one in factors):
             return value
         first, second = factors
+        gates = [self._is_gate(one) for one in sources(node, self._kinds)]
+        if gates[0] != gates[1]:
+            first, second = (one.detach() if gate else one for one, gate in zip(factors, gates, strict=True))
+            return with_slope(value, self.again(node, first, second))
         return with_slope(
             value, (self.again(node, first, second.detach()) + self.again(node, first.detach(), second)) / 2
         )
@@ -302,67 +339,10 @@ class AttentionRulePass(RulePass):
     def _attended(self, node: fx.Node) -> Any:  # noqa: ANN401 - a tensor, or what the module gives
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if self._forms[node] == "function":
-            return self._attention(*args, **kwargs)
+            return attention_by_rule(self._rule, *args, **kwargs)
         module = self._modules[str(node.target)]
         assert isinstance(module, nn.MultiheadAttention)  # noqa: S101 - its form says so
-        return self._by_module(module, *args, **kwargs)
-
-    def _attention(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attn_mask: torch.Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> torch.Tensor:
-        if attn_mask is not None or dropout_p or is_causal or enable_gqa:
-            raise NetworkError("attention with a mask, dropout or heads that share keys has no rule here")
-        scores = _halved(query, key.mT) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        probabilities = scores.softmax(-1)
-        if self._rule == "cp":
-            return probabilities.detach() @ value
-        return _halved(probabilities, value)
-
-    def _by_module(
-        self,
-        module: nn.MultiheadAttention,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        key_padding_mask: torch.Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: torch.Tensor | None = None,
-        average_attn_weights: bool = True,  # noqa: ARG002
-        is_causal: bool = False,
-    ) -> tuple[torch.Tensor, None]:
-        del need_weights  # what they are is no part of the relevance, and who reads them finds nothing
-        masks = key_padding_mask is not None or attn_mask is not None or is_causal
-        if masks or module.bias_k is not None or module.bias_v is not None or module.add_zero_attn:
-            raise NetworkError("nn.MultiheadAttention with a mask, or with keys of its own, has no rule here")
-        given = [query, key, value] if module.batch_first else [one.transpose(0, 1) for one in (query, key, value)]
-        heads = [
-            self._noted(functional.linear(one, weight, bias), bias)
-            .view(*one.shape[:2], module.num_heads, -1)
-            .transpose(1, 2)
-            for one, (weight, bias) in zip(given, _projections(module), strict=True)
-        ]
-        joined = self._attention(heads[0], heads[1], heads[2]).transpose(1, 2).flatten(2)
-        result = self._noted(module.out_proj(joined), module.out_proj.bias)
-        return (result if module.batch_first else result.transpose(0, 1)), None
-
-
-def _projections(module: nn.MultiheadAttention) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-    weights = own if module.in_proj_weight is None else module.in_proj_weight.chunk(3)
-    biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-    return list(zip(weights, biases, strict=True))
-
-
-def _halved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return with_slope(first @ second, (first @ second.detach() + first.detach() @ second) / 2)
+        return module_by_rule(self._rule, self._noted, module, *args, **kwargs)
 
 
 def _by_quotient(inputs: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,8 @@ class RulePass(fx.Interpreter):
     ) -> None:
         """Prepares a pass; ``run(points)`` makes it."""
         super().__init__(graph)
+        # What a reason says is for a report, without a listing of the graph.
+        self.extra_traceback = False
         self._kinds, self._rules, self._kept = operation_kinds(graph), rules, frozenset(kept)
         self.values: dict[fx.Node, torch.Tensor] = {}
 

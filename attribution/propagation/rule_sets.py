@@ -4,7 +4,8 @@ from typing import Literal
 
 from attribution.errors import InvalidOption, NetworkError
 from attribution.networks.network import Network
-from attribution.propagation.attention_rules import AttentionRule, require_attention_rules
+from attribution.propagation.attended_relevance import AttentionRule
+from attribution.propagation.attention_rules import require_attention_rules
 from attribution.propagation.relevance import require_relevance
 
 TransformerRule = Literal["cp_lrp", "attn_lrp"]
@@ -15,16 +16,12 @@ def rule_of(network: Network) -> Literal["epsilon_plus", "cp_lrp"]:
     """Returns the rule that is taken unless another is told: that of layers where it applies to all of a network.
 
     Raises:
-        NetworkError: Neither applies; it says why, of transformers where the network normalises or attends.
+        NetworkError: Neither applies; it says why not the rules of transformers, which know more operations.
     """  # noqa: DOC502 - the checks that it calls raise
     try:
         require_relevance(network, "lrp")
-    except NetworkError as of_layers:
-        try:
-            require_attention_rules(network, "lrp")
-        except NetworkError as of_transformers:
-            kinds = {layer.kind for layer in network.layers}
-            raise (of_transformers if kinds & {"attention", "norm"} else of_layers) from None
+    except NetworkError:
+        require_attention_rules(network, "lrp")
         return "cp_lrp"
     return "epsilon_plus"
 

@@ -36,7 +36,7 @@ Rule = Annotated[
 class LrpParams(RuleParams):
     """LRP: the relevance of a logit, handed back to the image layer by layer, by rules (layer-wise relevance)."""
 
-    version = 1
+    version = 2
     use = "for a debugger: which channels of a layer carry a decision, and where in the image each of them looks"
     guarantee = "exact conservation, but by attn_lrp: map and absorbed shares add up; which rule is right is a choice"
     cost_class = "one forward and backward pass for each image, for all layers together; two to three times with a rule"

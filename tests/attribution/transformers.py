@@ -6,8 +6,9 @@ import timm
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.models import VisionTransformer
-from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models import ConvNeXt, MaxVit, VisionTransformer
+from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
 
 SHAPE, N_CLASSES, SIDE, PATCH, WIDTH, HEADS = (2, 6, 6), 3, 3, 2, 8, 2
 FORMS = ("module", "function", "written", "shared", "renamed")
@@ -109,18 +110,44 @@ def timm_vit(**options) -> nn.Module:
     return seeded(timm.models.VisionTransformer(**given | options))
 
 
-def tiny_swin() -> nn.Module:
-    return seeded(
-        SwinTransformer(
-            patch_size=[2, 2],
-            embed_dim=8,
-            depths=[2, 2],
-            num_heads=[1, 2],
-            window_size=[2, 2],
-            num_classes=N_CLASSES,
-            stochastic_depth_prob=0.0,
-        )
+def tiny_swin(**options) -> nn.Module:
+    given = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2], "window_size": [2, 2]}
+    return seeded(SwinTransformer(**given | options, num_classes=N_CLASSES, stochastic_depth_prob=0.0))
+
+
+def tiny_swin_v2() -> nn.Module:
+    return tiny_swin(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2)
+
+
+def tiny_maxvit() -> nn.Module:
+    """Of images ``(3, 32, 32)``."""
+    module = MaxVit(
+        input_size=(32, 32),
+        stem_channels=8,
+        partition_size=2,
+        block_channels=[8, 16],
+        block_layers=[2, 1],
+        head_dim=4,
+        stochastic_depth_prob=0.0,
+        num_classes=N_CLASSES,
     )
+    generator = torch.Generator().manual_seed(3)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(0, 0.3, generator=generator)
+            part.running_var.uniform_(0.5, 1.5, generator=generator)
+    return seeded(module)
+
+
+def tiny_convnext() -> nn.Module:
+    stages = [CNBlockConfig(8, 16, 2), CNBlockConfig(16, None, 2)]
+    return seeded(ConvNeXt(stages, stochastic_depth_prob=0.1, num_classes=N_CLASSES))
+
+
+def timm_swin() -> nn.Module:
+    """Of images ``(3, 16, 16)``, with the shape of :func:`tiny_swin`."""
+    given = {"img_size": 16, "patch_size": 2, "embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "window_size": 2}
+    return seeded(timm.models.SwinTransformer(**given, num_classes=N_CLASSES))
 
 
 OF_LIBRARIES = {"torchvision": torchvision_vit, "timm": timm_vit}

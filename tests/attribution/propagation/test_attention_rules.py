@@ -14,7 +14,7 @@ from attribution.propagation.attention_rules import ABSORBERS, transformer_relev
 from tests.attribution.methods.slow_attention import parts
 from tests.attribution.tiny_models import images as plain_images
 from tests.attribution.tiny_models import tiny_model
-from tests.attribution.transformers import FORMS, OF_LIBRARIES, SHAPE, images, timm_vit, tiny_swin, tiny_vit
+from tests.attribution.transformers import FORMS, OF_LIBRARIES, SHAPE, images, timm_vit, tiny_vit
 
 TARGET = torch.tensor([0, 2, 1])
 RULES = ("cp", "attn")
@@ -189,7 +189,6 @@ def test_a_network_without_attention_keeps_all_but_its_biases(name):
 @pytest.mark.parametrize(
     ("module", "shape", "reason"),
     [
-        (tiny_swin, (3, 16, 16), "no rule for layer 'features.1.0.attn.shifted_window_attention'"),
         (lambda: tiny_vit("masked"), SHAPE, "with a mask"),
         (lambda: tiny_model("untraceable"), SHAPE, "needs the network's graph"),
     ],
