@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import Image
-from support.processes import PATIENCE_S
 from support.stories.exhibits import Exhibit, Picture
 
 from attribution_client import Client
@@ -32,7 +31,7 @@ class Asked:
     def register(self, exhibit: Exhibit) -> ModelReport:
         """What the check of its classifier found."""
         self.client.register_model(exhibit.spec, weights=exhibit.weights)
-        version = self.client.wait_for_model(_model(exhibit), timeout=PATIENCE_S)
+        version = self.client.wait_for_model(_model(exhibit), timeout=LONGEST_S)
         if version.error is not None:
             raise RuntimeError(f"{_model(exhibit)} was refused: {version.error.detail}")
         return self.client.model_report(_model(exhibit))
@@ -43,7 +42,7 @@ class Asked:
             raise ValueError(f"{exhibit.name} has no lessons to fit on")
         name, version = exhibit.name, "1"
         self.client.register_dataset(name, exhibit.lessons(), version=version)
-        self.client.wait_for_dataset(f"{name}@{version}", timeout=PATIENCE_S)
+        self.client.wait_for_dataset(f"{name}@{version}", timeout=LONGEST_S)
         job = self.client.submit(model=_model(exhibit), dataset=f"{name}@{version}", task={"task": "fit"})
         self._followed(job, f"{name}: fit")
         fit: str = self.client.result(job.id).details["report"]["fit"]

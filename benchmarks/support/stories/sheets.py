@@ -69,7 +69,7 @@ def _sheet(asked: Asked, exhibit: Exhibit, method: str, path: Path) -> tuple[lis
     if "fit" in METHODS[method].model_fields:
         more = {"fit": asked.fit(exhibit)}
     result, seconds = asked.explained(
-        exhibit, method, explanation=explanation(method, exhibit, **more), render={"overlay": "color"}
+        exhibit, method, explanation=explanation(method, exhibit, **more), render={"overlay": "color", "scale": "image"}
     )
     pairs = list(zip(exhibit.pictures, result.images, strict=True))
     rows = [_row(asked, picture, image) for picture, image in pairs]
