@@ -8,6 +8,7 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import load_file
+from support.factories import mobilenet_with_relu
 from torch import nn
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -15,12 +16,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 def mobilenet(data: Path) -> nn.Module:
     """MobileNetV2 whose weights were folded: ReLU for ReLU6, and only a bias left in each batch norm."""
-    module = torchvision.models.mobilenet_v2(weights=None)
-    for part in list(module.modules()):
-        for name, child in part.named_children():
-            if isinstance(child, nn.ReLU6):
-                setattr(part, name, nn.ReLU(inplace=True))
-    return _loaded(module, data / "weights" / "mobilenet_v2.fp16.safetensors")
+    return _loaded(mobilenet_with_relu(), data / "weights" / "mobilenet_v2.fp16.safetensors")
 
 
 def squeezenet(data: Path) -> nn.Module:

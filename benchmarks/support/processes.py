@@ -10,10 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 from support.http_load import Connection, get
@@ -37,8 +38,13 @@ class Running:
 
 
 @contextmanager
-def service(*, workers: int, preload: bool = False) -> Iterator[Running]:
-    """Starts everything but the workers at once, then these; without workers there is no reconciler either."""
+def service(
+    *, workers: int, preload: bool = False, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Running]:
+    """Starts everything but the workers at once, then these; without workers there is no reconciler either.
+
+    `more` are further variables of its environment.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="attribution-bench-")))
         broker = PrivateBroker(folder)
@@ -54,6 +60,7 @@ def service(*, workers: int, preload: bool = False) -> Iterator[Running]:
             "ATTRIBUTION_BROKER_URL": broker.url,
             "ATTRIBUTION_PRELOAD": str(preload),
             "ATTRIBUTION_LOG_LEVEL": "WARNING",
+            **more,
         }
         port = _free_port()
         url = f"http://127.0.0.1:{port}"

@@ -7,7 +7,7 @@ from PIL import Image
 
 from attribution_contracts.captions import captions
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.results import ArtifactRef, CellResult, ImageResult
+from attribution_contracts.results import ArtifactRef, CellResult, ClassScore, ImageResult
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
 from workers.drawing.files import Subject, map_within
@@ -78,12 +78,17 @@ def _image_of(cell: CellResult, position: int) -> ImageResult | None:
 
 
 def _seen(cells: Sequence[CellResult], position: int) -> str:
-    """The model of a row, and what it predicts."""
+    """The model of a row, what it predicts, and the true class where that is another."""
     image = next(filter(None, (_image_of(cell, position) for cell in cells)), None)
     if image is None:
         return _name(cells[0])
-    best = image.prediction[0]
-    return f"{_name(cells[0])}\n{best.name or best.index} ({percent(best.probability, 0)})"
+    return "\n".join([_name(cells[0]), *_decision(image.prediction[0], image.label)])
+
+
+def _decision(best: ClassScore, label: ClassScore | None) -> Iterator[str]:
+    yield f"{best.name or best.index} ({percent(best.probability, 0)})"
+    if label is not None and label.index != best.index:
+        yield f"true class: {label.name or label.index} ({percent(label.probability, 0)})"
 
 
 def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str, label: str) -> Tile:

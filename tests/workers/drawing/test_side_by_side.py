@@ -5,8 +5,9 @@ from pydantic import TypeAdapter
 
 from attribution_contracts.captions import captions
 from attribution_contracts.methods import Explanation
+from attribution_contracts.results import ClassScore
 from workers.drawing.sheets import Tile
-from workers.drawing.side_by_side import _rows, _sheets
+from workers.drawing.side_by_side import _decision, _rows, _sheets
 
 READ = TypeAdapter(Explanation)
 GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multiclass_importance"}
@@ -57,3 +58,10 @@ def test_many_maps_go_on_in_another_row_beside_the_image_again():
     assert [row[0] for row in rows] == [image, image]
     assert [tile for row in rows for tile in row[1:]] == maps
     assert max(map(len, rows)) <= 7
+
+
+def test_a_wrong_decision_stands_beside_the_true_class():
+    beacon = ClassScore(index=437, name="beacon", logit=30.0, probability=0.986)
+    breakwater = ClassScore(index=460, name="breakwater", logit=25.0, probability=0.009)
+    assert list(_decision(beacon, None)) == list(_decision(beacon, beacon)) == ["beacon (99 %)"]
+    assert list(_decision(beacon, breakwater)) == ["beacon (99 %)", "true class: breakwater (1 %)"]
