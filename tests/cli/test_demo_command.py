@@ -14,6 +14,7 @@ from attribution.architectures import mnist_cnn
 from attribution_contracts.results import Result
 from attribution_contracts.version import VERSION
 from cli.demo.engines import PARTS, SIDE_BY_SIDE
+from cli.demo.run import TOGETHER
 from cli.demo.training import save
 
 COMMAND = [sys.executable, "-c", "from cli.demo.command import demo; demo()"]
@@ -97,7 +98,7 @@ def test_every_method_that_applies_is_on_one_sheet_an_image(outcome):
         assert set(PARTS[1:]) < set(methods)
         assert [cell.error for cell in result.cells] == [None] * len(methods)
         sheets = [reference for reference in result.artifacts if reference.quantity == "maps-side-by-side"]
-        assert [reference.image for reference in sheets] == [0, 1, 2]
+        assert [reference.image for reference in sheets] == list(range(TOGETHER))
         assert min(min(size(maps / reference.name)) for reference in sheets) > 600
 
 

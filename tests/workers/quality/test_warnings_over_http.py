@@ -52,6 +52,7 @@ EARNED = {
         {"method": "multiclass_importance", "attribution": "gradient", "quality": CURVES},
         WarningCode.NO_BETTER_THAN_RANDOM,
     ),
+    "a prediction that no pixel moves": ("sure", {"n_steps": 8, "quality": CURVES}, WarningCode.CURVES_UNINFORMATIVE),
     "an infinite layer": ("padded_pool", LAYERS, WarningCode.LAYERS_LEFT_OUT),
     "an infinite layer, along its own path": (
         "padded_pool",
