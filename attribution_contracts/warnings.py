@@ -17,6 +17,7 @@ class WarningCode(StrEnum):
     RELEVANCE_ABSORBED = "relevance_absorbed"
     FAILS_SANITY_CHECKS = "fails_sanity_checks"
     MOSTLY_NOISE = "mostly_noise"
+    CLASS_NOT_FITTED = "class_not_fitted"
     MODEL_NOTED = "model_noted"
 
 
@@ -44,5 +45,6 @@ WARNING_TITLES: dict[WarningCode, str] = {
     WarningCode.RELEVANCE_ABSORBED: "Most of the relevance does not reach the image",
     WarningCode.FAILS_SANITY_CHECKS: "The method fails published sanity checks",
     WarningCode.MOSTLY_NOISE: "The map is mostly noise",
+    WarningCode.CLASS_NOT_FITTED: "The fit knows nothing of the class",
     WarningCode.MODEL_NOTED: "The model's check let something pass",
 }

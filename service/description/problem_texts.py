@@ -163,6 +163,10 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "network are random (Adebayo et al. 2018, Nie et al. 2018). They are there for comparison with published "
         "figures; for a decision use `integrated_gradients`, `deeplift` or `layer_shapley`."
     ),
+    WarningCode.CLASS_NOT_FITTED: (
+        "`decomposition` explains a class of which the data set of its fit had no images: there are no features to "
+        "show, the map `influential` is empty, and `others` is all there is. Fit on images of the class too."
+    ),
     WarningCode.MODEL_NOTED: (
         "What the check of the model measured and let pass, such as a mean meant for 0..255, or outputs that are "
         "probabilities already: see `checks` in the model's report."

@@ -1,11 +1,14 @@
 """The decomposition of the final layer for a job."""
 
+from collections.abc import Sequence
+
 import torch
 
 import attribution
 from attribution import Influential
 from attribution_contracts.figures.decomposition import DecompositionResult, FeatureContribution
 from attribution_contracts.parameters.decomposition import DecompositionParams
+from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.adapters import one_output_a_class
 from workers.methods.calls import Call, Explained, Figures
 
@@ -25,18 +28,27 @@ def decomposition(call: Call) -> Explained:
         if values is not None
         for output in one_output_a_class(field, values.unsqueeze(2), call.target)
     ]
-    figures = [
-        Figures(
-            sums=found.contributions[row].nansum(1, dtype=torch.float64).tolist(),
-            wire={
-                "decomposition": [
-                    _result(found, row, column, target) for column, target in enumerate(call.target[row].tolist())
-                ]
-            },
-        )
-        for row in range(len(call.rows))
-    ]
+    figures = [_figures(found, row, call.target[row].tolist()) for row in range(len(call.rows))]
     return Explained(outputs, figures, found.chunk_size)
+
+
+def _figures(found: attribution.Decomposition, row: int, targets: Sequence[int]) -> Figures:
+    decided = [_result(found, row, column, target) for column, target in enumerate(targets)]
+    return Figures(
+        sums=found.contributions[row].nansum(1, dtype=torch.float64).tolist(),
+        wire={"decomposition": decided},
+        warnings=[_not_fitted(one.target) for one in decided if not one.features],
+    )
+
+
+def _not_fitted(target: int) -> ResultWarning:
+    """What is said where the fit had no images of an explained class."""
+    return ResultWarning(
+        code=WarningCode.CLASS_NOT_FITTED,
+        target=target,
+        detail="the fit had no images of this class, so that it has no influential features and their map is empty",
+        advice="fit on a data set that has images of the class",
+    )
 
 
 def _result(found: attribution.Decomposition, row: int, column: int, target: int) -> DecompositionResult:

@@ -85,10 +85,10 @@ def _written(path: Path, rows: list[list[Tile]], title: str, *warnings: str) -> 
 
 
 def _row(asked: Asked, picture: Picture, image: ImageResult) -> list[Tile]:
-    """The image, each map, and the first one over the image."""
+    """The image, each map, and over the image the first quantity of the last layer, or of the image itself."""
     best = image.prediction[0]
     maps = [file for file in image.artifacts if file.of is not None and file.quantity == "heatmap"]
-    laid = [file for file in image.artifacts if file.of is not None and file.quantity == "overlay"]
+    laid = [file for file in image.artifacts if maps and file.of == maps[0].of and file.quantity == "overlay"]
     [seen] = [file for file in image.artifacts if file.quantity == "input"]
     own = Tile(f"{picture.name}\n{best.name} ({percent(best.probability, 0)})", asked.picture(seen))
     charts = [file for file in image.artifacts if file.of is None and file.media_type == "image/png" and file != seen]

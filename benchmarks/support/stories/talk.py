@@ -2,14 +2,16 @@
 
 import statistics
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
-from support.stories.asking import Asked, told
+from support.stories.asking import Asked, explanation, told
 from support.stories.exhibits import BLURRED, Exhibit, Picture
+from support.stories.outlines import outlines
 from torch import nn
 
 from attribution.architectures import two_class_head
@@ -25,7 +27,7 @@ RECIPE = Recipe(epochs=10, batch_size=32, learning_rate=3e-4)
 EACH, FOLDS, SEEDS, TOLD = 200, 5, 3, 1
 """Photographs of each class, parts of them that take turns at being held out, seeds of each, and photographs of each
 class that are told of."""
-ASKED_FOR, N_STEPS = 0.92, 24
+ASKED_FOR = 0.92
 LAYERS = {
     1: "input",
     2: "features.1",
@@ -67,9 +69,15 @@ def talk(asked: Asked, data: Path, folder: Path) -> Iterator[dict[str, Any]]:
     weights = folder / "weights.safetensors"
     save_file(classifier.state_dict(), weights)
     right = is_right(classifier.get_submodule("classifier"), seen)
-    exhibit = Exhibit("cats-and-dogs", _spec(), weights, _told_of(files, held_out, right), BLURRED)
+    shown, missed = _told_of(files, held_out, right)
+    exhibit = Exhibit("cats-and-dogs", _spec(), weights, [*shown, *missed], BLURRED)
     asked.register(exhibit)
-    yield from _layers(asked, exhibit, folder)
+    for picture in exhibit.pictures:
+        target = {"against": "label"} if picture in missed else "predicted"
+        yield from _layers(asked, exhibit._replace(pictures=[picture]), target, folder)
+    images = [preprocess(decode(one.content, "rgb"), PREPROCESSING).tensor for one in exhibit.pictures]
+    found = outlines(classifier, backbone, torch.stack(images), list(LAYERS.values()))
+    yield {"exhibit": exhibit.name, "claim": "rank correlations of the strength of maps", **found}
 
 
 def vgg16(data: Path) -> nn.Module:
@@ -157,37 +165,34 @@ def _spec() -> ModelSpec:
     )
 
 
-def _told_of(files: list[tuple[Path, int]], held_out: torch.Tensor, right: torch.Tensor) -> list[Picture]:
-    """The first held-out photographs of each class that are classified rightly, and one that is not."""
-    numbers = list[int]()
-    for label in range(len(CLASSES)):
-        mine = [number for number, (_, of) in enumerate(files) if of == label and held_out[number] and right[number]]
-        numbers += mine[:TOLD]
-    numbers += [number for number in range(len(files)) if held_out[number] and not right[number]][:1]
-    return [
-        Picture(files[number][0].stem, files[number][0].read_bytes(), CLASSES[files[number][1]], None)
-        for number in numbers
-    ]
+def _told_of(
+    files: list[tuple[Path, int]], held_out: torch.Tensor, right: torch.Tensor
+) -> tuple[list[Picture], list[Picture]]:
+    """The first held-out photographs of each class that are classified rightly, and the first that is not."""
+
+    def of(chosen: torch.Tensor, count: int) -> list[Picture]:
+        found = [files[number] for number in chosen.nonzero()[:count, 0].tolist()]
+        return [Picture(path.stem, path.read_bytes(), CLASSES[label], None) for path, label in found]
+
+    labels = torch.tensor([label for _, label in files])
+    shown = [of(held_out & right & (labels == label), TOLD) for label in range(len(CLASSES))]
+    return list(chain.from_iterable(shown)), of(held_out & ~right, 1)
 
 
-def _layers(asked: Asked, exhibit: Exhibit, folder: Path) -> Iterator[dict[str, Any]]:
-    """The contact sheets of the layers that the talk shows, and what each contributes."""
-    for picture in exhibit.pictures:
-        one = exhibit._replace(pictures=[picture])
-        asking = {
-            "method": "layer_shapley",
-            "baselines": [exhibit.baseline],
-            "layers": list(LAYERS.values()),
-            "n_steps": N_STEPS,
-        }
-        result, seconds = asked.explained(one, picture.name, explanation=asking)
-        [image] = result.images
-        for file in image.artifacts:
-            if file.quantity in {"layers", "depth"}:
-                path = asked.save(file, folder / f"{picture.name}-{file.quantity}.png")
-                yield {"exhibit": exhibit.name, "picture": picture.name, "file": path}
-        line = {"exhibit": exhibit.name, "picture": picture.name, "seconds": seconds}
-        yield line | told(image) | {"layers": _contributions(image)}
+def _layers(asked: Asked, exhibit: Exhibit, target: Any, folder: Path) -> Iterator[dict[str, Any]]:
+    """The contact sheet of the layers that the talk shows for a picture, and what each of them contributes."""
+    asking = {"layers": list(LAYERS.values()), "target": target}
+    [picture] = exhibit.pictures
+    result, seconds = asked.explained(
+        exhibit, picture.name, explanation=explanation("layer_shapley", exhibit, **asking)
+    )
+    [image] = result.images
+    for file in image.artifacts:
+        if file.quantity in {"layers", "depth"}:
+            path = asked.save(file, folder / f"{picture.name}-{file.quantity}.png")
+            yield {"exhibit": exhibit.name, "picture": picture.name, "file": path}
+    line = {"exhibit": exhibit.name, "picture": picture.name, "seconds": seconds}
+    yield line | told(image) | {"layers": _contributions(image)}
 
 
 def _contributions(image: ImageResult) -> dict[str, dict[str, float | None]]:
