@@ -137,8 +137,9 @@ WARNING_TEXTS: dict[WarningCode, str] = {
     ),
     WarningCode.NO_BETTER_THAN_RANDOM: (
         "With occlusion curves asked for: the area under the curve as pixels come back in the order of the map, less "
-        "the area as they go, is within what 19 of 20 random orders reach. Do not read places off such a map. A map by "
-        "chance escapes the warning in 1 of 20 images and a sound one meets it in some: judge by the share of a set."
+        "the area as they go, is within what 19 of 20 random orders reach. Do not read places off such a map. A map of "
+        "scattered values escapes the warning in 1 of 20 images, a coarse one by chance more often, and a sound one "
+        "meets it in some: judge by the share of a set."
     ),
     WarningCode.CURVES_UNINFORMATIVE: (
         "With occlusion curves asked for: the probability of the class moves by less than 0.1 whichever pixels are "

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 
+from attribution.architectures import small_vit
 from attribution.memory import peak_bytes
 from tests.workers import own_networks
 from tests.workers.own_networks import SIZE
@@ -247,6 +248,28 @@ class TestMethodsAreTried:
             job, _ = through.explain("m", picture(), method="layer_shapley", layers=layers)
             assert (job["status"], job["error"]["code"]) == ("failed", "no_image_explained")
             assert "the scores of layers pad are not finite" in job["error"]["detail"]
+
+
+class TestWhatCanBeAsked:
+    def test_a_transformer_has_its_own_rule_and_its_layers_end_where_patches_are_read_last(self, through):
+        vit, shape = weights(small_vit, num_classes=3, side=16), {"preprocessing": COLOUR | {"size": [16, 16]}}
+        options = {"options": {"num_classes": 3}}
+        report = through.ready("m", "small_vit", vit, **shape, **options)
+        assert report["relevance_rule"] == "cp_lrp"
+        assert "input" in report["mapped"]
+        assert not {"heads", "heads.head"} & set(report["mapped"])
+        for asked, named in (
+            ({"method": "lrp", "rule": "epsilon"}, "cp_lrp"),
+            ({"method": "cam", "layers": ["heads.head"]}, report["mapped"][-1]),
+        ):
+            answer = through.submit(model="m", inputs=[{"image": upload(through)}], explanation=asked)
+            assert answer.status_code == 422
+            assert named in answer.text
+
+    def test_a_network_of_convolutions_has_the_rules_of_layers(self, through):
+        report = through.ready("m", "factory:small", SMALL)
+        assert report["relevance_rule"] == "epsilon_plus"
+        assert "input" in report["mapped"]
 
 
 def upload(through):
