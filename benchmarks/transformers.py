@@ -124,6 +124,8 @@ def gap(image: ImageResult) -> float | None:
     found = [abs(one.relative) for one in image.completeness if one.relative is not None]
     found += [abs(one.relative) for one in image.layers if one.relative is not None]
     found += [abs(one.missing) / max(abs(one.explained), 1e-12) for one in image.conservation]
+    if (one := image.class_variation) is not None:
+        found.append(abs(one.completeness_delta) / (one.attributed_variation - one.completeness_delta))
     return max(found, default=None)
 
 
