@@ -53,10 +53,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"n_steps": 16},
     "layer_shapley": {"n_steps": 16},
     "multiclass_importance": {"mode": "importance"},
-    "occlusion": {"window": [64, 64], "stride": [32, 32]},
-    "rise": {"n_masks": 64},
-    "segment_shapley": {"segments": {"kind": "grid", "rows": 2, "columns": 3}},
-    "xrai": {"n_steps": 8, "scales": [250, 500]},
+    "occlusion": {"window": [64, 64], "stride": [64, 64]},
+    "rise": {"n_masks": 32},
+    "segment_shapley": {"segments": {"kind": "grid", "rows": 2, "columns": 2}},
+    "xrai": {"n_steps": 4, "scales": [250, 500]},
 }
 SQUARE = 3 / 16
 """Of the side: the square's, whose middle lies an eighth from the top and a quarter from the right."""
@@ -124,6 +124,8 @@ def gap(image: ImageResult) -> float | None:
     found = [abs(one.relative) for one in image.completeness if one.relative is not None]
     found += [abs(one.relative) for one in image.layers if one.relative is not None]
     found += [abs(one.missing) / max(abs(one.explained), 1e-12) for one in image.conservation]
+    if (one := image.class_variation) is not None:
+        found.append(abs(one.completeness_delta) / (one.attributed_variation - one.completeness_delta))
     return max(found, default=None)
 
 
@@ -137,8 +139,10 @@ def quadrant_share(client: Client, result: Result) -> tuple[float, str] | None:
             continue
         change = np.abs(other - one).reshape(-1, *one.shape[-2:]).sum(0)
         rows, columns = change.shape
+        # Each place as four, so that an odd number of them has a middle too.
+        halves = change.repeat(2, 0).repeat(2, 1)[:rows, -columns:]
         if change.sum() > 0:
-            shares.append((float(change[: rows // 2, -(columns // 2) :].sum() / change.sum()), str(name)))
+            shares.append((float(halves.sum() / change.sum() / 4), str(name)))
     return min(shares, default=None)
 
 

@@ -5,12 +5,16 @@ from collections.abc import Callable, Sequence
 import torch
 
 from attribution.errors import InvalidOption, NetworkError
+from attribution.networks.attentions import attentions_of
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
 from attribution.networks.selection import INPUT, WORDS, known_layers, selected_layers
 
 LAST = "last"
 """The last layer with places among the stem, the ends of stages and blocks, and the last convolution."""
+
+#: Kinds of layers whose values lie where those do that they read, where they are as many.
+_IN_PLACE = frozenset({"activation", "addition", "multiplication", "normalisation", "dropout", "identity"})
 
 
 def mapped_layers(network: Network, layers: str | Sequence[str]) -> dict[str, Layer]:
@@ -64,6 +68,25 @@ def has_places(network: Network, layer: Layer) -> bool:
         return max(placement.sizes) > 1
     # Three axes may be height, width and channels as well; a convolution's are not.
     return layer.kind == "conv" and layer.shape is not None and len(layer.shape) == 3 and max(layer.shape[1:]) > 1
+
+
+def unplaced_maps(network: Network) -> frozenset[str] | None:
+    """Returns the layers of three axes that are feature maps although nothing says where; nothing for all of them.
+
+    Where a network attends, or has tokens or channels last, three axes may be heads and windows as well: those of a
+    convolution are not, nor of what leaves its values in their places.
+    """
+    is_mixed = any(one.axes != (2, 3) for one in network.placements().values())
+    if not is_mixed and not (network.graph is not None and any(attentions_of(network.graph)[:2])):
+        return None
+    shapes = dict[str, tuple[int, ...] | None]()
+    names = {node: name for name, node in network.nodes.items()}
+    for layer in network.layers:
+        read = [names.get(source) for source in network.nodes[layer.name].all_input_nodes]
+        follows = layer.kind in _IN_PLACE and any(name in shapes and shapes[name] == layer.shape for name in read)
+        if layer.kind == "conv" or follows:
+            shapes[layer.name] = layer.shape
+    return frozenset(shapes)
 
 
 def is_read(network: Network, layer: Layer) -> bool:

@@ -8,6 +8,7 @@ import torch
 from attribution.checks import require_choice, require_count, require_number
 from attribution.errors import InvalidOption
 from attribution.layerwise.path_to_tolerance import FIRST_INTERVALS
+from attribution.layerwise.places import unplaced_maps
 from attribution.layerwise.totals import LayerTotals, completeness
 from attribution.networks.layers import Layer
 from attribution.networks.network import Network
@@ -86,11 +87,7 @@ class LayerTask(NamedTuple):
 
     def totals(self) -> LayerTotals:
         """Returns empty sums."""
-        placements = self.network.placements()
-        # Among tokens and channels-last layers three axes may be heads and windows as well; a convolution's are not.
-        is_mixed = any(one.axes != (2, 3) for one in placements.values())
-        convolutions = [name for name, layer in self.layers.items() if layer.kind == "conv"]
-        unplaced = convolutions if is_mixed else None
+        placements, unplaced = self.network.placements(), unplaced_maps(self.network)
         return LayerTotals(len(self.paths.inputs), self.paths.target.k, self.raw, placements, unplaced)
 
     def estimate(

@@ -79,7 +79,7 @@ Layers = Annotated[
 class LayerShapleyParams(MethodParams):
     """Layer Shapley: what every layer of the network contributes to the output, one map a layer."""
 
-    version = 5
+    version = 6
     use = "for a debugger: at which depth, and in which feature maps, a decision comes about"
     guarantee = (
         "exact up to the reported completeness gap of each layer; feature maps as players are exact, or come with a "

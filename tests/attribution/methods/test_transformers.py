@@ -6,7 +6,7 @@ import torch
 import attribution
 from attribution import Network
 from attribution.errors import InvalidOption
-from tests.attribution.transformers import OF_LIBRARIES, SHAPE, images, tiny_swin, tiny_vit
+from tests.attribution.transformers import OF_LIBRARIES, SHAPE, images, tiny_maxvit, tiny_swin, tiny_vit
 
 TARGET = torch.tensor([0, 2, 1])
 NETWORKS = {
@@ -52,6 +52,24 @@ def test_layers_of_swin_have_a_score_a_channel_and_a_map_of_rows_and_columns():
         attribution.layer_shapley(
             network, inputs, TARGET, background=0 * inputs[:1], layers=[layer], estimator="feature_maps"
         )
+
+
+def test_windows_of_maxvit_are_no_feature_maps_and_what_lies_between_them_is():
+    network, inputs = Network(tiny_maxvit(), (3, 32, 32)), images(2, shape=(3, 32, 32))
+    found = attribution.layer_shapley(network, inputs, TARGET[:2], background=0 * inputs[:1], layers="all", n_steps=65)
+    windows = [name for name in found.scores if "window_attention" in name or "grid_attention" in name]
+    assert len(windows) > 100
+    assert not found.maps.keys() & set(windows)
+    for layer in ("stem.0.2", "blocks.0.layers.1.layers.MBconv.add", "blocks.1.layers.0.layers.MBconv.layers.conv_a.2"):
+        shape = next(one.shape for one in network.layers if one.name == layer)
+        assert found.maps[layer].shape == (2, *shape[1:])
+        torch.testing.assert_close(found.maps[layer].sum((1, 2)), found.scores[layer].sum(1), rtol=1e-8, atol=1e-10)
+    with torch.no_grad():
+        change = (network(inputs) - network(0 * inputs[:1]))[torch.arange(2), TARGET[:2]]
+    for layer in network.layers:
+        if layer.cuts and layer.name in found.scores:
+            gap = (found.scores[layer.name].sum(1) - change).abs().max()
+            assert float(gap) < 5e-3 * float(change.abs().max()), layer.name
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -6,6 +6,7 @@ from torch import fx, nn
 
 import attribution
 from attribution import Network
+from attribution.applicability import applicable_methods
 from attribution.errors import NetworkError
 from attribution.propagation.attention_rules import transformer_relevance
 from tests.attribution.methods import slow_windows
@@ -186,3 +187,10 @@ def test_a_function_that_cannot_be_looked_into_is_refused_with_the_reason(functi
     module = Hiding(function).double().eval()
     with pytest.raises(NetworkError, match=reason):
         transformer_relevance(Network(module, (3, 4, 4)), images(2, shape=(3, 4, 4)), TARGET)
+
+
+def test_the_report_names_what_no_rule_is_for_and_not_what_transformers_rules_know():
+    reason = applicable_methods(Network(Hiding("unruly").double().eval(), (3, 4, 4)))["lrp"]
+    assert reason is not None
+    assert "cumsum" in reason
+    assert "LayerNorm" not in reason
