@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from support.stories.asking import Asked, explanation, told
 from support.stories.exhibits import BLURRED, Exhibit, Picture
 from support.stories.outlines import outlines
@@ -17,7 +17,7 @@ from torch import nn
 from attribution.architectures import two_class_head
 from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from attribution_contracts.results import ImageResult
-from cli.demo.training import Examples, Recipe, fit, is_right
+from cli.demo.training import Examples, Recipe, fit, is_right, save
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 
@@ -67,7 +67,7 @@ def talk(asked: Asked, data: Path, folder: Path) -> Iterator[dict[str, Any]]:
     held_out = _folds(len(files)) == 0
     _learn(classifier.get_submodule("classifier"), seen, ~held_out, 0)
     weights = folder / "weights.safetensors"
-    save_file(classifier.state_dict(), weights)
+    save(classifier, weights)
     right = is_right(classifier.get_submodule("classifier"), seen)
     shown, missed = _told_of(files, held_out, right)
     exhibit = Exhibit("cats-and-dogs", _spec(), weights, [*shown, *missed], BLURRED)
