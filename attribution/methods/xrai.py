@@ -18,6 +18,8 @@ from attribution.targets import require_classes, targets_of
 
 #: Of an image of 224 pixels a side: by how much regions grow, and how many fresh pixels they need to count.
 _SIDE, _DILATION, _FRESH = 224, 5, 50
+_TOGETHER = 8192
+"""Pixels whose regions are added up at once."""
 
 
 class Xrai(NamedTuple):
@@ -99,7 +101,7 @@ def xrai(
 
     Cost:
         One forward and k backward passes a point of each baseline's path; then, an image and class, one sum over the
-        pixels of each segment that is left for each region.
+        pixels of every segment.
 
     Guarantee:
         The attributions are exact up to ``convergence_delta``; the ranks are a heuristic, for they depend on the
@@ -135,8 +137,8 @@ def xrai(
         values = sums.attributions.sum(2, dtype=torch.float64)
         ranked = []
         for of_image, own in zip(labels, values, strict=True):
-            regions = _regions(of_image, grown)
-            ranked += [_ranked(regions, one.flatten(), fresh) for one in own]
+            members = _members(of_image, grown)
+            ranked += [_ranked(members, one.flatten(), fresh) for one in own]
     shape = (len(inputs), targets.k)
     maps, gains = (
         torch.stack(parts).view(*shape, 1, height, width).to(inputs.dtype)
@@ -173,14 +175,29 @@ def _require_segments(segments: torch.Tensor, inputs: torch.Tensor) -> torch.Ten
     return segments.to(inputs.device).expand(batch, *shape[1:])
 
 
-def _regions(labels: torch.Tensor, grown: int) -> torch.Tensor:
-    """Returns the segments of all scales ``(regions, pixels)``, booleans, each grown by a disc."""
-    found = torch.cat([one.unsqueeze(0) == torch.unique(one).view(-1, 1, 1) for one in labels])
-    if grown:
-        steps = torch.arange(-grown, grown + 1, device=labels.device)
-        disc = (steps.unsqueeze(1).square() + steps.square() <= grown**2).float()
-        found = functional.conv2d(found.float().unsqueeze(1), disc.view(1, 1, *disc.shape), padding=grown)[:, 0] > 0.5
-    return found.flatten(1)
+def _members(labels: torch.Tensor, grown: int) -> torch.Tensor:
+    """Returns which pixels the segments of all scales have, booleans ``(pixels, regions)``, each grown by a disc."""
+    _, *size = labels.shape
+    numbers, n_regions = list[torch.Tensor](), 0
+    for one in labels:
+        found, inverse = torch.unique(one, return_inverse=True)
+        numbers.append(inverse + n_regions)
+        n_regions += len(found)
+    of_pixel = torch.stack(numbers)
+    pixels = torch.arange(size[0] * size[1], device=labels.device).view(1, *size).expand_as(of_pixel)
+    members = torch.zeros(size[0] * size[1], n_regions, dtype=torch.bool, device=labels.device)
+    for down in range(-grown, grown + 1):
+        for right in range(-grown, grown + 1):
+            if down**2 + right**2 <= grown**2:
+                there = _moved(pixels, down, right), _moved(of_pixel, -down, -right)
+                members[tuple(part.flatten() for part in there)] = True
+    return members
+
+
+def _moved(maps: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    """Returns the part of maps that has a pixel of the image so far up and to the left of it."""
+    _, height, width = maps.shape
+    return maps[:, max(down, 0) : max(height + min(down, 0), 0), max(right, 0) : max(width + min(right, 0), 0)]
 
 
 class _Ranked(NamedTuple):
@@ -192,16 +209,16 @@ class _Ranked(NamedTuple):
     region_gains: torch.Tensor
 
 
-def _ranked(regions: torch.Tensor, values: torch.Tensor, least: int) -> _Ranked:
+def _ranked(members: torch.Tensor, values: torch.Tensor, least: int) -> _Ranked:
     ranks, gains, areas, own = torch.zeros_like(values), torch.zeros_like(values), [], []
     free = torch.ones_like(values, dtype=torch.bool)
+    # What regions still have is kept, and what enters taken off: every pixel is looked at once.
+    counts, sums = _held(members, values)
     while bool(free.any()):
-        counts = (regions & free).sum(1)
-        regions = regions[counts >= least]
-        counts = counts[counts >= least]
-        if len(counts):
-            means = (regions * torch.where(free, values, 0)).sum(1) / counts
-            entering = regions[means.argmax()] & free
+        may_enter = counts >= least
+        if bool(may_enter.any()):
+            means = torch.where(may_enter, sums / counts.clamp(min=1), -torch.inf)
+            entering = members[:, means.argmax()] & free
         else:
             entering = free.clone()
         ranks[entering] = free.double().mean()
@@ -209,7 +226,19 @@ def _ranked(regions: torch.Tensor, values: torch.Tensor, least: int) -> _Ranked:
         gains[entering] = own[-1]
         free = free & ~entering
         areas.append(1 - free.double().mean())
+        gone, lost = _held(members[entering], values[entering])
+        counts, sums = counts - gone, sums - lost
     return _Ranked(ranks, gains, torch.stack(areas), torch.stack(own))
+
+
+def _held(members: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns how many of some pixels each region has, and the sum of their values."""
+    counts = torch.zeros(members.shape[1], dtype=torch.int64, device=members.device)
+    sums = torch.zeros(members.shape[1], dtype=values.dtype, device=members.device)
+    for some, own in zip(members.split(_TOGETHER), values.split(_TOGETHER), strict=True):
+        counts += some.sum(0)
+        sums += own @ some.to(own.dtype)
+    return counts, sums
 
 
 def _padded(rows: Sequence[torch.Tensor], shape: tuple[int, int]) -> torch.Tensor:
