@@ -235,7 +235,7 @@ def _held(members: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, to
     """Returns how many of some pixels each region has, and the sum of their values."""
     counts = torch.zeros(members.shape[1], dtype=torch.int64, device=members.device)
     sums = torch.zeros(members.shape[1], dtype=values.dtype, device=members.device)
-    for some, own in zip(members.split(_TOGETHER), values.split(_TOGETHER), strict=True):
+    for some, own in zip(torch.split(members, _TOGETHER), torch.split(values, _TOGETHER), strict=True):
         counts += some.sum(0)
         sums += own @ some.to(own.dtype)
     return counts, sums
