@@ -133,7 +133,8 @@ WARNING_TEXTS: dict[WarningCode, str] = {
     WarningCode.BASELINE_OF_CLASS: (
         "The network gives the baseline the explained class too, with an output close to the image's: a black picture "
         "can be a confident 'angry'. The map then explains a small remainder, and errors that are shares of it look "
-        "large. More points do not help; another baseline does."
+        "large. More points do not help; another baseline does. Of occlusion curves: a picture of nothing but what "
+        "replaces pixels is of the class, so that they judge no map; another `baseline` of theirs does."
     ),
     WarningCode.NO_BETTER_THAN_RANDOM: (
         "With occlusion curves asked for: the area under the curve as pixels come back in the order of the map, less "

@@ -25,6 +25,8 @@ _SIGNS = {"deletion": -1, "insertion": 1}
 _SURE = 0.95
 _MOVED = 0.1
 """A probability that moves by less, whichever pixels go, tells no order from another."""
+_KEPT = 0.75
+"""Of the image's probability: a picture of nothing but replacements that has more is of the class already."""
 _ROUNDING = 1e-6
 """Of an area under a curve of probabilities."""
 
@@ -44,6 +46,15 @@ class Verdict(NamedTuple):
     least: float
     """The lowest probability of the class on all curves."""
     most: float
+    whole: float
+    """The probability with no pixel replaced."""
+    replaced: float
+    """The probability with all of them replaced."""
+
+    @property
+    def is_of_class(self) -> bool:
+        """Whether what pixels are replaced by is evidence of the class itself."""
+        return self.replaced > _KEPT * self.whole
 
     @property
     def is_better(self) -> bool:
@@ -67,6 +78,8 @@ def verdicts(curves: Sequence[OcclusionCurve]) -> Iterator[Verdict]:
 
 def _verdict(own: Sequence[OcclusionCurve], chance: Sequence[OcclusionCurve]) -> Verdict:
     seen = [probability for curve in [*own, *chance] for probability in curve.prediction]
+    first, last = own[0].prediction[0], own[0].prediction[-1]
+    whole, replaced = (first, last) if own[0].direction == "deletion" else (last, first)
     by_chance = _figure(chance)
     return Verdict(
         own[0].target,
@@ -78,6 +91,8 @@ def _verdict(own: Sequence[OcclusionCurve], chance: Sequence[OcclusionCurve]) ->
         by_chance + _accident(chance),
         min(seen),
         max(seen),
+        whole,
+        replaced,
     )
 
 

@@ -286,7 +286,18 @@ def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterato
                 found.target,
                 found.layer,
             )
-        elif not found.is_better:
+            continue
+        if found.is_of_class:
+            yield _warning(
+                WarningCode.BASELINE_OF_CLASS,
+                f"with every pixel replaced the class still has a probability of {found.replaced:.3f}, and "
+                f"{found.whole:.3f} for the image: in the curves, what replaces pixels is evidence of the class",
+                "replace pixels by something that is of no class (quality.occlusion.baseline, --occlusion-baseline: "
+                "blur, mean, uniform, white), and do not judge the map by these curves",
+                found.target,
+                found.layer,
+            )
+        if not found.is_better:
             yield _warning(
                 WarningCode.NO_BETTER_THAN_RANDOM,
                 f"{_compared_with_chance(found)} in the order of {found.quantity}{layer}",

@@ -170,6 +170,23 @@ class TestCurves:
         [advice] = {warning.advice for warning in found if warning.code == WarningCode.NO_BETTER_THAN_RANDOM}
         assert advice.endswith("try layer_shapley, whose last layers show places")
 
+    def test_a_replacement_that_is_of_the_class_is_told(self):
+        """An even picture is of the class, be it bright or black; one that is bright in a part alone is not."""
+        weights = torch.linspace(0, 1, SIDE * SIDE).view(SIDE, SIDE)
+
+        class Even(nn.Module):
+            def forward(self, x):
+                spread = (x * weights).mean((1, 2, 3)).sub(0.35 * weights.mean()).abs().unsqueeze(1)
+                return 40 * (spread - 0.08) * torch.tensor([[1.0, -1.0]])
+
+        image = torch.full((1, 1, SIDE, SIDE), 0.7)
+        [found] = warned(network(Even()), image, SEEN, "input_x_gradient", curves=CURVES)
+        [warning] = [warning for warning in found if warning.code == WarningCode.BASELINE_OF_CLASS]
+        assert warning.detail.startswith(
+            "with every pixel replaced the class still has a probability of 0.999, and 0.999"
+        )
+        assert "--occlusion-baseline" in warning.advice
+
     def test_without_a_random_order_nothing_is_said(self):
         alike = torch.full((1, 1, SIDE, SIDE), 0.7)
         curves, flat = CURVES.model_copy(update={"references": False}), network(Bent(lambda mean: mean))
