@@ -153,15 +153,13 @@ class JobRequest(Wire):
 
     @model_validator(mode="after")
     def _require_quantity(self) -> "JobRequest":
-        occlusion = self.quality.occlusion
-        if occlusion is None or occlusion.quantity is None:
-            return self
-        for explanation in self.asked_explanations().values():
-            if occlusion.quantity not in explanation.quantities:
-                raise ValueError(
-                    f"quality.occlusion.quantity is {occlusion.quantity!r}; {explanation.method} as asked for gives "
-                    f"{', '.join(explanation.quantities) or 'no maps'}"
-                )
+        for name, options in self.quality.asked.items():
+            for explanation in self.asked_explanations().values():
+                if options.quantity is not None and options.quantity not in explanation.quantities:
+                    raise ValueError(
+                        f"quality.{name}.quantity is {options.quantity!r}; {explanation.method} as asked for gives "
+                        f"{', '.join(explanation.quantities) or 'no maps'}"
+                    )
         return self
 
 

@@ -1,8 +1,9 @@
 """Figures about the maps themselves, for a job of any method to ask for."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from attribution_contracts.base import Wire
 from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline, ZeroBaseline
@@ -29,13 +30,48 @@ class OcclusionOptions(Wire):
     random_orders: Annotated[int, Field(ge=2, le=100, strict=True)] = 5
     """Random orders in each direction: their mean is shown, and what they differ by is what a map has to exceed."""
 
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are followed."""
+        return quantities[:1] if self.quantity is None else [self.quantity]
+
     @model_validator(mode="after")
     def _require_one_baseline(self) -> "OcclusionOptions":
-        given = self.baseline
-        if isinstance(given, BackgroundBaseline | SetBaseline) or (
-            isinstance(given, UniformBaseline) and given.n_samples > 1
-        ):
-            raise ValueError("baseline is several images; expected one, for it takes the place of pixels")
+        _require_one_image(self.baseline)
+        return self
+
+
+_Patches = Annotated[int, Field(ge=2, le=16, strict=True)]
+
+
+class DeletionOptions(Wire):
+    """Replace each patch of a grid alone, and see how far the maps say what the explained output falls by."""
+
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
+    """The map that is judged; all of the method's quantities unless told, from the same passes."""
+    grid: Annotated[
+        Annotated[_Patches, Tag("side")] | Annotated[list[_Patches], Field(min_length=2, max_length=2), Tag("list")],
+        Discriminator(lambda value: "list" if isinstance(value, list) else "side"),
+    ] = 7
+    """Patches along each side, or down and across."""
+    baseline: Baseline = ZeroBaseline()
+    """What takes a patch's place."""
+    references: bool = True
+    """Judge input x gradient and random maps beside the map, by the same falls."""
+    random_maps: Annotated[int, Field(ge=2, le=100, strict=True)] = 20
+    """Maps of Gaussian noise: the mean and the standard deviation of their figures are shown."""
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Down and across."""
+        return (self.grid, self.grid) if isinstance(self.grid, int) else (self.grid[0], self.grid[1])
+
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are judged."""
+        return quantities if self.quantity is None else [self.quantity]
+
+    @model_validator(mode="after")
+    def _require_one_baseline(self) -> "DeletionOptions":
+        _require_one_image(self.baseline)
         return self
 
 
@@ -44,3 +80,18 @@ class QualityOptions(Wire):
 
     occlusion: OcclusionOptions | None = None
     """Occlusion curves."""
+    deletions: DeletionOptions | None = None
+    """Single deletions."""
+
+    @property
+    def asked(self) -> dict[str, OcclusionOptions | DeletionOptions]:
+        """The figures that are asked for, by their fields."""
+        given = {"occlusion": self.occlusion, "deletions": self.deletions}
+        return {name: options for name, options in given.items() if options is not None}
+
+
+def _require_one_image(given: Baseline) -> None:
+    if isinstance(given, BackgroundBaseline | SetBaseline) or (
+        isinstance(given, UniformBaseline) and given.n_samples > 1
+    ):
+        raise ValueError("baseline is several images; expected one, for it takes the place of pixels")

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from attribution_contracts.base import Sha256, Wire
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
+from attribution_contracts.figures.deletions import DeletionFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.layer_shapley import LayerFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
@@ -130,6 +131,7 @@ class ImageHead(Wire):
 
 class ImageResult(
     # In the reverse of the order in which they come in a result.
+    DeletionFigures,
     OcclusionFigures,
     HiddenPartsFigures,
     DecompositionFigures,
@@ -166,6 +168,8 @@ class Quality(Wire):
     """Most memory in use while a method ran, where it says so: of the accelerator, or of the worker's process."""
     occlusion_missing: str | None = None
     """Why there are no occlusion curves, although they were asked for."""
+    deletions_missing: str | None = None
+    """Why there are no single deletions, although they were asked for."""
 
 
 class Provenance(Wire):

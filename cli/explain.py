@@ -12,6 +12,7 @@ from cli.following import wait_with_bar
 from cli.image_files import given_images
 from cli.options import AUTO, BASELINES, method_option, out_option, param_option, parameters, seed_option, url_option
 from cli.saving import save
+from cli.sentences import class_name, missing, sentences
 from cli.tables import show_table
 from cli.true_labels import TrueLabel, class_of, true_labels
 from cli.words import told_in_options
@@ -72,6 +73,12 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     type=click.Choice(BASELINES),
     help="The same with pixels replaced by this. [default: zero, the mean colour]",
 )
+@click.option("--deletions", is_flag=True, help="See how far maps say what replacing single patches does.")
+@click.option(
+    "--deletions-baseline",
+    type=click.Choice(BASELINES),
+    help="The same with patches replaced by this. [default: zero, the mean colour]",
+)
 @click.option(
     "--render",
     "drawing",
@@ -113,8 +120,8 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         click.echo(text)
     for text in _warnings(result, names):
         click.secho(f"warning: {text}", fg="yellow", err=True)
-    if result.quality is not None and result.quality.occlusion_missing is not None:
-        click.secho(f"no occlusion curves: {result.quality.occlusion_missing}", fg="yellow", err=True)
+    for text in missing(result):
+        click.secho(text, fg="yellow", err=True)
     what = "explanations made" if result.cells else "images explained"
     click.echo(f"{result.counts.succeeded} of {result.counts.images} {what}; files in {out}")
     if result.counts.failed:
@@ -137,8 +144,8 @@ def _option(
             return f"--also {index}" + "".join(f" {step}" for step in rest)
         case ["render", field, *_]:
             return f"--render {field}"
-        case ["quality", "occlusion", "baseline", *_]:
-            return "--occlusion-baseline"
+        case ["quality", "occlusion" | "deletions" as figure, *rest]:
+            return f"--{figure}-baseline" if rest[:1] == ["baseline"] else f"--{figure}"
         case [first, *_]:
             return _OPTIONS.get(first)
     return None
@@ -216,10 +223,8 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
     request |= {"models": models} if len(models) > 1 else {"model": models[0]}
     if given["drawing"]:
         request["render"] = parameters(given["drawing"], "--render")
-    if (replaced_by := given["occlusion_baseline"]) is not None:
-        request["quality"] = {"occlusion": {"baseline": {"kind": replaced_by}}}
-    elif given["occlusion"]:
-        request["quality"] = {"occlusion": {}}
+    if quality := _quality(given):
+        request["quality"] = quality
     try:
         others = [json.loads(text) for text in given["others"]]
     except ValueError as error:
@@ -230,6 +235,17 @@ def _request(given: dict[str, Any]) -> dict[str, Any]:
     for explanation in (first, *alike):
         _require_fit(given, explanation, models[0])
     return request | ({"explanations": [first, *alike]} if others else {"explanation": first})
+
+
+def _quality(given: dict[str, Any]) -> dict[str, Any]:
+    """The figures of the maps that are asked for."""
+    found: dict[str, Any] = {}
+    for figure in ("occlusion", "deletions"):
+        if (replaced_by := given[f"{figure}_baseline"]) is not None:
+            found[figure] = {"baseline": {"kind": replaced_by}}
+        elif given[figure]:
+            found[figure] = {}
+    return found
 
 
 def _beside(first: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -365,28 +381,15 @@ def _share(error: float | None) -> str:
 def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
     for label, image in _explained(result):
         for warning in image.warnings:
-            of = "" if warning.target is None else f", class {_class_name(image, warning.target)}"
+            of = "" if warning.target is None else f", class {class_name(image, warning.target)}"
             yield f"{names[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
 
 
 def _parts(result: "Result", names: list[str]) -> Iterator[str]:
-    """What segments and regions of the images add and what hiding parts of them does, in words."""
+    """What figures of the images say, in words."""
     for label, image in _explained(result):
         where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
-        for segments in image.segments:
-            yield f"{where}: {segments.sentence(_class_name(image, segments.target))}"
-        for regions in image.regions:
-            yield f"{where}: {regions.sentence(_class_name(image, regions.target))}"
-        if image.hidden_parts is not None:
-            for number in image.hidden_parts.numbers:
-                own = "" if number.target is None else _class_name(image, number.target)
-                yield f"{where}: {number.sentence(own)}"
-            for rise in image.hidden_parts.rises:
-                yield f"{where}: {rise.sentence}"
-
-
-def _class_name(image: "ImageResult", index: int) -> str:
-    return next((target.said for target in image.targets if target.index == index), str(index))
+        yield from (f"{where}: {sentence}" for sentence in sentences(image))
 
 
 def _capital(text: str) -> str:

@@ -7,17 +7,17 @@ import torch
 from attribution.checks import (
     require_count,
     require_finite,
-    require_images,
     require_number,
 )
 from attribution.class_sets import Classes, ClassSets, class_sets, require_class_sets
-from attribution.errors import InvalidInput, InvalidTarget
+from attribution.errors import InvalidTarget
 from attribution.networks.link import entropy, probabilities
 from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients, laid_out
 from attribution.paths.straight import stacked_baselines
+from attribution.quality.maps import require_maps
 from attribution.targets import require_classes, targets_of
 
 
@@ -116,7 +116,7 @@ def occlusion_curves(
     [[3.0, 1.0, 0.0]]
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = require_network(network).require_images(inputs)
-    maps = _require_maps(maps, inputs)
+    maps = require_maps(maps, inputs)
     if not isinstance(target, torch.Tensor) or target.dim() != 1:
         raise InvalidTarget("target: expected one class an image, int64 (batch,)")
     targets = targets_of(target, None, len(inputs), inputs.device)
@@ -167,17 +167,6 @@ def input_x_gradient_maps(
     with torch.inference_mode(False):
         chunks = Chunks(default_chunk(network, inputs), len(inputs))
         return inputs * input_gradients(network, inputs, targets, chunks)[:, 0]
-
-
-def _require_maps(maps: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
-    require_images(maps, "maps", None, inputs.device)
-    batch, channels, height, width = inputs.shape
-    if maps.shape[0] != batch or maps.shape[1] not in (1, channels) or maps.shape[2:] != inputs.shape[2:]:
-        raise InvalidInput(
-            f"maps has shape {tuple(maps.shape)}, expected ({batch}, {channels} or 1, {height}, {width}); make them of"
-            " these inputs"
-        )
-    return maps.detach()
 
 
 def _steps(maps: torch.Tensor, n_steps: int, share: float, *, positive_only: bool) -> _Steps:

@@ -80,8 +80,8 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
         yield to_pointer(("inputs", index)), image
         if image.baseline is not None:
             yield to_pointer(("inputs", index, "baseline")), image.baseline
-    if request.quality.occlusion is not None:
-        yield from _of_baseline("/quality/occlusion/baseline", request.quality.occlusion.baseline)
+    for name, options in request.quality.asked.items():
+        yield from _of_baseline(f"/quality/{name}/baseline", options.baseline)
     for pointer, explanation in request.asked_explanations().items():
         for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
             yield from _of_baseline(f"{pointer}/baselines/{index}", baseline)

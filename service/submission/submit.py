@@ -34,7 +34,7 @@ from service.submission.targets import (
     wrong_targets,
 )
 from service.submission.tasks import data_job
-from service.submission.windows import wrong_windows
+from service.submission.windows import wrong_patches, wrong_windows
 from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
 from storage.artifacts.store import StoreUnavailableError
@@ -188,6 +188,7 @@ def _check_against(
         wrong_sets(request, model),
         twice_settled(request, model),
         wrong_windows(request, model),
+        wrong_patches(request, model),
     )
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),

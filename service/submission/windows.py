@@ -1,4 +1,4 @@
-"""The windows and feature maps of occlusion, checked against the model."""
+"""The windows, feature maps and patches that are hidden, checked against the model."""
 
 from collections.abc import Iterator
 
@@ -20,6 +20,19 @@ def wrong_windows(request: JobRequest, model: ReadyModel) -> Iterator[FieldError
                 if (found := _wrong_feature_map(one, layers)) is not None:
                     field, detail = found
                     yield FieldError(pointer=f"{pointer}/feature_maps/{index}/{field}", detail=detail)
+
+
+def wrong_patches(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
+    """A grid of single deletions that is finer than the model's images."""
+    _, height, width = model.report.input_shape
+    if request.quality.deletions is not None:
+        rows, columns = request.quality.deletions.patches
+        if rows > height or columns > width:
+            detail = (
+                f"the grid is {_by((rows, columns))}, finer than the model's images, {_by((height, width))}: give at "
+                "most that"
+            )
+            yield FieldError(pointer="/quality/deletions/grid", detail=detail)
 
 
 def _wrong(pointer: str, asked: OcclusionParams, model: ReadyModel) -> Iterator[FieldError]:

@@ -8,7 +8,7 @@ from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBas
 from attribution_contracts.jobs import Cost, JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Scale
-from attribution_contracts.quality import OcclusionOptions
+from attribution_contracts.quality import DeletionOptions, OcclusionOptions
 from attribution_contracts.targets import against_of
 from service.gateway.ready_models import ReadyModel
 from service.submission.layers import INPUT, chosen_layers
@@ -84,6 +84,8 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
         passes += 1 + an_image(scale)
         if request.quality.occlusion is not None:
             passes += max(targets, 1) * followed(request.quality.occlusion, explanation, model)
+        if request.quality.deletions is not None:
+            passes += deleted(request.quality.deletions, max(targets, 1), model)
     return passes
 
 
@@ -114,11 +116,24 @@ def followed(options: OcclusionOptions, explanation: Explanation, model: ReadyMo
     orders = _mapped(explanation, model)
     reference = 0
     if options.references:
-        gradients = model.report.methods.get("input_x_gradient")
-        has_gradients = gradients is None or gradients.applies  # reports of earlier versions do not say
+        has_gradients = _has_gradients(model)
         orders += options.random_orders + has_gradients
         reference = 2 * has_gradients
     return orders * (2 if options.insertion else 1) * (options.n_steps + 2) + reference
+
+
+def deleted(options: DeletionOptions, classes: int, model: ReadyModel) -> int:
+    """Passes of one image that single deletions take: one a patch and one of the whole image, whatever the maps.
+
+    Input x gradient is two more a class; random maps are none.
+    """
+    rows, columns = options.patches
+    return rows * columns + 1 + 2 * classes * (options.references and _has_gradients(model))
+
+
+def _has_gradients(model: ReadyModel) -> bool:
+    gradients = model.report.methods.get("input_x_gradient")
+    return gradients is None or gradients.applies  # reports of earlier versions do not say
 
 
 def _mapped(explanation: Explanation, model: ReadyModel) -> int:

@@ -231,11 +231,19 @@ def test_a_parameter_needs_a_method_that_is_named(house: House, run: Run, image:
         assert f"{said} can be said of a method that is named" in " ".join(found.output.split())
 
 
-def test_what_takes_the_place_of_pixels(house: House, run: Run, image: Path) -> None:
+@pytest.mark.parametrize(("figure", "other"), [("occlusion", "deletions"), ("deletions", "occlusion")])
+def test_what_takes_the_place_of_pixels(house: House, run: Run, image: Path, figure: str, other: str) -> None:
     house.add_model()
-    words = ("--method", "saliency", "--occlusion-baseline", "blur")
+    words = ("--method", "saliency", f"--{figure}-baseline", "blur")
     _, claimed = failed(house, run, "explain", str(image), "--model", "digits", *words)
-    assert claimed.resolved["quality"]["occlusion"]["baseline"]["kind"] == "blur"
+    assert claimed.resolved["quality"][figure]["baseline"]["kind"] == "blur"
+    assert other not in claimed.resolved["quality"]
+
+
+def test_single_deletions_are_asked_for(house: House, run: Run, image: Path) -> None:
+    house.add_model()
+    _, claimed = failed(house, run, "explain", str(image), "--model", "digits", "--method", "saliency", "--deletions")
+    assert claimed.resolved["quality"]["deletions"]["grid"] == 7
 
 
 def test_the_help_names_every_method(run: Run) -> None:
@@ -279,6 +287,8 @@ def test_explanations_beside_each_other_are_of_the_same_target():
         "drawing": (),
         "occlusion": False,
         "occlusion_baseline": None,
+        "deletions": False,
+        "deletions_baseline": None,
         "others": (
             '{"n_steps": 9}',
             '{"method": "cam"}',

@@ -74,6 +74,7 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
     for one in _of(index, [] if hidden is None else hidden.numbers):
         yield f"{_capital(one.sentence(scores[index].said))}."
     yield from _occluded(image, index)
+    yield from _deleted(image, index)
 
 
 def _of(index: int, figures: Sequence[Figure]) -> Iterator[Figure]:
@@ -175,6 +176,12 @@ def _varies(found: ClassVariation) -> Iterator[str]:
     bound = "" if most is None else f", in 95 % of all runs by {percent(most)} at most"
     sketch = f"The maps are a sketch from {found.n_rows:,} backward passes"
     yield f"{sketch}: std is off by about {percent(found.relative_error)}{bound}."
+
+
+def _deleted(image: ImageResult, target: int) -> Iterator[str]:
+    """How far maps say what single patches do."""
+    name = next((score.said for score in image.targets if score.index == target), "the predicted class")
+    return (f"{_capital(one.sentence(name))}." for one in _of(target, image.deletions))
 
 
 def _occluded(image: ImageResult, target: int) -> Iterator[str]:

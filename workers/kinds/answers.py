@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from attribution_contracts.figures.deletions import PatchDeletions
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.problems import ErrorCode, Problem, problem
 from attribution_contracts.results import ClassScore, ImageResult, TargetScore
@@ -22,6 +23,7 @@ class Done(NamedTuple):
     figures: Figures
     maps: list[Map]
     occlusion: list[OcclusionCurve]
+    deletions: list[PatchDeletions]
 
 
 def image_result(done: Done, drawn: Drawn) -> ImageResult:
@@ -38,6 +40,7 @@ def image_result(done: Done, drawn: Drawn) -> ImageResult:
         warnings=list(done.figures.warnings),
         **done.figures.wire,
         occlusion=done.occlusion,
+        deletions=done.deletions,
         artifacts=drawn.of_image(done.row.position),
     )
 

@@ -14,7 +14,6 @@ from attribution.networks.link import probabilities
 from attribution.passes.outputs import predicted
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
-from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation, disabled_in
 from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result, TargetScore
@@ -36,13 +35,13 @@ from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.kinds.answers import Done, failed_image, image_result, nothing_explained
 from workers.methods.baselines import Row
-from workers.methods.calls import Call, Explained, MethodOutput
+from workers.methods.calls import Call, MethodOutput
 from workers.methods.predictions import class_score, class_scores
 from workers.methods.table import METHODS
 from workers.methods.targets import Chosen, against_table, chosen_of, target_scores
 from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
 from workers.problems import DisabledMethod, InvalidModel, WorkProblem
-from workers.quality.occlusion import occlusion_of
+from workers.quality.maps import figures_of_maps
 from workers.quality.warnings import changes_of, warnings_of
 
 _EXPLAINING, _DRAWING = 100, 25
@@ -65,7 +64,8 @@ class Running:
     refused: list[Refused] = field(default_factory=list)
     chunk_size: int | None = None
     peak_bytes: int | None = None
-    occlusion_missing: str | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    """Why figures that were asked for are not there."""
     shown: int = 0
     """Steps that were reported."""
 
@@ -211,13 +211,15 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
     call = _call(job, network, rows, stacked(rows), target)._replace(against=against, labels=job.loaded.spec.labels)
     with job.clock("explain"):
         explained = method.run(call)
-    occlusion = _occlusion(job, call, explained, logits.argmax(1))
+    progress = partial(_progress, job, len(rows))
+    judged = figures_of_maps(job.request.quality, call, explained, logits.argmax(1), job.clock, progress)
+    job.missing.update(judged.missing)
     with job.clock("judge"):
         changes = changes_of(network, job.params, rows, logits, call)
         checks = network.report().checks
         warnings = [
             warnings_of(job.params, figures, own, curves, checks)
-            for figures, own, curves in zip(explained.figures, changes, occlusion, strict=True)
+            for figures, own, curves in zip(explained.figures, changes, judged.occlusion, strict=True)
         ]
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
     job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
@@ -235,7 +237,8 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
                 list(_maps(job, kept, row, position, {target.index: target for target in targets})),
-                occlusion[position],
+                judged.occlusion[position],
+                judged.deletions[position],
             )
         )
 
@@ -247,20 +250,6 @@ def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> Class
 def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, target: Tensor) -> Call:
     progress, budget = _progress(job, len(rows), "explaining"), job.context.settings.kept_gradient_bytes
     return Call(network, rows, inputs, target, job.params, progress, budget, partial(artifact, job.context))
-
-
-def _occlusion(job: Running, call: Call, explained: Explained, predicted: Tensor) -> list[list[OcclusionCurve]]:
-    options = job.request.quality.occlusion
-    if options is None:
-        return [[] for _ in call.rows]
-    field = options.quantity or job.params.quantities[0]
-    judged = [given for given in explained.outputs if given.field == field]
-    if not judged:
-        job.occlusion_missing = f"{job.params.method} found no map {field} of this model whose pixels could go"
-        return [[] for _ in call.rows]
-    with job.clock("occlusion"):
-        followed = call._replace(progress=_progress(job, len(call.rows), "occluding"))
-        return occlusion_of(followed, judged, predicted, explained.compared, options)
 
 
 def _maps(
@@ -346,7 +335,8 @@ def _result(job: Running, drawn: Drawn) -> Result:
             max_relative_gap=max(gaps, default=None),
             chunk_size=job.chunk_size,
             peak_bytes=job.peak_bytes,
-            occlusion_missing=job.occlusion_missing,
+            occlusion_missing=job.missing.get("occlusion"),
+            deletions_missing=job.missing.get("deletions"),
         ),
         provenance=_provenance(job),
     )

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from attribution.class_sets import Classes
 from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
@@ -13,6 +12,7 @@ from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.quality import OcclusionOptions
 from workers.methods.baselines import tensors_of
 from workers.methods.calls import Call, MethodOutput
+from workers.quality.judged import against_of, at_input
 
 Order = Literal["map", "input_x_gradient", "random"]
 Direction = Literal["deletion", "insertion"]
@@ -81,29 +81,15 @@ def _orders(
     call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, *, with_references: bool
 ) -> Iterator[tuple[Order, str | None, _Drawn]]:
     """What says which pixels go first: of which layer, and the maps at the size of the input."""
-    judged = _at_input(output.values, call.inputs)
+    judged = at_input(output.values, call.inputs)
     yield "map", output.layer, lambda: [judged]
     if options.references and with_references:
         if call.network.no_gradients is None:
-            against = _against(call, target, output)
+            against = None if output.targets is None else against_of(call, target)
             beside = input_x_gradient_maps(call.network, call.inputs, target, against)
             yield "input_x_gradient", None, lambda: [beside]
         generators = [row.generator("random order") for row in call.rows]
         yield "random", None, lambda: [random_maps(call.inputs, generators) for _ in range(options.random_orders)]
-
-
-def _against(call: Call, target: Tensor, output: MethodOutput) -> Tensor | None:
-    """What the class of an output is held against in each image."""
-    if call.against is None or output.targets is None:
-        return None
-    return call.against[torch.arange(len(target)), (call.target == target[:, None]).int().argmax(1)]
-
-
-def _at_input(maps: Tensor, inputs: Tensor) -> Tensor:
-    """Maps at the size of the input: those of a layer are stretched over it, bilinearly."""
-    if maps.shape[2:] == inputs.shape[2:]:
-        return maps
-    return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _curve(curves: list[OcclusionCurves], row: int, target: int, judged: _Judged) -> OcclusionCurve:

@@ -46,6 +46,14 @@ def test_windows_that_do_not_fit_are_refused(model: House, params: Any, field: s
     assert words in wrong[f"/explanation/{field}"]
 
 
+def test_patches_finer_than_the_images_are_refused(house: House) -> None:
+    house.add_model(report=report_of(10).model_copy(update={"input_shape": [1, 6, 12]}))
+    body = {"model": "digits", "inputs": [sent(picture())], "explanation": {"method": "saliency"}}
+    wrong = refused(house.submit(**body, quality={"deletions": {}}), 422, "invalid_option")["/quality/deletions/grid"]
+    assert wrong == "the grid is 7 x 7, finer than the model's images, 6 x 12: give at most that"
+    assert house.submit(**body, quality={"deletions": {"grid": [6, 12]}}).status_code == 202
+
+
 def test_too_many_windows_are_refused_with_what_to_do(house: House) -> None:
     report = report_of(10)
     methods = report.methods | {"occlusion": MethodApplies(applies=True)}

@@ -84,10 +84,24 @@ def test_occlusion_and_comparisons_count(house: House) -> None:
     house.add_model()
     plain = house.submit(**asked(IG)).json()["work"]
     followed = house.submit(**asked(IG, quality={"occlusion": {"n_steps": 10}})).json()["work"]
-    assert followed - plain == (6 * 12 + 2) * PIXELS
+    assert followed - plain == (7 * 2 * 12 + 2) * PIXELS
     both = asked(IG)
     both["explanations"] = [both.pop("explanation"), IG | {"n_steps": 10}]
     assert house.submit(**both).json()["work"] == plain + (1 + 12 * 2) * PIXELS
+
+
+@pytest.mark.parametrize(
+    ("options", "passes"),
+    [({}, 50 + 2 * 3), ({"grid": [4, 14], "random_maps": 100}, 57 + 2 * 3), ({"references": False}, 50)],
+)
+def test_single_deletions_count_once_for_all_classes(house: House, options: dict[str, Any], passes: int) -> None:
+    house.add_model()
+    explanation = {"method": "saliency", "target": {"top_k": 3}}
+    both = [
+        house.submit(**asked(explanation, 2, **more)).json()["work"]
+        for more in ({}, {"quality": {"deletions": options}})
+    ]
+    assert both[1] - both[0] == 2 * passes * PIXELS
 
 
 def test_curves_of_every_map_count_and_references_once_a_class(house: House) -> None:
@@ -102,7 +116,7 @@ def test_curves_of_every_map_count_and_references_once_a_class(house: House) -> 
         ({"method": "cam", "layers": "all", "fuse": True, "target": {"top_k": 3}}, 1),
     ):
         plain, followed = (house.submit(**asked(explanation, 2, **more)).json()["work"] for more in ({}, curves))
-        assert followed - plain == 2 * 3 * ((maps + 2) * 2 * 12 + 2) * PIXELS
+        assert followed - plain == 2 * 3 * ((maps + 6) * 2 * 12 + 2) * PIXELS
 
 
 def test_above_the_cap_it_is_refused_with_what_would_fit(

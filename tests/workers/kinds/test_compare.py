@@ -212,3 +212,12 @@ def test_occlusion_reaches_every_cell(classifier, images, compare):
     quality = {"occlusion": {"n_steps": 2, "references": False, "insertion": False}}
     _, result = compare([classifier.identity], [IMPORTANCE, GRADIENTS], images(1), quality=quality)
     assert [cell.images[0].occlusion[0].quantity for cell in result.cells] == ["std", "attributions"]
+
+
+def test_single_deletions_reach_every_cell_and_fall_alike(classifier, images, compare):
+    quality = {"deletions": {"grid": 2}}
+    _, result = compare([classifier.identity], [{"method": "saliency"}, GRADIENTS], images(1), quality=quality)
+    [first], [second] = (cell.images[0].deletions for cell in result.cells)
+    assert (first.target, first.falls, first.output) == (second.target, second.falls, second.output)
+    assert [one.scores[0].quantity for one in (first, second)] == ["saliency", "attributions"]
+    assert first.scores[1:] == second.scores[1:]

@@ -291,11 +291,15 @@ class TestExplanation:
     def test_occlusion_follows_a_map_or_says_that_there_is_none(self, over, fit, explained, monkeypatch, has_maps):
         if not has_maps:  # as in a classifier whose last features come from a hidden layer
             monkeypatch.setattr(feature_maps, "_are_maps", lambda *_: False)
-        wanted = {"occlusion": {"n_steps": 2, "references": False}}
+        wanted = {"occlusion": {"n_steps": 2, "references": False}, "deletions": {"grid": 2, "references": False}}
         _, result = explained(fit["fit"], list(over.files.values())[:1], quality=wanted)
         assert bool(result.images[0].occlusion) is has_maps
         said = result.quality.occlusion_missing
         assert (said is None) if has_maps else said.startswith("decomposition found no map influential of this model")
+        assert bool(result.images[0].deletions) is has_maps
+        said = result.quality.deletions_missing
+        named = "influential, others or everything"
+        assert (said is None) if has_maps else said.startswith(f"decomposition found no map {named} of this model")
 
     def test_all_features_and_a_class_without_images(self, over, explained):
         fit = over.run(FIT | {"n_initial": 64, "n_features": 64}).details["report"]["fit"]

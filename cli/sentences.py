@@ -1,0 +1,36 @@
+"""What figures of an image say, in words."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attribution_contracts.results import ImageResult, Result
+
+
+def sentences(image: "ImageResult") -> Iterator[str]:
+    """What segments and regions add, what hiding parts does, and how far maps say what single patches do."""
+    for segments in image.segments:
+        yield segments.sentence(class_name(image, segments.target))
+    for regions in image.regions:
+        yield regions.sentence(class_name(image, regions.target))
+    if image.hidden_parts is not None:
+        for number in image.hidden_parts.numbers:
+            yield number.sentence("" if number.target is None else class_name(image, number.target))
+        for rise in image.hidden_parts.rises:
+            yield rise.sentence
+    for deleted in image.deletions:
+        yield deleted.sentence(class_name(image, deleted.target))
+
+
+def missing(result: "Result") -> Iterator[str]:
+    """Why figures that were asked for are not there."""
+    for quality in [result.quality, *(cell.quality for cell in result.cells)]:
+        if quality is not None and quality.occlusion_missing is not None:
+            yield f"no occlusion curves: {quality.occlusion_missing}"
+        if quality is not None and quality.deletions_missing is not None:
+            yield f"no single deletions: {quality.deletions_missing}"
+
+
+def class_name(image: "ImageResult", index: int) -> str:
+    """What is said to be explained of a class."""
+    return next((target.said for target in image.targets if target.index == index), str(index))

@@ -1,0 +1,110 @@
+"""Single deletions of a job's images, and how far its maps say what they do."""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attribution.quality.deletions import noise_maps, patch_falls, patch_sums, rank_correlation, saco
+from attribution.quality.occlusion import input_x_gradient_maps
+from attribution_contracts.figures.deletions import DeletionScore, PatchDeletions
+from attribution_contracts.quality import DeletionOptions
+from workers.methods.baselines import tensors_of
+from workers.methods.calls import Call, MethodOutput
+from workers.quality.judged import against_of, at_input
+
+
+class _Judged(NamedTuple):
+    """What maps say of the patches of each image, in the fields of the result."""
+
+    judged: Literal["map", "random", "input_x_gradient"]
+    quantity: str | None
+    layer: str | None
+    sums: list[Tensor]
+    """Of each map `(batch, rows, columns)`."""
+
+
+def deletions_of(
+    call: Call, outputs: list[MethodOutput], predicted: Tensor, options: DeletionOptions
+) -> list[list[PatchDeletions]]:
+    """The falls of each image and class, and the figures of all its maps, from one set of passes.
+
+    Args:
+        call: The images, and the network whose outputs are followed.
+        outputs: The maps to judge.
+        predicted: The class that is followed where maps are of no class, `int64 (batch,)`.
+        options: How patches are replaced.
+    """
+    table = call.target if call.target.shape[1] else predicted[:, None]
+    [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
+    found = patch_falls(
+        call.network,
+        call.inputs,
+        table,
+        against=call.against if call.target.shape[1] else None,
+        grid=options.patches,
+        baseline=start,
+        progress=call.progress,
+    )
+    random = list(_random(call, options)) if options.references else []
+    told: list[list[PatchDeletions]] = [[] for _ in call.rows]
+    for place, target in enumerate(table.unbind(1)):
+        falls = found.falls[:, place]
+        scores = [_scores(one, falls) for one in _judged(call, outputs, target, options, random)]
+        for row, mine in enumerate(told):
+            mine.append(
+                PatchDeletions(
+                    target=int(target[row]),
+                    output=float(found.outputs[row, place]),
+                    falls=falls[row].tolist(),
+                    forward_passes=math.prod(options.patches) + 1,
+                    scores=[of_images[row] for of_images in scores],
+                )
+            )
+    return told
+
+
+def _random(call: Call, options: DeletionOptions) -> Iterator[Tensor]:
+    generators = [row.generator("random map") for row in call.rows]
+    for _ in range(options.random_maps):
+        yield patch_sums(noise_maps(call.inputs, generators), call.inputs, options.patches)
+
+
+def _judged(
+    call: Call, outputs: list[MethodOutput], target: Tensor, options: DeletionOptions, random: list[Tensor]
+) -> Iterator[_Judged]:
+    """The maps of a class of each image, and what they are compared with."""
+    for output in outputs:
+        if output.targets is None or output.targets == target.tolist():
+            sums = patch_sums(at_input(output.values, call.inputs), call.inputs, options.patches)
+            yield _Judged("map", output.field, output.layer, [sums])
+    if options.references:
+        if call.network.no_gradients is None:
+            beside = input_x_gradient_maps(call.network, call.inputs, target, against_of(call, target))
+            yield _Judged("input_x_gradient", None, None, [patch_sums(beside, call.inputs, options.patches)])
+        yield _Judged("random", None, None, random)
+
+
+def _scores(judged: _Judged, falls: Tensor) -> list[DeletionScore]:
+    """The figures of each image."""
+    ranks = torch.stack([rank_correlation(sums, falls) for sums in judged.sums]).unbind(1)
+    pairs = torch.stack([saco(sums, falls) for sums in judged.sums]).unbind(1)
+    return [
+        DeletionScore(
+            judged=judged.judged,
+            quantity=judged.quantity,
+            layer=judged.layer,
+            rank_correlation=_defined(rank.mean()),
+            saco=_defined(pair.mean()),
+            maps=len(judged.sums),
+            rank_correlation_spread=_defined(rank.std()) if len(judged.sums) > 1 else None,
+            saco_spread=_defined(pair.std()) if len(judged.sums) > 1 else None,
+        )
+        for rank, pair in zip(ranks, pairs, strict=True)
+    ]
+
+
+def _defined(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)

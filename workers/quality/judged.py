@@ -1,0 +1,21 @@
+"""The maps that figures judge, and what they are of."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.methods.calls import Call
+
+
+def against_of(call: Call, target: Tensor) -> Tensor | None:
+    """What a class of each image, `int64 (batch,)`, is held against in a call; nothing where it explains no class."""
+    if call.against is None or not call.target.shape[1]:
+        return None
+    return call.against[torch.arange(len(target)), (call.target == target[:, None]).int().argmax(1)]
+
+
+def at_input(maps: Tensor, inputs: Tensor) -> Tensor:
+    """Maps at the size of the input: those of a layer are stretched over it, bilinearly."""
+    if maps.shape[2:] == inputs.shape[2:]:
+        return maps
+    return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)
