@@ -8,7 +8,7 @@ from workers.drawing.explained import ExplainedImage
 from workers.drawing.files import Drawn, Subject, map_within
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
-from workers.drawing.words import number
+from workers.drawing.words import amount
 
 _COLUMNS = 5
 _SIDE = 200
@@ -40,7 +40,7 @@ def _sheet(drawn: Drawn, image: ExplainedImage, layer: LayerActivations) -> Rend
     }
     tiles = [Tile("the image", image.picture)]
     for channel in layer.shown:
-        caption = f"channel {channel}\nsum {number(layer.sums[channel])}, at most {number(peaks[channel])}"
+        caption = f"channel {channel}\nsum {amount(layer.sums[channel])}, at most {amount(peaks[channel])}"
         tiles.append(Tile(caption, map_within(pictures[channel], drawn.content(pictures[channel]))))
     rows = [tiles[start : start + _COLUMNS] for start in range(0, len(tiles), _COLUMNS)]
     title = f"{image.name}: {len(layer.shown)} of the {len(layer.sums):,} neurons of {layer.layer}"
@@ -92,7 +92,7 @@ def _spread(places: Sequence[float], left: float, right: float, apart: float) ->
         last = max(float(place), last + apart)
         spread.append(last)
     limit = right + apart / 2
-    for number_, place in reversed(list(enumerate(spread))):
+    for at, place in reversed(list(enumerate(spread))):
         limit = min(place, limit - apart)
-        spread[number_] = limit
+        spread[at] = limit
     return spread

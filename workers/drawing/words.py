@@ -46,6 +46,11 @@ _WORTH_TELLING = 0.05
 """Of what attributions should add up to, that they may be off by without a word."""
 
 
+def amount(value: float) -> str:
+    """A sum, which may be large: whole from a hundred, with three digits below."""
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
+
+
 def percent(share: float | None, decimals: int = 1) -> str:
     """A share as text."""
     return "-" if share is None else f"{share:.{decimals}%}".replace("%", " %")
@@ -96,9 +101,9 @@ def of_image(image: ImageResult) -> Iterator[str]:
 
 def _stands_out(layer: LayerActivations) -> str:
     first, *others = (layer.sums[channel] for channel in layer.order[:2])
-    next_one = f", the next is {number(others[0])}" if others else ""
+    next_one = f", the next is {amount(others[0])}" if others else ""
     of_all = f"Of the {len(layer.sums):,} neurons of {layer.layer}"
-    return f"{of_all} channel {layer.order[0]} stands out most: its map adds up to {number(first)}{next_one}."
+    return f"{of_all} channel {layer.order[0]} stands out most: its map adds up to {amount(first)}{next_one}."
 
 
 def _capital(text: str) -> str:
