@@ -6,8 +6,10 @@ import pytest
 from matplotlib.text import Text
 
 from attribution_contracts.figures.activation_maps import LayerActivations
+from attribution_contracts.results import ImageResult
 from tests.workers.drawing.drawn import figure_drawn, require_nothing_cut, texts
 from workers.drawing import neurons
+from workers.drawing.neurons_beside import Neuron, aligned_neurons
 from workers.drawing.words import amount
 
 
@@ -43,3 +45,15 @@ def test_maps_of_nothing_are_drawn():
 
 def test_sums_are_told_in_whole_numbers_where_they_are_large():
     assert (amount(8221.3), amount(-1234.0), amount(0.51239)) == ("8,221", "\N{MINUS SIGN}1,234", "0.512")
+
+
+def image(sums, shown):
+    found = LayerActivations(layer="conv", kind="conv", shape=None, sums=sums, shown=shown)
+    return ImageResult(index=0, custom_id=None, sha256="0" * 64, activations=[found])
+
+
+def test_of_several_models_neurons_that_differ_most_come_first_and_those_of_one_model_last():
+    both = [image([1.0, 5.0, 2.0], [1, 2]), image([1.0, 4.0, 9.0, 3.0], [2, 1, 3])]
+    assert [neuron.channel for neuron in aligned_neurons(both)] == [2, 1, 3]
+    assert Neuron("conv", 2).said_of(both[1]) == "conv, channel 2\nsum 9"
+    assert aligned_neurons([image([], [])]) == []
