@@ -18,6 +18,7 @@ from attribution.decomposition.retraining import Retrained, retrain
 from attribution.decomposition.sweep import Sweep, sweep, swept
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.layerwise.channels import FeatureMap
+from attribution.methods.activation_maps import ActivationMaps, activation_maps
 from attribution.methods.attention import Attention, attention
 from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
@@ -40,6 +41,7 @@ from attribution.passes.smoothing import Smooth
 from attribution.propagation.shares import Concept
 
 __all__ = [
+    "ActivationMaps",
     "Attention",
     "Cam",
     "Concept",
@@ -71,6 +73,7 @@ __all__ = [
     "TopK",
     "Xrai",
     "ablate",
+    "activation_maps",
     "applicable_methods",
     "attention",
     "baselines",

@@ -31,6 +31,7 @@ def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | 
 #: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
 #: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
+    "activation_maps": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
     "attention": no_blocks,
     "cam": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
     "decomposition": obstacle,
@@ -40,7 +41,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
-_WITHOUT_GRADIENTS = frozenset({"decomposition", "occlusion", "rise", "segment_shapley"})
+_WITHOUT_GRADIENTS = frozenset({"activation_maps", "decomposition", "occlusion", "rise", "segment_shapley"})
 
 
 def applicable_methods(network: Network) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ from typing import Annotated, get_args
 from pydantic import Field
 
 from attribution_contracts.base import Wire
+from attribution_contracts.parameters.activation_maps import ActivationMapsParams
 from attribution_contracts.parameters.attention import AttentionParams
 from attribution_contracts.parameters.auto import AutoParams
 from attribution_contracts.parameters.base import MethodParams
@@ -27,7 +28,8 @@ from attribution_contracts.parameters.self_test import SelfTestParams
 from attribution_contracts.parameters.xrai import XraiParams
 
 Explanation = Annotated[
-    AttentionParams
+    ActivationMapsParams
+    | AttentionParams
     | AutoParams
     | CamParams
     | DecompositionParams

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from attribution_contracts.base import Sha256, Wire
+from attribution_contracts.figures.activation_maps import ActivationFigures
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.deletions import DeletionFigures
@@ -84,6 +85,8 @@ class ArtifactRef(Wire):
     target: int | None
     """Index of the explained class; null where all classes are compared."""
     layer: str | None = None
+    channel: int | None = None
+    """Of the map of a single neuron of the layer: which."""
     quantity: str
     """For example `attributions`, `heatmap`, `overlay`; `input` is the image as the network saw it."""
     of: str | None = None
@@ -135,6 +138,7 @@ class ImageResult(
     OcclusionFigures,
     HiddenPartsFigures,
     DecompositionFigures,
+    ActivationFigures,
     LayerFigures,
     MulticlassFigures,
     ConservationFigures,

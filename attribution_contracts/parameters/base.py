@@ -84,6 +84,11 @@ class MethodParams(Wire):
         return shape is None or len(shape) == 3
 
     @property
+    def planes(self) -> int:
+        """How many maps of each quantity there are: several where single neurons are shown."""
+        return 1
+
+    @property
     def quantities(self) -> tuple[str, ...]:
         """The maps of each image (class, layer), that which stands for the method first; none unless told."""
         return ()

@@ -8,6 +8,7 @@ from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.models import LayerInfo, ModelReport
+from attribution_contracts.parameters.activation_maps import ActivationMapsParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.layers import Concept
 from attribution_contracts.parameters.lrp import LrpParams
@@ -43,6 +44,7 @@ def wrong_layers(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]
     for pointer, explanation in request.asked_explanations().items():
         yield from _wrong_relevance(pointer, explanation, model.report)
         yield from _without_places(pointer, explanation, model.report)
+        yield from _wrong_channels(pointer, explanation, model)
         yield from _wrong_concept(f"{pointer}/concept", getattr(explanation, "concept", None), model.report.layers)
         for field, choices in _chosen(explanation):
             for index, choice in enumerate(choices):
@@ -68,7 +70,9 @@ def _wrong_relevance(pointer: str, explanation: Explanation, report: ModelReport
 
 def _without_places(pointer: str, explanation: Explanation, report: ModelReport) -> Iterator[FieldError]:
     """Layers that were chosen one by one for a map and have no place in the image."""
-    if not isinstance(explanation, CamParams) or isinstance(explanation.layers, str) or report.mapped is None:
+    if not isinstance(explanation, ActivationMapsParams | CamParams):
+        return
+    if isinstance(explanation.layers, str) or report.mapped is None:
         return
     named = _Named(report.layers)
     for index, choice in enumerate(explanation.layers):
@@ -79,6 +83,20 @@ def _without_places(pointer: str, explanation: Explanation, report: ModelReport)
                 f'those that can are {_few(report.mapped)}; "all" takes all of them'
             )
             yield FieldError(pointer=f"{pointer}/layers/{index}", detail=detail)
+
+
+def _wrong_channels(pointer: str, explanation: Explanation, model: ReadyModel) -> Iterator[FieldError]:
+    """Neurons that a convolution does not have; where those of other layers lie is the worker's to say."""
+    if not isinstance(explanation, ActivationMapsParams) or explanation.channels is None:
+        return
+    chosen, last = (
+        chosen_layers(explanation.layers, model.report.layers, model.report.stages),
+        max(explanation.channels),
+    )
+    for layer in model.report.layers:
+        if layer.name in chosen and layer.kind == "conv" and layer.shape and last >= layer.shape[0]:
+            detail = f"{layer.name} has the channels 0 to {layer.shape[0] - 1}, given {last}"
+            yield FieldError(pointer=f"{pointer}/channels", detail=detail)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -80,8 +80,8 @@ def class_index(given: int | str, model: ReadyModel) -> int:
 
 
 def count_maps(request: JobRequest, explanation: Explanation, model: ReadyModel) -> int:
-    """How many maps an explanation makes: quantities (of each layer), raw layers and pixels of every target."""
-    quantities = len(explanation.quantities)
+    """How many maps an explanation makes: quantities (of layers and neurons), raw layers and pixels of every target."""
+    quantities = len(explanation.quantities) * explanation.planes
     if (layers := getattr(explanation, "explained", None)) is not None:
         quantities *= len(chosen_layers(layers, model.report.layers, model.report.stages))
     # A pattern is one word for any number of files.

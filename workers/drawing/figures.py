@@ -6,9 +6,11 @@ from workers.drawing.decomposition_charts import keep_contributions
 from workers.drawing.explained import ExplainedImage
 from workers.drawing.files import Drawn
 from workers.drawing.layer_files import keep_layers
+from workers.drawing.neurons import keep_neurons
 from workers.drawing.pixel_charts import keep_pixels
 
 DRAWN: dict[str, Callable[[Drawn, ExplainedImage], None]] = {
+    "activations": keep_neurons,
     "layers": keep_layers,
     "decomposition": keep_contributions,
     "class_variation": keep_pixels,

@@ -36,6 +36,8 @@ class Subject(NamedTuple):
     layer: str | None = None
     part: str | None = None
     """Tells several files of one image and class apart."""
+    channel: int | None = None
+    """Of the layer, where it is of a single neuron."""
 
     def file_name(self, name: str) -> str:
         """What a file of this is called, unless another file of the result is."""
@@ -43,6 +45,8 @@ class Subject(NamedTuple):
         words = [f"{word}-{number}" for word, number in steps.items() if number is not None]
         if self.layer is not None:
             words.append(f"layer-{re.sub(r'[^A-Za-z0-9._-]', '_', self.layer)}")
+        if self.channel is not None:
+            words.append(f"channel-{self.channel}")
         return "-".join([*words, *([self.part] if self.part else []), name])
 
 
@@ -104,6 +108,7 @@ class Drawn:
             image=subject.image,
             target=subject.target,
             layer=subject.layer,
+            channel=subject.channel,
             quantity=file.quantity,
             of=file.of,
             media_type=file.media_type,

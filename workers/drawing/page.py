@@ -39,6 +39,8 @@ class _Chart(NamedTuple):
 CHARTS = {
     "layers": _Chart("the map of each layer, from the input to the output", "layer_map"),
     "depth": _Chart("what each layer contributes"),
+    "neurons": _Chart("what single neurons answer to the image", "activation"),
+    "spikes": _Chart("the sum of each neuron's map"),
     "contributions": _Chart("what adds up to the logit"),
     "pixels": _Chart("where the chosen pixels are, and with which others they tell classes apart", "pixel_covariation"),
     "occlusion": _Chart("what becomes of the outputs as pixels go and come back"),
@@ -202,8 +204,10 @@ def _title(image: ImageResult, index: int | None, target: TargetScore | None) ->
 
 def _compared(image: ImageResult) -> str:
     """Which classes are compared: by name where it is known and there are few."""
+    if image.class_variation is None:
+        return "All maps"
     names = {score.index: score.name for score in [*image.prediction, *filter(None, [image.label])]}
-    classes = [] if image.class_variation is None else image.class_variation.classes
+    classes = image.class_variation.classes
     if not 0 < len(classes) <= _NAMED:
         return "All classes together"
     return f"Classes {in_words([names.get(index) or index for index in classes])} together"
@@ -220,7 +224,8 @@ def _pictures(
     charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
     shown_there = {CHARTS[file.quantity].shows for file in charts}
     maps = [file for file in files if file.quantity in _CAPTIONS and file.of not in shown_there]
-    maps += [file for file in files if file.quantity == "overlay" and file.of in shown_there and file.layer][-1:]
+    by_layer = [file for file in files if file.layer and file.channel is None]
+    maps += [file for file in by_layer if file.quantity == "overlay" and file.of in shown_there][-1:]
     return (
         [_shown(file, _caption(file, method), album, content)._replace(legend=_legend(file, target)) for file in maps],
         [_shown(file, _caption(file, method), album, content) for file in charts],
@@ -229,6 +234,7 @@ def _pictures(
 
 def _caption(file: ArtifactRef, method: str) -> str:
     layer = "" if file.layer is None else f" of {file.layer}"
+    layer += "" if file.channel is None else f", channel {file.channel}"
     if (chart := CHARTS.get(file.quantity)) is not None:
         return f"{chart.caption}{layer}"
     named = file.of or ""

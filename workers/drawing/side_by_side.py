@@ -11,6 +11,7 @@ from attribution_contracts.results import ArtifactRef, CellResult, ClassScore, I
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
 from workers.drawing.files import Subject, map_within
+from workers.drawing.neurons_beside import aligned_neurons
 from workers.drawing.page import Answer
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
@@ -52,8 +53,11 @@ def side_by_side(
                 for row, picture in enumerate(seen):
                     mine = cells[row * columns : (row + 1) * columns]
                     tiles = [
-                        _tile(context, cell, position, quantity, label)
-                        for cell, quantity, label in watched(zip(mine, quantities, labels, strict=True), told)
+                        tile
+                        for column, cell in watched(enumerate(mine), told)
+                        for tile in _tiles(
+                            context, cell, cells[column::columns], position, quantities[column], labels[column]
+                        )
                     ]
                     drawn += _rows(Tile(_seen(mine, position), picture), tiles)
             yield Subject(position), sheet(f"{name}-side-by-side", drawn, title=title, warnings=warned)
@@ -89,6 +93,26 @@ def _decision(best: ClassScore, label: ClassScore | None) -> Iterator[str]:
     yield f"{best.name or best.index} ({percent(best.probability, 0)})"
     if label is not None and label.index != best.index:
         yield f"true class: {label.name or label.index} ({percent(label.probability, 0)})"
+
+
+def _tiles(
+    context: WorkerContext, cell: CellResult, column: Sequence[CellResult], position: int, quantity: str, label: str
+) -> Iterator[Tile]:
+    """The map of one cell, or of single neurons those that any model of its column shows, in the same order for all."""
+    aligned = aligned_neurons([image for one in column if (image := _image_of(one, position)) is not None])
+    image = _image_of(cell, position)
+    if image is None or not aligned:
+        yield _tile(context, cell, position, quantity, label)
+        return
+    drawn = [file for file in image.artifacts if (file.quantity, file.of) == ("heatmap", quantity)]
+    files = {(file.layer, file.channel): file for file in drawn}
+    for neuron in aligned:
+        file = files.get((neuron.layer, neuron.channel))
+        said = f"{label}\n{neuron.said_of(image)}".strip()
+        if file is None:
+            yield Tile(f"{said}: not among those shown", None)
+        else:
+            yield Tile(f"{said}{_ends(file)}", map_within(file, context.store.get(file.sha256)))
 
 
 def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str, label: str) -> Tile:

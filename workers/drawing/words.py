@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeVar
 
+from attribution_contracts.figures.activation_maps import LayerActivations
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
@@ -22,6 +23,7 @@ Figure = TypeVar("Figure", bound=_OfClass)
 ENDS = {"importance": ("blurs the classes", "tells them apart")}
 """What negative and positive values of maps of no single class speak for."""
 MEANINGS = {
+    "activation": "what the neuron puts out at each place",
     "std": "how differently a pixel speaks for the classes",
     "importance": "what pixels tell the classes apart together",
     "individual": "what each pixel tells them apart by itself",
@@ -42,6 +44,11 @@ PER_PART = {
 """Quantities of methods whose values are of parts and not of pixels."""
 _WORTH_TELLING = 0.05
 """Of what attributions should add up to, that they may be off by without a word."""
+
+
+def amount(value: float) -> str:
+    """A sum, which may be large: whole from a hundred, with three digits below."""
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
@@ -85,11 +92,19 @@ def of_image(image: ImageResult) -> Iterator[str]:
     """What the result says of the maps that are of no class."""
     if image.class_variation is not None:
         yield from _varies(image.class_variation)
+    yield from map(_stands_out, image.activations)
     if image.hidden_parts is not None:
         yield from (f"{_capital(rise.sentence)}." for rise in image.hidden_parts.rises)
         yield from (
             f"{_capital(number.sentence(''))}." for number in image.hidden_parts.numbers if number.target is None
         )
+
+
+def _stands_out(layer: LayerActivations) -> str:
+    first, *others = (layer.sums[channel] for channel in layer.order[:2])
+    next_one = f", the next is {amount(others[0])}" if others else ""
+    of_all = f"Of the {len(layer.sums):,} neurons of {layer.layer}"
+    return f"{of_all} channel {layer.order[0]} stands out most: its map adds up to {amount(first)}{next_one}."
 
 
 def _capital(text: str) -> str:

@@ -257,22 +257,27 @@ def _maps(
 ) -> Iterator[Map]:
     kinds, scene = METHODS[job.params.method].outputs, _scene(job, row)
     for given in outputs:
-        values = given.values[position]
-        if values.isfinite().all():
+        if given.values[position].isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
             score = None if target is None else targets[target]
-            title, ends = _title(job, given, score), ENDS.get(given.field, ("", "")) if score is None else score.ends
-            yield Map(scene, subject, given.field, kinds[given.field], values.numpy(), given.lattice, title, ends)
+            ends = ENDS.get(given.field, ("", "")) if score is None else score.ends
+            for channel, planes in given.maps_of(position):
+                own, title = subject._replace(channel=channel), _title(job, given, score, channel)
+                yield Map(scene, own, given.field, kinds[given.field], planes.numpy(), given.lattice, title, ends)
 
 
 def _scene(job: Running, row: Row) -> Scene:
     return Scene(row.displayed, row.view, partial(job.photographs, row.given))
 
 
-def _title(job: Running, given: MethodOutput, target: TargetScore | None) -> tuple[str, ...]:
+def _title(
+    job: Running, given: MethodOutput, target: TargetScore | None, channel: int | None = None
+) -> tuple[str, ...]:
     """What a legend says: the class, then the method and what of it is shown."""
     words = [job.params.method, given.field, given.layer or "", given.part or ""]
+    if channel is not None:
+        words.append(f"channel {channel}")
     per_part = PER_PART.get((job.params.method, given.field))
     return (
         *([target.said] if target is not None else []),

@@ -1,6 +1,6 @@
 """What a method is called with, and what it returns to the job."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -55,6 +55,17 @@ class MethodOutput(NamedTuple):
     """Tells several maps of one field and class apart."""
     lattice: Lattice | None = None
     """Of a layer's map: where its units lie in the image, where that is known."""
+    channels: list[list[int]] | None = None
+    """Of maps of single neurons: the channel of the layer that each plane of each image is; every plane is then a map
+    of its own."""
+
+    def maps_of(self, position: int) -> Iterator[tuple[int | None, Tensor]]:
+        """The maps of one image: each neuron's, with its channel, or one of all planes together."""
+        values = self.values[position]
+        if self.channels is None:
+            yield None, values
+        else:
+            yield from zip(self.channels[position], values.unsqueeze(1), strict=True)
 
 
 class Uncertainty(NamedTuple):

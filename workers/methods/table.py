@@ -1,6 +1,7 @@
 """The table of methods: what each id on the wire runs, and what comes out of it."""
 
 import attribution
+from attribution_contracts.parameters.activation_maps import ActivationMapsParams
 from attribution_contracts.parameters.attention import AttentionParams
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
@@ -17,6 +18,7 @@ from attribution_contracts.parameters.rise import RiseParams
 from attribution_contracts.parameters.saliency import SaliencyParams
 from attribution_contracts.parameters.segment_shapley import SegmentShapleyParams
 from attribution_contracts.parameters.xrai import XraiParams
+from workers.methods.activation_maps import activation_maps
 from workers.methods.adapters import one_map_a_class
 from workers.methods.attention import OUTPUTS as OF_ATTENTION
 from workers.methods.attention import attention
@@ -37,6 +39,12 @@ _GRADIENTS: dict[str, OutputKind] = {"square": "magnitude", "variance": "magnitu
 """What comes of a method by gradients over noisy copies, beside its own maps."""
 
 METHODS: dict[str, Method] = {
+    "activation_maps": Method(
+        params=ActivationMapsParams,
+        run=activation_maps,
+        outputs={"activation": "per_layer"},
+        trial={"layers": "all", "n_top": 1},
+    ),
     # Rollout needs a class token besides, and says so.
     "attention": Method(params=AttentionParams, run=attention, outputs=OF_ATTENTION, trial={"variants": ["legrad"]}),
     "cam": Method(params=CamParams, run=cam, outputs=OUTPUTS, trial={"layers": "all", "variants": ["grad_cam"]}),

@@ -21,6 +21,7 @@ from storage.ledger.jobs import cancel, find, result_of, submit
 from storage.ledger.records import NewJob
 from storage.registry.models import register
 from storage.tables import DEFAULT_TENANT
+from workers.drawing import side_by_side
 from workers.jobs.procedure import run_jobs
 
 IMPORTANCE = {"method": "multiclass_importance"}
@@ -221,3 +222,20 @@ def test_single_deletions_reach_every_cell_and_fall_alike(classifier, images, co
     assert (first.target, first.falls, first.output) == (second.target, second.falls, second.output)
     assert [one.scores[0].quantity for one in (first, second)] == ["saliency", "attributions"]
     assert first.scores[1:] == second.scores[1:]
+
+
+@pytest.mark.parametrize("chosen", [{"channels": [3, 0]}, {"n_top": 2}])
+def test_neurons_of_two_models_are_aligned_by_index(classifier, other, compare, images, monkeypatch, chosen):
+    drawn = []
+    sheet = side_by_side.sheet
+    monkeypatch.setattr(
+        side_by_side, "sheet", lambda name, rows, **said: drawn.append(rows) or sheet(name, rows, **said)
+    )
+    asked = {"method": "activation_maps", "layers": ["layer3.2.conv2"]} | chosen
+    _, result = compare([classifier.identity, other], [asked], images(1))
+    assert result is not None
+    [[first, second]] = drawn
+    named = [[tile.caption.partition("\n")[0] for tile in row[1:]] for row in (first, second)]
+    assert named[0] == named[1]
+    assert len(set(named[0])) == len(named[0]) >= 2
+    assert sum(tile.picture is not None for tile in (*first[1:], *second[1:])) == 4
