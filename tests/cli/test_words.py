@@ -128,7 +128,7 @@ def test_a_method_like_no_other_is_told_which_there_are(house: House, run: Run, 
     house.add_model()
     found = run("explain", str(image), "--model", "digits", "--method", "lime", "--out", str(tmp_path / "out"))
     assert "did you mean" not in found.output
-    assert "'lime' is no method; known are 'attention', 'auto', 'cam'" in found.output
+    assert "'lime' is no method; known are 'activation_maps', 'attention', 'auto'" in found.output
 
 
 def test_a_specification_that_expects_a_file_of_weights(run: Run, tmp_path: Path) -> None:
