@@ -56,7 +56,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "baselines",
     multiple=True,
     type=click.Choice(BASELINES),
-    help="What images are compared with; repeatable, averaged. [default: black]",
+    help="What images are compared with, or parts hidden by; repeatable, averaged. [default: the method's own]",
 )
 @param_option
 @click.option(
@@ -380,9 +380,9 @@ def _parts(result: "Result", names: list[str]) -> Iterator[str]:
         if image.hidden_parts is not None:
             for number in image.hidden_parts.numbers:
                 own = "" if number.target is None else _class_name(image, number.target)
-                yield f"{where}: {number.sentence(own)}"
+                yield f"{where}: {number.sentence(own, image.hidden_parts.fill)}"
             for rise in image.hidden_parts.rises:
-                yield f"{where}: {rise.sentence}"
+                yield f"{where}: {rise.sentence(image.hidden_parts.fill)}"
 
 
 def _class_name(image: "ImageResult", index: int) -> str:
