@@ -13,11 +13,21 @@ class ZeroBaseline(Wire):
 
     kind: Literal["zero"] = "zero"
 
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "the mean colour of the model's preprocessing"
+
 
 class BlackBaseline(Wire):
     """Black in pixel space, through the model's normalisation."""
 
     kind: Literal["black"] = "black"
+
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "black"
 
 
 class WhiteBaseline(Wire):
@@ -25,11 +35,21 @@ class WhiteBaseline(Wire):
 
     kind: Literal["white"] = "white"
 
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "white"
+
 
 class MeanBaseline(Wire):
     """Each image's own mean colour."""
 
     kind: Literal["mean"] = "mean"
+
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "the image's own mean colour"
 
 
 class BlurBaseline(Wire):
@@ -39,6 +59,11 @@ class BlurBaseline(Wire):
     sigma: Annotated[float, Field(ge=0.1, le=200, strict=True)] = 10.0
     """Standard deviation of the Gaussian, in pixels of the model's input."""
 
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return f"the image blurred with a sigma of {self.sigma:g}"
+
 
 class UniformBaseline(Wire):
     """Uniform noise in pixel space, drawn from the job's seed and the image's digest."""
@@ -46,6 +71,11 @@ class UniformBaseline(Wire):
     kind: Literal["uniform"] = "uniform"
     n_samples: Annotated[int, Field(ge=1, le=64, strict=True)] = 1
     """How many draws to average."""
+
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "uniform noise"
 
 
 class ImageBaseline(Wire):
@@ -55,6 +85,11 @@ class ImageBaseline(Wire):
     image: ImageRef
     """Where the path starts for every input."""
 
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return "the given image"
+
 
 class BackgroundBaseline(Wire):
     """A set of given images, all averaged for every input."""
@@ -63,6 +98,11 @@ class BackgroundBaseline(Wire):
     images: Annotated[list[ImageRef], Field(min_length=1, max_length=64)]
     """The images that are averaged."""
 
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return f"each of {len(self.images)} given images"
+
 
 class SetBaseline(Wire):
     """A set of images that was registered with the model, all averaged for every input."""
@@ -70,6 +110,11 @@ class SetBaseline(Wire):
     kind: Literal["set"] = "set"
     name: Name
     """Its name in the model's `backgrounds`."""
+
+    @property
+    def said(self) -> str:
+        """What it is, in words."""
+        return f"each image of the set {self.name}"
 
 
 Baseline = Annotated[

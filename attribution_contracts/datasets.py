@@ -127,7 +127,7 @@ class DatasetVersion(Wire):
     error: Problem | None
     """Why it was refused."""
     check_job: str | None
-    """The job that reads it."""
+    """The job that reads it, or did; null once that job was deleted."""
 
 
 class DatasetList(Wire):

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 from rapidfuzz import fuzz, process
 
+from attribution_contracts.levels import elsewhere, fields_at
 from attribution_contracts.patterns import BASE64, ONNX, OUR_ARCHITECTURES, WORDS
 from attribution_contracts.shapes import example_at
 
@@ -15,6 +16,8 @@ _PATTERN = "String should match pattern '"
 _NO_DIGEST = " of an image uploaded before; a file's bytes go into `data`, or into a part of the body that `part` names"
 _NEAR = 55
 """Of 100, how alike two names are of which one may be meant by the other."""
+_VERY_NEAR = 80
+"""The same where the name is known, elsewhere."""
 _OURS = "self_test"
 """A method that explains nothing: it shows whether the service works."""
 _SHAPES = {
@@ -35,7 +38,7 @@ _NOT_FETCHED = (
 _QUOTED = re.compile(r"'([^']*)'")
 
 
-def closest(given: str, known: Sequence[str]) -> str:
+def closest(given: str, known: Sequence[str], near: int = _NEAR) -> str:
     """A hint at what may have been meant: what is near, else what there is.
 
     >>> closest("saliancy", ["cam", "saliency"])
@@ -48,7 +51,7 @@ def closest(given: str, known: Sequence[str]) -> str:
     matches = [
         name
         for name, _, _ in process.extract(
-            given, known, scorer=fuzz.ratio, limit=3, score_cutoff=_NEAR, processor=str.lower
+            given, known, scorer=fuzz.ratio, limit=3, score_cutoff=near, processor=str.lower
         )
     ]
     return f"did you mean {' or '.join(map(repr, matches))}?" if matches else f"known are {_some(known)}"
@@ -87,7 +90,13 @@ def _of_unknown_field(message: str, location: Sequence[str | int], model: type[B
     *path, field = location
     if field in _ADDRESSES and {*path} & _WITH_IMAGES:
         return _NOT_FETCHED
-    return message if model is None else f"{message}; {closest(str(field), list(fields_at(model, path)))}"
+    if model is None:
+        return message
+    here = list(fields_at(model, path))
+    if (there := elsewhere(model, path, str(field))) is None:
+        return f"{message}; {closest(str(field), here)}"
+    slip = closest(str(field), here, near=_VERY_NEAR)
+    return f"{message}; {field!r} {there}" + (f"; or {slip}" if slip.startswith("did you mean") else "")
 
 
 def _shape(kind: str, location: Sequence[str | int], given: object, model: type[BaseModel] | None) -> str | None:
@@ -102,36 +111,6 @@ def _shape(kind: str, location: Sequence[str | int], given: object, model: type[
         return f"{what} like {example}"
     fields = list(fields_at(model, location)) if model is not None and kind == "model_type" else []
     return f"{what} with some of {', '.join(fields)}" if fields else what
-
-
-def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, None]:
-    """The fields that an object at a location may have, of all forms that it may take."""
-    forms = [model]
-    for step in location:
-        if nested := [form for known in forms for form in _forms(_annotation(known, step))]:
-            forms = nested
-        else:  # pydantic names the form of a union, too
-            forms = [form for form in forms if step in _names(form)] or forms
-    return {name: None for form in forms for name in form.model_fields}
-
-
-def _annotation(model: type[BaseModel], step: str | int) -> object:
-    field = model.model_fields.get(step) if isinstance(step, str) else None
-    return None if field is None else field.annotation
-
-
-def _forms(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _forms(part)
-
-
-def _names(model: type[BaseModel]) -> set[object]:
-    """What tells the model from others in a union: its name, and what a field of it always says."""
-    literals = (field.annotation for field in model.model_fields.values() if get_origin(field.annotation) is Literal)
-    tags = (words[0] for words in map(get_args, literals) if len(words) == 1)
-    return {model.__name__, *tags}
 
 
 def _in_words_of_pattern(message: str, given: object) -> str:

@@ -234,7 +234,7 @@ class ModelVersion(Wire):
     error: Problem | None
     """Why it was refused."""
     check_job: str | None
-    """The job that checks it."""
+    """The job that checks it, or did; null once that job was deleted."""
 
 
 class ModelList(Wire):

@@ -57,7 +57,7 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
     "baselines",
     multiple=True,
     type=click.Choice(BASELINES),
-    help="What images are compared with; repeatable, averaged. [default: black]",
+    help="What images are compared with, or parts hidden by; repeatable, averaged. [default: the method's own]",
 )
 @param_option
 @click.option(

@@ -1,5 +1,6 @@
 """`attribution health`: does one part of the service work on this machine? For health checks of containers."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from cli.options import Choice, load_settings
+from cli.findings import Trouble
+from cli.options import Choice, load_settings, readable
 
 if TYPE_CHECKING:
     import psutil
@@ -20,31 +22,48 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6379, "valkey": 6379, "amqp": 5672, "
 
 @click.command(epilog="Example: attribution health worker")
 @click.argument("part", type=Choice(["gateway", "worker", "reconcile"]))
-def health(part: str) -> None:
+@click.option(
+    "--url",
+    callback=readable,
+    help="Ask the gateway at this address. [default: where one with ATTRIBUTION_HOST and ATTRIBUTION_PORT listens]",
+)
+def health(part: str, url: str | None) -> None:
     """Say whether a part of the service works on this machine.
 
-    Exits with 0 if it does, else says what is wrong. The gateway must answer that it accepts jobs. A worker must have
-    its process for jobs, and a connection to the broker; a reconciler must have a connection to the ledger. Whether
-    jobs come back is the question of `doctor`.
+    Exits with 0 if it does, else says what is wrong. The gateway must answer that it accepts jobs; the one of this
+    machine is asked, by the settings that say where it listens, and not that of ATTRIBUTION_URL, which may be another.
+    A worker must have its process for jobs, and a connection to the broker; a reconciler must have a connection to the
+    ledger. `serve` reconciles by itself. Whether jobs come back is the question of `doctor`.
     """
+    if url is not None and part != "gateway":
+        raise click.UsageError(f"--url says where a gateway is: the {part} is looked for among the processes here")
     settings = load_settings()
-    trouble = _gateway(settings) if part == "gateway" else _process(part, settings)
-    if trouble is not None:
-        raise click.ClickException(trouble)
-    click.echo(f"{part} is well")
+    try:
+        click.echo(f"{part} is well: {_gateway(settings, url) if part == 'gateway' else _process(part, settings)}")
+    except Trouble as trouble:
+        raise click.ClickException(str(trouble)) from trouble
 
 
-def _gateway(settings: "Settings") -> str | None:
+def _gateway(settings: "Settings", given: str | None) -> str:
+    """What is well about a gateway.
+
+    Raises:
+        Trouble: It does not answer, or accepts no jobs.
+    """
     import httpx
 
     from cli.listening import url_of
 
-    url = url_of(settings.host, settings.port)
+    url = (given or url_of(settings.host, settings.port)).rstrip("/")
+    where = "--url" if given else "ATTRIBUTION_HOST and ATTRIBUTION_PORT"
+    hint = "" if given else "; --url asks elsewhere, ATTRIBUTION_URL is for clients"
     try:
         reply = httpx.get(f"{url}/readyz", timeout=TIMEOUT_S)
     except httpx.TransportError as error:
-        return f"the gateway does not answer at {url} (ATTRIBUTION_HOST and ATTRIBUTION_PORT say where): {error}"
-    return None if reply.is_success else f"the gateway accepts no jobs: {reply.text}"
+        raise Trouble(f"the gateway does not answer at {url}, by {where} ({error}){hint}") from error
+    if not reply.is_success:
+        raise Trouble(f"the gateway at {url}, by {where}, accepts no jobs: {reply.text}")
+    return f"{url} accepts jobs"
 
 
 def started_at(part: str, settings: "Settings") -> list[float]:
@@ -52,16 +71,26 @@ def started_at(part: str, settings: "Settings") -> list[float]:
     return [process.create_time() for process in _processes(part, settings)]
 
 
-def _process(part: str, settings: "Settings") -> str | None:
-    if part == "reconcile" and _processes("serve", settings):  # which reconciles itself
-        return None
-    troubles = [_trouble(process, part, settings) for process in _processes(part, settings)]
-    if not troubles:
-        return f"no process `attribution {part}` of this service runs here{_of_others(part)}"
+def _process(part: str, settings: "Settings") -> str:
+    """What is well about the processes of a part.
+
+    Raises:
+        Trouble: There is none, or none that can work.
+    """
+    if part == "reconcile" and (trees := _processes("serve", settings)):
+        return f"`attribution serve` runs, process {trees[0].pid}, and reconciles by itself"
+    found = _processes(part, settings)
+    if not found:
+        commands = [part, "serve"] if part == "reconcile" else [part]
+        names = " or ".join(f"`attribution {command}`" for command in commands)
+        raise Trouble(f"no process {names} of this service runs here{_of_others(commands, settings)}")
     if (waits_for := _schema(settings)) is not None:
-        return f"the process waits: {waits_for}"
-    wrong = [trouble for trouble in troubles if trouble is not None]
-    return "; ".join(sorted(set(wrong))) if len(wrong) == len(troubles) else None
+        raise Trouble(f"the process waits: {waits_for}")
+    troubles = {process.pid: _trouble(process, part, settings) for process in found}
+    wrong = [trouble for trouble in troubles.values() if trouble is not None]
+    if len(wrong) == len(troubles):
+        raise Trouble("; ".join(sorted(set(wrong))))
+    return f"process {next(pid for pid, trouble in troubles.items() if trouble is None)}"
 
 
 def _trouble(process: "psutil.Process", part: str, settings: "Settings") -> str | None:
@@ -95,39 +124,56 @@ def _schema(settings: "Settings") -> str | None:
         engine.dispose()
 
 
-def _of_others(part: str) -> str:
+def _of_others(commands: Sequence[str], settings: "Settings") -> str:
+    """Which processes of such commands are another service's, and by which setting each shows it."""
     import psutil
 
-    if not any(_is_command(process, part) for process in psutil.process_iter()):
-        return ""
-    return (
-        "; what runs was started with another ATTRIBUTION_DATABASE_URL, ATTRIBUTION_BROKER_URL or ATTRIBUTION_DATA_DIR"
-    )
+    told = [
+        f"process {process.pid}, `attribution {command}`, has another {setting}"
+        for process in psutil.process_iter()
+        for command in commands
+        if _is_command(process, command) and (setting := _another(process, settings)) is not None
+    ]
+    return "".join(f"; {one}" for one in told)
 
 
 def _processes(part: str, settings: "Settings") -> "list[psutil.Process]":
     import psutil
 
-    return [process for process in psutil.process_iter() if _is_command(process, part) and _is_ours(process, settings)]
+    return [
+        process
+        for process in psutil.process_iter()
+        if _is_command(process, part) and _another(process, settings) is None
+    ]
 
 
-def _is_ours(process: "psutil.Process", settings: "Settings") -> bool:
-    """Whether a process was started for the same service, as far as its environment says so."""
+def _another(process: "psutil.Process", settings: "Settings") -> str | None:
+    """The setting by which a process is another service's; nothing of ours, and of one that does not show it."""
     import psutil
 
     try:
         environment, folder = process.environ(), Path(process.cwd())
     except psutil.Error:
-        return True
+        return None
     # A setting in a file is not seen in the environment.
     in_files = "ATTRIBUTION_SECRETS_DIR" in environment or settings.secrets_dir is not None
     for setting, given in (("BROKER_URL", settings.broker_url), ("DATABASE_URL", settings.database_url)):
         theirs, ours = environment.get(f"ATTRIBUTION_{setting}"), given and given.get_secret_value()
         if theirs != ours and not (in_files and None in (theirs, ours)):
-            return False
+            return f"ATTRIBUTION_{setting}"
     if settings.database_url is not None:
-        return True
-    return (folder / environment.get("ATTRIBUTION_DATA_DIR", ".attribution")).resolve() == settings.resolved_data_dir
+        return None
+    said = _option(process, "--data-dir") or environment.get("ATTRIBUTION_DATA_DIR") or ".attribution"
+    is_same = (folder / Path(said).expanduser()).resolve() == settings.resolved_data_dir
+    return None if is_same else "ATTRIBUTION_DATA_DIR"
+
+
+def _option(process: "psutil.Process", name: str) -> str | None:
+    """What a process was started with as an option, which goes before its environment."""
+    words = _words(process)
+    apart = [value for word, value in pairwise(words) if word == name]
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    return next(iter([*apart, *joined]), None)
 
 
 def server_port(url: str) -> int | None:

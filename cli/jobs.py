@@ -60,7 +60,7 @@ def _show_list(found: list["Job"], *, is_filtered: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([job.model_dump(mode="json") for job in found], indent=2))
     elif not found:
-        click.echo("there are no such jobs" if is_filtered else "there are no jobs yet")
+        click.echo("there are no such jobs" if is_filtered else "there are no jobs")
     else:
         columns = ("job", "status", "kind", "method", "model", "done", "labels", "submitted")
         show_table(columns, map(_row, found))

@@ -55,22 +55,24 @@ class _MethodOption(click.Option):
 method_option = click.option("--method", cls=_MethodOption, default=AUTO, show_default=True)
 
 
-def _readable(_context: click.Context, _option: click.Parameter, url: str) -> str:
-    """The address of a service.
+def readable(_context: click.Context, option: click.Parameter, url: str | None) -> str | None:
+    """The address of a service, where one is given.
 
     Raises:
         BadParameter: It is none.
     """
     try:
-        require_service(url)
+        if url is not None:
+            require_service(url)
     except ValueError as error:
-        raise click.BadParameter(f"{error} (--url or ATTRIBUTION_URL)") from error
+        sources = " or ".join(filter(None, ("--url", option.envvar if isinstance(option.envvar, str) else None)))
+        raise click.BadParameter(f"{error} ({sources})") from error
     return url
 
 
 url_option = click.option(
     "--url",
-    callback=_readable,
+    callback=readable,
     envvar="ATTRIBUTION_URL",
     default="http://127.0.0.1:8000",
     show_default=True,

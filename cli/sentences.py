@@ -15,9 +15,10 @@ def sentences(image: "ImageResult") -> Iterator[str]:
         yield regions.sentence(class_name(image, regions.target))
     if image.hidden_parts is not None:
         for number in image.hidden_parts.numbers:
-            yield number.sentence("" if number.target is None else class_name(image, number.target))
+            own = "" if number.target is None else class_name(image, number.target)
+            yield number.sentence(own, image.hidden_parts.fill)
         for rise in image.hidden_parts.rises:
-            yield rise.sentence
+            yield rise.sentence(image.hidden_parts.fill)
     for deleted in image.deletions:
         yield deleted.sentence(class_name(image, deleted.target))
 

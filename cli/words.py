@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 _SHOWN = re.compile(r"(?:expected an? (?:list|object) like|, such as) ([\[{].*?[\]}])(?: \(given: .*)?$", re.DOTALL)
 """A value of JSON that an error shows."""
 
+_BESIDE = re.compile(r"'(\w+)' belongs beside '\w+', not in it")
+"""A field that is no parameter of what it was said of, and that may have an option of its own."""
+
 _SAID = {"Field required": "is missing: it has to be said"}
 """What a message of the contract says, in words of a command line."""
 
@@ -53,7 +56,9 @@ def _text(wrong: Sequence[tuple[str, str]], option: Naming, title: str) -> str:
     for pointer, detail in wrong:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
         name = option(steps) or pointer
-        lines.append(f"  {name}: {detail}{_said(name, detail)}" if name else f"  {detail}")
+        own = option([found[1]]) if (found := _BESIDE.search(detail)) else None
+        instead = f"; say {own}" if own else _said(name, detail)
+        lines.append(f"  {name}: {detail}{instead}" if name else f"  {detail}")
     return "\n".join([f"{title}:", *lines])
 
 

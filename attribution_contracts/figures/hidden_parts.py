@@ -42,13 +42,19 @@ class HiddenNumber(Wire):
     least: WindowChange
     """The window whose hiding raises it most, or lowers it least."""
 
-    def sentence(self, name: str) -> str:
-        """What hiding does to it, in words; a class is called by its name."""
+    def sentence(self, name: str, fill: str = "") -> str:
+        """What hiding does to it, in words.
+
+        Args:
+            name: That of a class.
+            fill: What is shown in place of what is hidden; nothing where that is not known.
+        """
         which = name if self.feature_map is None else f"{self.feature_map.layer}, {self.feature_map.said}"
         if self.most.change <= 0:
-            return f"no window that is hidden lowers {which}"
+            return f"no window that is hidden{_by(fill)} lowers {which}"
         share = "" if self.most.percent is None else f", {self.most.percent:.3g} % of it"
-        return f"{which} falls most, by {self.most.change:.3g}{share}, where {self.most.window.said} are hidden"
+        where = f"{self.most.window.said} are hidden{_by(fill)}"
+        return f"{which} falls most, by {self.most.change:.3g}{share}, where {where}"
 
 
 class ClassRise(Wire):
@@ -61,11 +67,14 @@ class ClassRise(Wire):
     window: WindowPlace
     """The one that raises it most."""
 
-    @property
-    def sentence(self) -> str:
-        """Which class rises, and where, in words."""
+    def sentence(self, fill: str = "") -> str:
+        """Which class rises, where, and what is shown there instead, in words."""
         name = str(self.index) if self.name is None else self.name
-        return f"{name} rises by {self.rise:.3g} where {self.window.said} are hidden"
+        return f"{name} rises by {self.rise:.3g} where {self.window.said} are hidden{_by(fill)}"
+
+
+def _by(fill: str) -> str:
+    return f" by {fill}" if fill else ""
 
 
 class HiddenParts(Wire):
@@ -75,6 +84,8 @@ class HiddenParts(Wire):
     """Height and width of the windows, in pixels of the image as the network saw it."""
     stride: tuple[int, int]
     """From one to the next, down and across; the last of a row or column are cut where the image ends."""
+    fill: str = ""
+    """What is shown in place of what is hidden, in words; empty in results of earlier versions."""
     grid: tuple[int, int]
     """Rows and columns of windows."""
     is_local: bool

@@ -29,7 +29,7 @@ from storage.clock import NOW
 from storage.database import writing
 from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
 from storage.ledger.splits import enter_parts, release_parts
-from storage.ledger.statements import ENDED, OURS, enter_artifacts, hold_parents, ours, settle
+from storage.ledger.statements import ENDED, IS_COMPARISON, OURS, SHARES, enter_artifacts, hold_parents, ours, settle
 from storage.tables import job_artifacts, jobs, results
 
 
@@ -75,6 +75,8 @@ class FannedOut:
     """The job was split; it waits for its children and is claimed again for the merge."""
 
     children: Sequence[NewJob]
+    merge_work: int = 0
+    """Units of work of the merge, where it counts in those of the children."""
 
 
 OUTAGES = frozenset({ErrorCode.STORE_UNAVAILABLE, ErrorCode.LEDGER_UNAVAILABLE})
@@ -113,6 +115,10 @@ def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress 
         values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
     with writing(engine) as connection:
         row = connection.execute(statement, values).first()
+    if progress is not None and row is not None and claimed.parent_id is not None:
+        # In a transaction of its own: whoever writes to both takes the parent first.
+        with writing(engine) as connection:
+            connection.execute(_MOVE, {"parent": claimed.parent_id})
     return Renewal(is_ours=row is not None, cancel_requested=bool(row and row.cancel_requested))
 
 
@@ -160,7 +166,7 @@ def _ending(claimed: Claim, outcome: Outcome) -> tuple[ReturningUpdate[Any], dic
         case Cancelled():
             return _CANCEL, {}
         case FannedOut():
-            work = sum(child.work for child in outcome.children)
+            work = sum(child.work for child in outcome.children) + outcome.merge_work
             return _SPLIT, {"total": len(outcome.children), "work": work}
         case Failed() if outcome.goes_on(claimed):
             return _TRY_AGAIN, {"wait": outcome.wait_s or None, "more": int(outcome.problem.code in OUTAGES)}
@@ -216,11 +222,22 @@ _CLAIM = (
 )
 
 _RENEW = update(jobs).where(OURS).values(**_LEASE).returning(jobs.c.cancel_requested)
+_IS_SHOWN = and_(
+    jobs.c.progress_done == bindparam("done"),
+    jobs.c.progress_total == bindparam("total"),
+    jobs.c.progress_stage == bindparam("stage"),
+)
 _RENEW_AND_SHOW = _RENEW.values(
     progress_done=bindparam("done"),
     progress_total=bindparam("total"),
     progress_stage=bindparam("stage"),
-    version=jobs.c.version + 1,
+    # What shows nothing new is no change, and no event.
+    version=case((_IS_SHOWN, jobs.c.version), else_=jobs.c.version + 1),
+)
+_MOVE = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("parent"), jobs.c.phase == "wait", IS_COMPARISON, jobs.c.progress_done < SHARES)
+    .values(progress_done=SHARES, version=jobs.c.version + 1)
 )
 
 _SUCCEED = _end(

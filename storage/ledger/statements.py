@@ -22,7 +22,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
 from attribution_contracts.problems import ErrorCode, problem
-from attribution_contracts.states import DATA_KINDS, JobKind, JobStatus, ModelState
+from attribution_contracts.states import DATA_KINDS, TERMINAL, JobKind, JobStatus, ModelState
 from storage.clock import NOW
 from storage.ledger.records import HELD_UNTIL, Claim, StoredArtifact
 from storage.tables import artifacts, datasets, job_artifacts, jobs, models
@@ -169,13 +169,19 @@ def forget_held(connection: Connection, which: ColumnElement[bool]) -> None:
 def count_children(connection: Connection, parent_id: str, ended: EndedParts) -> bool:
     """Adds ended children to a parent that waits for them; whether these were the last, so that the merge is queued."""
     is_last = jobs.c.children_done + ended.done >= jobs.c.children_total
+    counted = jobs.c.progress_done + ended.work
     statement = (
         update(jobs)
         .where(and_(jobs.c.id == parent_id, jobs.c.status == JobStatus.RUNNING.value, jobs.c.phase == "wait"))
         .values(
             children_done=jobs.c.children_done + ended.done,
             children_failed=jobs.c.children_failed + ended.failed,
-            progress_done=jobs.c.progress_done + ended.work,
+            # A comparison moves while its parts run: what they have shown is counted already.
+            progress_done=case(
+                (and_(IS_COMPARISON, jobs.c.progress_done < SHARES), SHARES),
+                (IS_COMPARISON, jobs.c.progress_done),
+                else_=counted,
+            ),
             version=jobs.c.version + 1,
             status=case((is_last, JobStatus.QUEUED.value), else_=jobs.c.status),
             phase=case((is_last, "merge"), else_=jobs.c.phase),
@@ -186,6 +192,31 @@ def count_children(connection: Connection, parent_id: str, ended: EndedParts) ->
         .returning(jobs.c.phase)
     )
     return connection.execute(statement).scalar() == "merge"
+
+
+_PARTS = jobs.alias("parts")
+IS_COMPARISON = jobs.c.kind == JobKind.COMPARE.value
+SHARES = (
+    select(
+        func.coalesce(
+            func.sum(
+                case(
+                    (_PARTS.c.status.in_([status.value for status in TERMINAL]), _PARTS.c.work_estimated),
+                    (
+                        _PARTS.c.progress_total > 0,
+                        _PARTS.c.work_estimated * _PARTS.c.progress_done / _PARTS.c.progress_total,
+                    ),
+                    else_=0,
+                )
+            ),
+            0,
+        )
+    )
+    .where(_PARTS.c.parent_id == jobs.c.id)
+    .correlate(jobs)
+    .scalar_subquery()
+)
+"""What is done of the parts of a job: of one that runs, its share of its units of work."""
 
 
 def ours(claimed: Claim) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _version(row: RowMapping) -> DatasetVersion:
         report=DatasetReport.model_validate(row["report"]) if row["report"] else None,
         created_at=instant(row["created_at"]),
         error=Problem.model_validate(row["error"]) if row["error"] else None,
-        check_job=row["job_id"],
+        check_job=row["check_job"],
     )
 
 

@@ -163,5 +163,5 @@ def _version(row: RowMapping) -> ModelVersion:
         classes=(row["report"] or {}).get("classes"),
         created_at=instant(row["created_at"]),
         error=Problem.model_validate(row["error"]) if row["error"] else None,
-        check_job=row["job_id"],
+        check_job=row["check_job"],
     )

@@ -81,7 +81,10 @@ class Registry:
             retires: Whether a deleted version's name stays taken for what it had been.
         """
         self._table, self._noun, self._retires = table, noun, retires
-        self._whole = ByReference(table, table)
+        # A version outlives the job that decided on it: retention deletes that one, and nobody finds it then.
+        there = select(jobs.c.id).where(jobs.c.id == table.c.job_id).scalar_subquery().label("check_job")
+        self._shown = select(table, there)
+        self._whole = ByReference(table, table, there)
 
     def register(
         self,
@@ -126,7 +129,7 @@ class Registry:
             "job_id": check.id,
             "created_at": NOW,
         }
-        look = select(self._table).where(chosen)
+        look = self._shown.where(chosen)
         try:
             with writing(engine) as connection:
                 # Held, so that only one of several replaces a refused version.
@@ -161,7 +164,7 @@ class Registry:
             ValueError: The cursor is none of ours.
         """
         columns = self._table.c
-        query = select(self._table).where(columns.tenant == tenant)
+        query = self._shown.where(columns.tenant == tenant)
         # Of one name the index is followed from there on: SQLite sorts what is ordered by a constant too.
         start = 0 if name is None else 1
         key = (columns.name, columns.created_at, columns.version)[start:]

@@ -201,3 +201,25 @@ def test_choices_are_listed_once() -> None:
             JobRequest.model_validate({"model": "digits", "priority": given})
         [error] = [error for error in refused.value.errors() if error["loc"] == ("priority",)]
         assert told(error, given) == f"Input should be 'low', 'normal' or 'high'{said}"
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "hint"),
+    [
+        (JobRequest, explaining(seed=4), "'seed' belongs beside 'explanation', not in it"),
+        (JobRequest, job(inputs=[IMAGE | {"priority": "high"}]), "'priority' belongs beside 'inputs', not in it"),
+        (JobRequest, explaining(target={"top_k": 3, "output": "logit"}), "'output' belongs beside 'target', not in it"),
+        (JobRequest, job(n_masks=9), "'n_masks' belongs in 'explanation' or in each of 'explanations'"),
+        (JobRequest, job(legend=True), "'legend' belongs in 'render'"),
+        (JobRequest, job(label=3), "'label' belongs in each of 'inputs'; or did you mean 'labels'?"),
+        (JobRequest, explaining(n_masks=9), "did you mean 'n_steps'?"),
+        (JobRequest, explaining(colour=9), "known are 'method', "),
+        (ModelSpec, spec(mean=[0.5]), "'mean' belongs in 'preprocessing'"),
+        (ModelSpec, spec(weights={"sha256": DIGEST, "options": {}}), "'options' belongs beside 'weights', not in it"),
+    ],
+)
+def test_a_field_of_another_level_is_sent_there(model: type[Wire], body: dict, hint: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(body)
+    [error] = caught.value.errors()
+    assert f"Extra inputs are not permitted; {hint}" in told(error, model=model)

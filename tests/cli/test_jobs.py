@@ -77,7 +77,7 @@ class TestListing:
             assert (ids(found.stdout), found.stderr) == (jobs[::-1], "")
 
     def test_nothing(self, run: Run) -> None:
-        assert run("jobs", "list").output == "there are no jobs yet\n"
+        assert run("jobs", "list").output == "there are no jobs\n"
         assert run("jobs", "list", "--status", "failed").output == "there are no such jobs\n"
 
 

@@ -51,6 +51,7 @@ def test_options_of_an_explanation(house: House, run: Run, image: Path, tmp_path
             ("--method", "segment_shapley", "--param", "sampler=exact"),
             "--method segment_shapley: sampler is exact, and",
         ),
+        (("--method", "rise", "--param", "seed=4"), "beside 'explanation', not in it (given: 4); say --seed"),
         (("--method", "lrp", "--baseline", "blur"), "--baseline: Extra inputs are not permitted"),
         (("--render", "overlay=colour"), "--render overlay: "),
         (("--render", "legend"), "--render 'legend': expected KEY=JSON"),

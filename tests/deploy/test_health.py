@@ -41,8 +41,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def ask(part: str, environment: dict[str, str]) -> tuple[int, str]:
-    found = subprocess.run([*COMMAND, "health", part], env=environment, capture_output=True, text=True)
+def ask(part: str, environment: dict[str, str], *words: str) -> tuple[int, str]:
+    found = subprocess.run([*COMMAND, "health", part, *words], env=environment, capture_output=True, text=True)
     return found.returncode, found.stdout + found.stderr
 
 
@@ -89,9 +89,21 @@ def server(environment: dict[str, str], tmp_path: Path) -> Iterator[subprocess.P
 def test_a_gateway_is_well_once_it_accepts_jobs(environment: dict[str, str]) -> None:
     code, said = ask("gateway", environment)
     assert code == 1
-    assert f"does not answer at http://127.0.0.1:{environment['ATTRIBUTION_PORT']}" in said
+    url = f"http://127.0.0.1:{environment['ATTRIBUTION_PORT']}"
+    assert f"does not answer at {url}, by ATTRIBUTION_HOST and ATTRIBUTION_PORT (" in said
+    assert "--url asks elsewhere" in said
     with running([*COMMAND, "gateway"], environment):
-        wait_for("gateway", environment, 0)
+        assert wait_for("gateway", environment, 0) == f"gateway is well: {url} accepts jobs\n"
+        elsewhere = environment | {"ATTRIBUTION_PORT": str(free_port()), "ATTRIBUTION_URL": url}
+        assert ask("gateway", elsewhere)[0] == 1
+        assert ask("gateway", elsewhere, "--url", url) == (0, f"gateway is well: {url} accepts jobs\n")
+    code, said = ask("gateway", environment, "--url", url)
+    assert (code, f"does not answer at {url}, by --url (" in said) == (1, True)
+
+
+def test_an_address_is_asked_for_a_gateway_alone(environment: dict[str, str]) -> None:
+    code, said = ask("worker", environment, "--url", "http://127.0.0.1:8000")
+    assert (code, "--url says where a gateway is" in said) == (2, True)
 
 
 def test_a_worker_is_well_while_it_can_take_jobs(environment: dict[str, str], server: subprocess.Popen[bytes]) -> None:
@@ -111,17 +123,33 @@ def test_a_worker_is_well_while_it_can_take_jobs(environment: dict[str, str], se
 
 
 def test_a_reconciler_is_well_while_it_holds_the_ledger(environment: dict[str, str]) -> None:
-    with running([*COMMAND, "reconcile"], environment):
+    with running([*COMMAND, "reconcile"], environment) as process:
         wait_for("reconcile", environment, 0)
         elsewhere = {**environment, "ATTRIBUTION_DATABASE_URL": f"postgresql://u@127.0.0.1:{free_port()}/name"}
-        assert "what runs was started with another ATTRIBUTION_DATABASE_URL" in wait_for("reconcile", elsewhere, 1)
+        said = wait_for("reconcile", elsewhere, 1)
+        assert f"process {process.pid}, `attribution reconcile`, has another ATTRIBUTION_DATABASE_URL" in said
+
+
+@pytest.mark.parametrize("words", [("--data-dir", "{}"), ("--data-dir={}",)])
+def test_a_whole_service_reconciles_by_itself(environment: dict[str, str], tmp_path: Path, words) -> None:
+    folder, plain = str(tmp_path / "served"), {**environment, "ATTRIBUTION_DATA_DIR": str(tmp_path / "served")}
+    del plain["ATTRIBUTION_BROKER_URL"]
+    said_elsewhere = plain | {"ATTRIBUTION_DATA_DIR": str(tmp_path / "other")}
+    command = [*COMMAND, "serve", "--workers", "0", *(word.format(folder) for word in words)]
+    with running(command, {name: value for name, value in plain.items() if name != "ATTRIBUTION_DATA_DIR"}) as tree:
+        said = wait_for("reconcile", plain, 0)
+        assert f"process {tree.pid}, and reconciles by itself" in said
+        code, said = ask("reconcile", said_elsewhere)
+        assert code == 1
+        assert "no process `attribution reconcile` or `attribution serve` of this service runs here" in said
+        assert f"process {tree.pid}, `attribution serve`, has another ATTRIBUTION_DATA_DIR" in said
 
 
 def test_a_reconciler_without_a_schema_waits(environment: dict[str, str], tmp_path: Path) -> None:
     empty = environment | {"ATTRIBUTION_DATA_DIR": str(tmp_path / "empty")}
     with running([*COMMAND, "reconcile"], empty):
         deadline = time.monotonic() + 60
-        while "the process waits: " not in (found := ask("reconcile", empty))[1]:
+        while "run `attribution migrate`" not in (found := ask("reconcile", empty))[1]:
             assert time.monotonic() < deadline, found
     assert found[0] == 1
-    assert "run `attribution migrate`" in found[1]
+    assert "the process waits: " in found[1]

@@ -7,6 +7,7 @@ from PIL import Image
 
 from attribution_contracts.captions import captions
 from attribution_contracts.jobs import JobRequest
+from attribution_contracts.problems import ErrorCode
 from attribution_contracts.results import ArtifactRef, CellResult, ClassScore, ImageResult
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
@@ -118,7 +119,7 @@ def _tiles(
 def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str, label: str) -> Tile:
     image, said = _image_of(cell, position), f"{label}\n{quantity}".strip()
     if image is None:
-        return Tile(f"{said}: failed", None)
+        return Tile(f"{said}: {_missing(cell)}", None)
     file = _heatmap(image, quantity)
     if file is None:
         return Tile(f"{said}: no map", None)
@@ -126,6 +127,12 @@ def _tile(context: WorkerContext, cell: CellResult, position: int, quantity: str
     of = "" if explained is None else f" of {explained.said}"
     where = "" if file.layer is None else f" at {file.layer}"
     return Tile(f"{said}{of}{where}{_ends(file)}", map_within(file, context.store.get(file.sha256)))
+
+
+def _missing(cell: CellResult) -> str:
+    """Why a cell has no map: a method that does not apply has not failed."""
+    no_use = cell.error is not None and cell.error.code == ErrorCode.METHOD_NOT_APPLICABLE
+    return "does not apply" if no_use else "failed"
 
 
 def _heatmap(image: ImageResult, quantity: str) -> ArtifactRef | None:

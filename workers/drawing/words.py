@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from attribution_contracts.figures.activation_maps import LayerActivations
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.figures.decomposition import DecompositionResult
+from attribution_contracts.figures.hidden_parts import HiddenParts
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.figures.relevance import Conservation
@@ -77,11 +78,14 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
         yield f"{_capital(segments.sentence(scores[index].said))}."
     for regions in _of(index, image.regions):
         yield f"{_capital(regions.sentence(scores[index].said))}."
-    hidden = image.hidden_parts
-    for one in _of(index, [] if hidden is None else hidden.numbers):
-        yield f"{_capital(one.sentence(scores[index].said))}."
+    if image.hidden_parts is not None:
+        yield from _hidden(image.hidden_parts, index, scores[index].said)
     yield from _occluded(image, index)
     yield from _deleted(image, index)
+
+
+def _hidden(parts: HiddenParts, index: int, name: str) -> Iterator[str]:
+    return (f"{_capital(one.sentence(name, parts.fill))}." for one in _of(index, parts.numbers))
 
 
 def _of(index: int, figures: Sequence[Figure]) -> Iterator[Figure]:
@@ -94,9 +98,10 @@ def of_image(image: ImageResult) -> Iterator[str]:
         yield from _varies(image.class_variation)
     yield from map(_stands_out, image.activations)
     if image.hidden_parts is not None:
-        yield from (f"{_capital(rise.sentence)}." for rise in image.hidden_parts.rises)
+        fill = image.hidden_parts.fill
+        yield from (f"{_capital(rise.sentence(fill))}." for rise in image.hidden_parts.rises)
         yield from (
-            f"{_capital(number.sentence(''))}." for number in image.hidden_parts.numbers if number.target is None
+            f"{_capital(number.sentence('', fill))}." for number in image.hidden_parts.numbers if number.target is None
         )
 
 

@@ -1,7 +1,5 @@
 """The procedure of a comparison: a child for each model and explanation, and their results side by side."""
 
-from functools import partial
-
 from attribution_contracts.comparisons import Cell, Comparison
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, problem
@@ -20,6 +18,8 @@ from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 
 VERSION = 1
+_PART = 100
+"""Units in which a comparison counts each of its parts, and putting them side by side: hundredths of it."""
 
 
 def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
@@ -27,7 +27,8 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     comparison = Comparison.model_validate(claimed.resolved)
     asked = [JobRequest.model_validate(cell.request) for cell in comparison.cells]
     if claimed.phase != "merge":
-        return FannedOut([_child(claimed, cell) for cell in comparison.cells if cell.refused is None])
+        children = [_child(claimed, cell) for cell in comparison.cells if cell.refused is None]
+        return FannedOut(children, merge_work=_PART)
     clock = Stopwatch()
     ended = iter(children_of(context.engine, claimed))
     cells = [_result_of(cell, None if cell.refused else next(ended)) for cell in comparison.cells]
@@ -37,7 +38,12 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         )
         return Failed(problem(ErrorCode.CHILDREN_FAILED, reasons))
     drawn = Drawn(Outputs(context, claimed), tracker.look)
-    progress = partial(tracker.report, total=len(asked[0].inputs), stage="putting side by side")
+    before = _PART * sum(cell.refused is None for cell in comparison.cells)
+
+    def progress(position: int) -> None:
+        done = before + _PART * position // len(asked[0].inputs)
+        tracker.report(done, total=before + _PART, stage="putting side by side")
+
     with clock("draw"):
         for subject, file in side_by_side(context, claimed.tenant, asked, cells, progress):
             drawn.keep(subject, file)
@@ -68,6 +74,7 @@ def _child(claimed: Claim, cell: Cell) -> NewJob:
         model=cell.model,
         cache_key=cell.cache_key(),
         max_attempts=claimed.max_attempts,
+        work=_PART,
     )
 
 

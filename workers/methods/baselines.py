@@ -22,6 +22,7 @@ from attribution_contracts.baselines import (
     WhiteBaseline,
     ZeroBaseline,
 )
+from attribution_contracts.hints import in_words
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import InputImage
 from attribution_contracts.models import Preprocessing
@@ -77,6 +78,13 @@ def baselines_of(rows: Sequence[Row], chosen: Sequence[Baseline]) -> list[Tensor
     if rows[0].given.baseline is not None:
         return [torch.stack([row.fetch(row.given.baseline) for row in rows if row.given.baseline is not None])]
     return [tensor for baseline in chosen for tensor in tensors_of(baseline, inputs, rows)]
+
+
+def fill_of(row: Row, chosen: Sequence[Baseline]) -> str:
+    """What the same baselines of an image are, in words."""
+    if row.given.baseline is not None:
+        return "the baseline that the image brings along"
+    return in_words([baseline.said for baseline in chosen]) + (", averaged" if len(chosen) > 1 else "")
 
 
 def pixel_range(row: Row) -> float:

@@ -11,7 +11,7 @@ import attribution
 from attribution_contracts.figures.hidden_parts import ClassRise, HiddenNumber, HiddenParts, WindowChange, WindowPlace
 from attribution_contracts.parameters.occlusion import ChosenFeatureMap, MapPlace, OcclusionParams
 from workers.methods.adapters import one_output_a_class
-from workers.methods.baselines import baselines_of
+from workers.methods.baselines import baselines_of, fill_of
 from workers.methods.calls import Call, Explained, Figures, MethodOutput, OutputKind
 from workers.methods.predictions import name_of
 
@@ -90,6 +90,7 @@ def _figures(
     return HiddenParts(
         window=sizes[0],
         stride=sizes[1],
+        fill=fill_of(call.rows[row], params.baselines),
         grid=found.windows.grid,
         is_local=found.is_local,
         numbers=numbers,

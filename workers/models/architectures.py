@@ -6,6 +6,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import torch
 import torchvision
@@ -83,11 +84,43 @@ def _torchvision(name: str) -> Callable[..., nn.Module]:
     builder = torchvision_builder(name)
     network = inspect.signature(builder).return_annotation
     # Weights are loaded afterwards: initial values, which some networks take long to draw, would be thrown away.
-    fixed = {"init_weights": False} if "init_weights" in inspect.signature(network).parameters else {}
-    return _described(
-        functools.partial(builder, weights=None, **fixed),
-        {name: kinds for name, kinds in _scalar_keywords(network).items() if name not in fixed},
-    )
+    given = {"init_weights": False} if "init_weights" in inspect.signature(network).parameters else {}
+    bare = functools.partial(builder, weights=None, **given)
+    scalars = {option: kinds for option, kinds in _scalar_keywords(network).items() if option not in given}
+    fixed = {option for option in scalars if _is_fixed(bare, option)}
+    taken = {option: kinds for option, kinds in scalars.items() if option not in fixed}
+    ours = ", or of small_vit, whose size follows the image's" if name.startswith("vit_") else ""
+    other = f"a network of another structure is one of a factory that the operator adds (`factory:NAME`){ours}"
+    return _described(bare, taken, dict.fromkeys(fixed, f"torchvision's {name} sets it itself; {other}"))
+
+
+class _BuildingError(Exception):
+    """A builder has come as far as its first tensor."""
+
+
+class _Unbuilt(TorchFunctionMode):
+    """Ends a builder before anything is made."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        raise _BuildingError
+
+
+def _is_fixed(builder: Callable[..., nn.Module], option: str) -> bool:
+    """Whether a builder that hands its keywords on says one of them itself, so that nobody else can."""
+    try:
+        with _Unbuilt():
+            builder(**{option: 1})
+    except TypeError as error:
+        return "multiple values" in str(error)
+    except (_BuildingError, *REFUSED):
+        return False
+    return False
 
 
 def _mnist_cnn(preprocessing: Preprocessing, num_classes: int = 10) -> nn.Module:
@@ -176,11 +209,24 @@ def _imported(name: str, factories: Factories) -> Callable[..., nn.Module]:
 _KINDS: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
-def _described(builder: Callable[..., nn.Module], keywords: Mapping[str, frozenset[type]]) -> Callable[..., nn.Module]:
-    """The builder, refusing keywords that it does not have, and values that are of no kind that they take."""
+def _described(
+    builder: Callable[..., nn.Module],
+    keywords: Mapping[str, frozenset[type]],
+    fixed: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[..., nn.Module]:
+    """The builder, refusing keywords that it does not have, and values that are of no kind that they take.
+
+    Args:
+        builder: What builds.
+        keywords: What may be said, and of which kinds.
+        fixed: What is said of keywords that nobody may say, though the network has them.
+    """
 
     def refuse_unknown(**options: object) -> nn.Module:
         for name, value in options.items():
+            if name in fixed:
+                takes = ", ".join(map(repr, sorted(keywords)))
+                raise InvalidModel(f"option {name!r} of the architecture is no choice: {fixed[name]}; it takes {takes}")
             if name not in keywords:
                 raise InvalidModel(f"the architecture has no option {name!r}: {closest(name, sorted(keywords))}")
             if (kinds := keywords[name]) and type(value) not in kinds | ({int} if float in kinds else set()):

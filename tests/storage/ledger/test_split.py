@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from attribution_contracts.jobs import Children, Progress
+from attribution_contracts.states import JobKind
 from storage.database import open_database
 from storage.ledger import claims, jobs, recovery
 from storage.ledger.children import children_of, is_doomed
@@ -230,3 +231,30 @@ def test_parts_see_that_another_has_failed(engine: Engine) -> None:
     fail(engine, third)
     assert is_doomed(engine, second)
     assert not is_doomed(engine, other)
+
+
+def test_a_comparison_moves_while_its_parts_run(engine: Engine) -> None:
+    submit(engine, kind=JobKind.COMPARE)
+    parent = take(engine)
+    claims.finish(engine, parent, claims.FannedOut([new(work=100), new(work=100)], merge_work=100))
+    first, second = sorted(take_all(engine), key=lambda child: child.shard_index)
+
+    def shown() -> tuple[int, int, int]:
+        job = jobs.find(engine, TENANT, parent.job_id)
+        return job.progress.done, job.progress.total, job.version
+
+    assert shown()[:2] == (0, 300)
+    claims.renew(engine, first, lease_s=60, progress=Progress(done=1, total=4, stage="explaining"))
+    assert shown()[:2] == (25, 300)
+    claims.renew(engine, second, lease_s=60, progress=Progress(done=5, total=10, stage="explaining"))
+    assert shown()[:2] == (75, 300)
+    before = shown()
+    versions = [row(engine, first.job_id)["version"]]
+    claims.renew(engine, first, lease_s=60, progress=Progress(done=1, total=4, stage="explaining"))
+    assert (shown(), [row(engine, first.job_id)["version"]]) == (before, versions), "nothing new is no change"
+    succeed(engine, first)
+    assert shown()[:2] == (150, 300)
+    succeed(engine, second)
+    assert shown()[:2] == (200, 300)
+    succeed(engine, take(engine))
+    assert shown()[:2] == (300, 300)

@@ -91,6 +91,15 @@ def test_a_check_that_ends_without_an_answer_refuses_the_model(engine: Engine, h
     assert "without an answer: register it again" in version.error.detail
 
 
+def test_a_version_names_its_check_while_that_is_there(engine: Engine) -> None:
+    make_ready(engine)
+    check = found(engine).check_job
+    assert jobs.remove(engine, TENANT, check)
+    (listed,), _ = models.page(engine, TENANT, cursor=None, limit=5)
+    assert (found(engine).check_job, listed.check_job) == (None, None)
+    assert (found(engine).state, models.state_of(engine, TENANT, "digits").check_job) == ("ready", check)
+
+
 def test_a_check_that_will_be_tried_again_decides_nothing(engine: Engine) -> None:
     register(engine)
     take(engine)

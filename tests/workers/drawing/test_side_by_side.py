@@ -4,10 +4,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from attribution_contracts.captions import captions
+from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.methods import Explanation
-from attribution_contracts.results import ClassScore
+from attribution_contracts.problems import ErrorCode, problem
+from attribution_contracts.results import CellResult, ClassScore
 from workers.drawing.sheets import Tile
-from workers.drawing.side_by_side import _decision, _rows, _sheets
+from workers.drawing.side_by_side import _decision, _rows, _sheets, _tile
 
 READ = TypeAdapter(Explanation)
 GRADIENTS, IMPORTANCE = {"method": "integrated_gradients"}, {"method": "multiclass_importance"}
@@ -58,6 +60,15 @@ def test_many_maps_go_on_in_another_row_beside_the_image_again():
     assert [row[0] for row in rows] == [image, image]
     assert [tile for row in rows for tile in row[1:]] == maps
     assert max(map(len, rows)) <= 7
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(ErrorCode.METHOD_NOT_APPLICABLE, "does not apply"), (ErrorCode.CHILDREN_FAILED, "failed")]
+)
+def test_a_cell_without_a_map_says_why(code, said):
+    digits = ModelIdentity(name="digits", version="1", sha256="0" * 64)
+    cell = CellResult(job=None, model=digits, method="attention", explanation=0, error=problem(code, "no blocks"))
+    assert _tile(None, cell, 0, "rollout", "").caption == f"rollout: {said}"
 
 
 def test_a_wrong_decision_stands_beside_the_true_class():

@@ -1,15 +1,21 @@
 """Occlusion in a job: maps, raw changes of windows, feature maps, what rises, and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from attribution.perturbation import windows as engine
+from attribution_contracts.baselines import BlackBaseline, BlurBaseline
+from attribution_contracts.images import ImageRef
+from attribution_contracts.jobs import InputImage
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.parameters.base import Scale
 from attribution_contracts.parameters.occlusion import MAX_WINDOWS, OcclusionParams
 from tests.workers.pictures import SIDE, raw
 from workers.drawing.words import of_class, of_image
+from workers.methods.baselines import fill_of
 
 ASKED = {"method": "occlusion", "n_steps": None, "window": [6, 4], "stride": [5, 4]}
 
@@ -69,6 +75,20 @@ def test_what_rises_is_told_with_its_place_and_in_words(image):
     said = [*of_class(image, image.targets[0].index), *of_image(image)]
     assert any("falls most, by" in sentence or "no window" in sentence.lower() for sentence in said)
     assert sum("rises by" in sentence for sentence in said) == len(found.rises)
+    assert all(" hidden by the mean colour of the model's preprocessing" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "own", "said"),
+    [
+        ([BlackBaseline()], None, "black"),
+        ([BlackBaseline(), BlurBaseline(sigma=4.0)], None, "black and the image blurred with a sigma of 4, averaged"),
+        ([BlackBaseline()], ImageRef(image="0" * 64), "the baseline that the image brings along"),
+    ],
+)
+def test_what_parts_are_hidden_by_is_said(baselines, own, said):
+    row = SimpleNamespace(given=InputImage(image="1" * 64, baseline=own))
+    assert fill_of(row, baselines) == said
 
 
 @pytest.mark.parametrize("sides", [(6, 6), (16, 16), (28, 28), (224, 224), (97, 331)])

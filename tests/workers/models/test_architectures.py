@@ -160,7 +160,11 @@ def test_options_reach_the_builder():
         (spec("torchvision:resnet18", num_classes=-1), "cannot be built with the options"),
         (spec("torchvision:resnet18", num_classes=10**18), "cannot be built|parameters"),
         (spec("torchvision:resnet18", groups=2), "cannot be built"),
-        (spec("torchvision:vit_b_16", num_layers=10**9), "multiple values"),
+        (
+            spec("torchvision:vit_b_16", num_layers=3),
+            "'num_layers' .* no choice: torchvision's vit_b_16 sets it .*factory:NAME.* small_vit.* takes 'attention_d",
+        ),
+        (spec("torchvision:densenet121", growth_rate=3), "densenet121 sets it itself; .* it takes 'bn_size', "),
         (spec("torchvision:resnet18", num_classes=10**10), "5,130,011,176,512 parameters, at most 700,000,000"),
         (spec("two_class_head", hidden=10**6), "parameters, at most"),
         (spec("mnist_cnn", size=(4096, 4096)), "parameters, at most"),

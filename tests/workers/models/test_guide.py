@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from attribution_contracts.models import ModelSpec
 from storage.operator_config import load_config
@@ -30,6 +31,15 @@ def test_the_configuration_file_is_valid(tmp_path):
     [model] = config.models
     assert model.spec.architecture == f"factory:{next(iter(config.factories))}"
     assert model.weights_file.sha256 == model.spec.weights.sha256
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_onnx_file_is_made_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    [line] = re.findall(r"`(torch\.onnx\.export\(.*?\))`", GUIDE)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)).eval()
+    exec(line, {"torch": torch, "module": module, "image": torch.zeros(1, 3, 8, 8)})
+    assert [file.name for file in tmp_path.iterdir()] == ["birds.onnx"]
 
 
 @pytest.mark.parametrize("name", OURS)
