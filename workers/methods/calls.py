@@ -55,6 +55,8 @@ class MethodOutput(NamedTuple):
     """Tells several maps of one field and class apart."""
     lattice: Lattice | None = None
     """Of a layer's map: where its units lie in the image, where that is known."""
+    units_of: str | None = None
+    """The layer whose units a map has that names no layer."""
 
 
 class Uncertainty(NamedTuple):

@@ -67,6 +67,7 @@ EARNED = {
         WarningCode.TOLERANCE_MISSED,
     ),
     "biases that keep the relevance": ("sure", {"method": "lrp"}, WarningCode.RELEVANCE_ABSORBED),
+    "layers that a class token answers for": ("class_token", LAYERS, WarningCode.MAP_SHOWS_LITTLE),
     "probabilities": ("softened", {"n_steps": 64}, WarningCode.MODEL_NOTED),
     "probabilities by layers": ("softened", LAYERS | {"n_steps": 64}, WarningCode.MODEL_NOTED),
 }
