@@ -8,7 +8,7 @@ from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.deletions import DeletionFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
-from attribution_contracts.figures.layer_shapley import LayerFigures
+from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.figures.regions import RegionFigures
@@ -122,7 +122,8 @@ class ImageHead(Wire):
     """Height and width of the image as it was sent, upright by its EXIF orientation."""
     box: list[float] | None = None
     """The part of it that the network and the maps see: left, top, right and bottom in its pixels. Of a map of H x W
-    pixels, that at row i and column j begins at top + i (bottom - top) / H and left + j (right - left) / W of it."""
+    pixels, that at row i and column j begins at top + i (bottom - top) / H and left + j (right - left) / W of it. Maps
+    of layers lie by the `units` of `layers`."""
     prediction: list[ClassScore] = []
     """The five most probable classes."""
     label: ClassScore | None = None
@@ -151,6 +152,16 @@ class ImageResult(
     """What is known of one image."""
 
     artifacts: list[ArtifactRef] = []
+
+    def units_of(self, file: ArtifactRef) -> UnitPlaces | None:
+        """Where the values of one of its maps lie in the image as the network saw it; nothing where that is unknown.
+
+        Of a map of pixels these are the pixels themselves, the first of which has its middle at 0.5.
+        """
+        size = next((one.shape for one in self.artifacts if one.quantity == "input"), None)
+        if file.layer is None and file.shape is not None and file.shape[-2:] == size:
+            return PIXELS
+        return next((one.units for one in self.layers if file.layer in (None, one.layer)), None)
 
 
 class Counts(Wire):

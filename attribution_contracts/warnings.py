@@ -15,6 +15,7 @@ class WarningCode(StrEnum):
     CURVES_UNINFORMATIVE = "curves_uninformative"
     LAYERS_LEFT_OUT = "layers_left_out"
     RELEVANCE_ABSORBED = "relevance_absorbed"
+    MAP_SHOWS_LITTLE = "map_shows_little"
     FAILS_SANITY_CHECKS = "fails_sanity_checks"
     MOSTLY_NOISE = "mostly_noise"
     CLASS_NOT_FITTED = "class_not_fitted"
@@ -43,6 +44,7 @@ WARNING_TITLES: dict[WarningCode, str] = {
     WarningCode.CURVES_UNINFORMATIVE: "The prediction does not move, whichever pixels go",
     WarningCode.LAYERS_LEFT_OUT: "Layers without finite values are left out",
     WarningCode.RELEVANCE_ABSORBED: "Most of the relevance does not reach the image",
+    WarningCode.MAP_SHOWS_LITTLE: "The map of a layer shows less than half of what the layer says",
     WarningCode.FAILS_SANITY_CHECKS: "The method fails published sanity checks",
     WarningCode.MOSTLY_NOISE: "The map is mostly noise",
     WarningCode.CLASS_NOT_FITTED: "The fit knows nothing of the class",

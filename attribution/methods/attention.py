@@ -27,11 +27,13 @@ class Attention(NamedTuple):
     Attributes:
         maps: By variant: ``(batch, k, rows, columns)``.
         lattice: Where the patches lie in the image.
+        layer: The first of the layers that have these patches.
         chunk_size: Images evaluated at once, after any halving.
     """
 
     maps: dict[Variant, torch.Tensor]
     lattice: Lattice
+    layer: str
     chunk_size: int
 
 
@@ -117,7 +119,7 @@ def attention(
     require_finite("the maps", *maps.values())
     one = target.dim() == 1
     maps = {variant: (values[:, 0] if one else values).to(inputs.dtype) for variant, values in maps.items()}
-    return Attention(maps, blocks.placement.lattice, chunks.size)
+    return Attention(maps, blocks.placement.lattice, blocks.ends[0], chunks.size)
 
 
 def _asked(variants: Variant | Sequence[Variant]) -> list[Variant]:

@@ -1,16 +1,16 @@
 """Class activation maps of any layers, by five formulas, from one backward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional
 
 from attribution.checks import require_choice, require_finite
 from attribution.errors import InvalidOption
 from attribution.layerwise.cams import VARIANTS, Variant, cam_of
 from attribution.layerwise.passes import layer_gradients
 from attribution.layerwise.places import mapped_layers, maps_of
+from attribution.networks.lattices import Lattice
 from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -64,7 +64,7 @@ def cam(
             several of them, from the same pass.
         layers: ``"last"``, the last layer with places; ``"stages"``, ``"all"``, or names, kinds and patterns; of the
             first three those with height and width, or tokens that are patches and that the outputs depend on.
-        fuse: The mean of all chosen layers, each stretched over the image, in place of one map a layer.
+        fuse: The mean of all chosen layers, each laid over the image where its units look, in place of one map a layer.
         chunk_size: Images at once; fitted to memory unless told, halved when it runs out.
         progress: Called between chunks with images done and in all; may raise to cancel.
 
@@ -128,7 +128,9 @@ def cam(
     }
     require_finite("the maps", *(one for of_variant in result.values() for one in of_variant.values()))
     if fuse:
-        result = {variant: {FUSED: _fused(list(own.values()), inputs.shape[2:])} for variant, own in result.items()}
+        result = {
+            variant: {FUSED: _fused(own, network.lattices(), inputs.shape[2:])} for variant, own in result.items()
+        }
     return Cam({variant: _cast(own, inputs.dtype, target.dim() == 1) for variant, own in result.items()}, chunks.size)
 
 
@@ -141,9 +143,23 @@ def _asked(variants: Variant | Sequence[Variant]) -> list[Variant]:
     return list(dict.fromkeys(asked))
 
 
-def _fused(maps: list[torch.Tensor], size: torch.Size) -> torch.Tensor:
-    stretched = [functional.interpolate(one, size, mode="bilinear", align_corners=False) for one in maps]
-    return torch.stack(stretched).mean(0)
+def _fused(maps: Mapping[str, torch.Tensor], lattices: Mapping[str, Lattice], size: torch.Size) -> torch.Tensor:
+    return torch.stack([_laid(one, lattices.get(layer), size) for layer, one in maps.items()]).mean(0)
+
+
+def _laid(maps: torch.Tensor, lattice: Lattice | None, size: torch.Size) -> torch.Tensor:
+    """Returns maps ``(..., height, width)`` of a layer at the image's size, linearly between the middles of units."""
+    for axis, side in enumerate(size):
+        units = maps.shape[axis - 2]
+        start, stride = (
+            (side / units / 2, side / units) if lattice is None else (lattice.start[axis], lattice.stride[axis])
+        )
+        places = (torch.arange(side, dtype=torch.float64, device=maps.device) + 0.5 - start) / stride
+        # Of a unit, how near each pixel is; beyond the outermost one all are its own.
+        distance = places.clamp(0, units - 1)[:, None] - torch.arange(units, device=maps.device)
+        weights = (1 - distance.abs()).clamp(min=0).to(maps.dtype)
+        maps = (weights @ maps.movedim(axis - 2, -2)).movedim(-2, axis - 2)
+    return maps
 
 
 def _cast(maps: dict[str, torch.Tensor], dtype: torch.dtype, is_single: bool) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What layer Shapley says of an image."""
+"""What a method says of layers."""
 
 from attribution_contracts.base import Wire
 
@@ -25,10 +25,28 @@ class UnitPlaces(Wire):
     """Size of what a unit sees, padding included."""
 
 
+PIXELS = UnitPlaces(start=(0.5, 0.5), stride=(1.0, 1.0), receptive_field=(1.0, 1.0))
+"""Of a map of the pixels themselves."""
+
+
+class WithoutPlace(Wire):
+    """What a layer says and its map cannot show."""
+
+    what: str
+    """Where it lies, in words: `class token`, or `5 tokens beside the patches`."""
+    sum: float
+    """Of its scores."""
+
+
 class LayerResult(Wire):
-    """What one layer contributes to one class of one image, in units of the output."""
+    """What one layer contributes to one class of one image, in units of the output.
+
+    Of methods that give maps and no scores (`cam`, `attention`, `decomposition`) the sums are of the values of the map
+    of the first quantity.
+    """
 
     layer: str
+    """As files name it; of maps that name no layer (`attention`, `decomposition`) the one whose units they have."""
     kind: str
     shape: list[int] | None
     """Of its values, without the batch."""
@@ -45,6 +63,13 @@ class LayerResult(Wire):
     """Sum of its negative scores."""
     absolute: float
     """Sum of its scores whatever their sign."""
+    placed: float | None = None
+    """Of `sum` what has a place in the image: what the map adds up to; null where there is no map."""
+    without_place: WithoutPlace | None = None
+    """The rest of `sum`, which no map shows; null where all of it has a place, or there is no map."""
+    is_unread: bool = False
+    """Whether the outputs read none of the values that have a place, as of patches behind the last attention of a
+    classifier with a class token: the layer has a sum and no map."""
     convergence_delta: float | None = None
     """Sum of the layer minus what a complete attribution has; null inside a branch, which has no such number."""
     relative: float | None = None
@@ -54,9 +79,23 @@ class LayerResult(Wire):
     top: list[FeatureMapScore] = []
     """The feature maps with the largest scores, whatever their sign."""
 
+    @property
+    def said(self) -> str:
+        """What its map adds up to, and what is not in it, in words."""
+        if self.placed is None or self.without_place is None:
+            return f"sum {self.sum:+.3g}"
+        return f"shown: patches {self.placed:+.3g}; not shown: {self.without_place.what} {self.without_place.sum:+.3g}"
+
+    @property
+    def shows_little(self) -> bool:
+        """Whether the map shows less than half of what the layer says, or the contrary."""
+        if self.placed is None or self.without_place is None:
+            return False
+        return self.placed * (1 if self.sum > 0 else -1) < abs(self.sum) / 2
+
 
 class LayerFigures(Wire):
     """What an image's result says of the network's layers."""
 
     layers: list[LayerResult] = []
-    """Of layer Shapley: every layer in forward order, one entry a class."""
+    """Every layer that was explained or has a map, in forward order, one entry a class."""

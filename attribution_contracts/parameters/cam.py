@@ -15,7 +15,7 @@ Variant = Literal["grad_cam", "hires_cam", "layer_cam", "grad_cam_plus_plus", "x
 class CamParams(MethodParams):
     """Class activation maps: where the feature maps of a layer speak for a class (Grad-CAM and its kin)."""
 
-    version = 2
+    version = 3
     use = "for a customer: a coarse map of where, in one pass; the layer's grid is what it resolves"
     guarantee = "heuristic; values and gradients are exact, and hires_cam adds up where all behind the layer is affine"
     cost_class = "one forward and backward pass for each image, for all layers and variants together"
@@ -31,7 +31,7 @@ class CamParams(MethodParams):
     """The last layer with places; stem, ends of stages and last convolution; all layers; or some by name, kind (`conv`)
     or pattern (`features.*`)."""
     fuse: bool = False
-    """The mean of the layers, each stretched over the image, in place of a map for each."""
+    """The mean of the layers, each laid over the image where its units look, in place of a map for each."""
 
     @property
     def explained(self) -> str | list[str]:

@@ -156,6 +156,12 @@ WARNING_TEXTS: dict[WarningCode, str] = {
         "the map adds up to something else than the output: see `conservation`. It still says where; how much, "
         "`deeplift` and `integrated_gradients` say."
     ),
+    WarningCode.MAP_SHOWS_LITTLE: (
+        "A map of a layer shows what has a place in the image. Of a transformer's layer that is its patches; a class "
+        "token and its like have none, and here they hold more than half of what the layer says: see `placed` and "
+        "`without_place` of `layers`. The deeper the layer, the more of it is gathered there. Read places off earlier "
+        "layers, or off the image itself."
+    ),
     WarningCode.MOSTLY_NOISE: (
         "The map rests on random draws, and its values are off by more than half of their size: see `sampling`. "
         "Another seed would show other places. The error falls with the root of the draws: four times as many halve it."

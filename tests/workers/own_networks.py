@@ -7,6 +7,8 @@ from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from attribution.architectures import small_vit
+
 SIZE = 16
 
 
@@ -269,6 +271,19 @@ class Brightness(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class Lattice(nn.Module):
+    """Units of three pixels, four apart, the first around the corner: not where stretching would put them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 2, 3, stride=4, padding=1, bias=False), nn.Linear(2, 2, bias=False)
+        nn.init.ones_(self.conv.weight)
+        self.fc.weight.data.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(functional.relu(self.conv(x)).mean((2, 3)))
+
+
 class Ways(nn.Module):
     """Layers whose names differ in what file names cannot hold: used twice, by case and by sign."""
 
@@ -348,6 +363,14 @@ def even() -> nn.Module:
 
 def sure() -> nn.Module:
     return Sure()
+
+
+def lattice() -> nn.Module:
+    return Lattice()
+
+
+def class_token() -> nn.Module:
+    return small_vit(num_classes=3, side=SIZE)
 
 
 def ways() -> nn.Module:

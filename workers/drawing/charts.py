@@ -31,6 +31,10 @@ def depth_chart(layers: Sequence[LayerResult], title: str) -> RenderedFile:
     panel.barh(places, [layer.negative for layer in layers], color="#4393c3", label="negative")
     panel.plot([layer.absolute for layer in layers], places, color="#777777", linewidth=1.2, label="absolute")
     panel.plot([layer.sum for layer in layers], places, "o", color="#111111", markersize=3, label="sum")
+    split = [(place, layer.placed) for place, layer in enumerate(layers) if layer.without_place is not None]
+    if split:
+        places_of, shown = zip(*split, strict=True)
+        panel.plot(shown, places_of, "o", color="#111111", markersize=6, fillstyle="none", label="of it in the map")
     panel.axvline(0, color="#111111", linewidth=0.8)
     panel.set_yticks(places[::step], names[::step], fontsize=_NAME_SIZE)
     panel.set_ylim(len(layers) - 0.4, -0.6)
@@ -39,7 +43,7 @@ def depth_chart(layers: Sequence[LayerResult], title: str) -> RenderedFile:
     panel.set_axisbelow(True)
     panel.set_xlabel("contribution of the layer's feature maps", fontsize=9)
     panel.spines[["right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize=9, ncols=4, loc="outside lower center")
+    figure.legend(frameon=False, fontsize=9, ncols=5, loc="outside lower center")
     return png("depth", figure)
 
 

@@ -16,7 +16,9 @@ _SIDE = 160
 
 
 def keep_layers(drawn: Drawn, image: ExplainedImage) -> None:
-    """Stores them for each class of an image whose layers were explained."""
+    """Stores them for each class of an image whose layers have scores."""
+    if not image.figures.scores:
+        return
     explained: Sequence[LayerResult] = image.figures.wire["layers"]
     for target in dict.fromkeys(layer.target for layer in explained):
         subject, title = Subject(image.position, target), image.titled(target)
@@ -32,22 +34,28 @@ def keep_layers(drawn: Drawn, image: ExplainedImage) -> None:
 
 
 def _tiles(drawn: Drawn, subject: Subject, layers: list[LayerResult]) -> list[Tile]:
-    """The map of each layer that has one, in forward order."""
+    """The map of each layer that has one, in forward order, and a blank where nobody reads what it would show."""
     heatmaps = {
         reference.layer: reference
         for reference in drawn.of_image(subject.image)
         if reference.target == subject.target and reference.quantity == "heatmap"
     }
     return [
-        Tile(_caption(layer), map_within(heatmaps[layer.layer], drawn.content(heatmaps[layer.layer])))
+        Tile(
+            _caption(layer),
+            map_within(heatmaps[layer.layer], drawn.content(heatmaps[layer.layer]))
+            if layer.layer in heatmaps
+            else None,
+        )
         for layer in layers
-        if layer.layer in heatmaps
+        if layer.layer in heatmaps or layer.is_unread
     ]
 
 
 def _caption(layer: LayerResult) -> str:
     shape = "" if layer.shape is None else " x ".join(map(str, layer.shape))
-    return f"{layer.layer}\n{layer.kind} {shape}\nsum {layer.sum:+.3g}"
+    said = f"sum {layer.sum:+.3g}, no map: nobody reads its patches" if layer.is_unread else layer.said
+    return f"{layer.layer}\n{layer.kind} {shape}\n{said}"
 
 
 def _scores(scores: list[LayerScores]) -> RenderedFile:

@@ -187,7 +187,7 @@ def _groups(
         sentences = list(of_image(image) if index is None else of_class(image, index))
         warnings = [warning for warning in image.warnings if warning.target == index]
         files = [file for file in image.artifacts if file.target == index]
-        maps, charts = _pictures(files, target, method, album, content)
+        maps, charts = _pictures(files, target, method, album, content, _split(image, index))
         has_legends = any(file.quantity == "heatmap" and file.frame is not None for file in files)
         if sentences or warnings or maps or charts:
             shown = ([], maps) if has_legends else (maps, [])
@@ -219,6 +219,7 @@ def _pictures(
     method: str,
     album: Album,
     content: Callable[[ArtifactRef], bytes],
+    split: Mapping[str | None, str],
 ) -> tuple[list[Shown], list[Shown]]:
     """The maps that no chart shows together, with the last layer of one that does over the image; and the charts."""
     charts = [file for file in files if file.quantity in CHARTS and file.media_type == "image/png"]
@@ -227,19 +228,30 @@ def _pictures(
     by_layer = [file for file in files if file.layer and file.channel is None]
     maps += [file for file in by_layer if file.quantity == "overlay" and file.of in shown_there][-1:]
     return (
-        [_shown(file, _caption(file, method), album, content)._replace(legend=_legend(file, target)) for file in maps],
+        [
+            _shown(file, _caption(file, method, split.get(file.layer)), album, content)._replace(
+                legend=_legend(file, target)
+            )
+            for file in maps
+        ],
         [_shown(file, _caption(file, method), album, content) for file in charts],
     )
 
 
-def _caption(file: ArtifactRef, method: str) -> str:
+def _split(image: ImageResult, index: int | None) -> dict[str | None, str]:
+    """What is shown and what is not, in words, by layer of a class with maps that cannot show all."""
+    return {one.layer: one.said for one in image.layers if one.target == index and one.without_place is not None}
+
+
+def _caption(file: ArtifactRef, method: str, beside: str | None = None) -> str:
     layer = "" if file.layer is None else f" of {file.layer}"
     layer += "" if file.channel is None else f", channel {file.channel}"
     if (chart := CHARTS.get(file.quantity)) is not None:
         return f"{chart.caption}{layer}"
     named = file.of or ""
     meaning = PER_PART.get((method, named), MEANINGS.get(named)) if file.quantity == "heatmap" else None
-    return _CAPTIONS[file.quantity].format(_words(file.of), layer) + (f": {meaning}" if meaning else "")
+    told = "".join(f": {words}" for words in (meaning, beside) if words)
+    return _CAPTIONS[file.quantity].format(_words(file.of), layer) + told
 
 
 def _shown(file: ArtifactRef, caption: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> Shown:

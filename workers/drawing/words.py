@@ -67,7 +67,7 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
     scores = {target.index: target for target in image.targets}
     for gap in _of(index, image.completeness):
         yield from _changes(scores[index])
-        yield _layers_add_up(gap) if image.layers else _adds_up(gap, scores[index].sum)
+        yield _layers_add_up(gap, _unplaced(image, index)) if image.layers else _adds_up(gap, scores[index].sum)
     for went in _of(index, image.conservation):
         yield _went(went)
     for found in _of(index, image.decomposition):
@@ -148,12 +148,19 @@ def _sampled(found: Sampling) -> Iterator[str]:
         )
 
 
-def _layers_add_up(gap: Completeness) -> str:
+def _unplaced(image: ImageResult, index: int) -> str | None:
+    """What no map of a layer shows, in words; nothing where maps show all of it."""
+    found = (one.without_place for one in _of(index, image.layers) if one.without_place is not None)
+    return next((one.what for one in found), None)
+
+
+def _layers_add_up(gap: Completeness, unplaced: str | None) -> str:
     if gap.relative is None:
         return "No layer that every path runs through was explained: how far they add up is not known."
+    counted = "" if unplaced is None else f", with the {unplaced}, which no map shows"
     return (
         f"Each layer that every path runs through explains the difference between image and background but for "
-        f"{percent(gap.relative, 2)} at most."
+        f"{percent(gap.relative, 2)} at most{counted}."
     )
 
 

@@ -1,7 +1,7 @@
 """The procedure of an explanation: decode, predict, explain, render, store."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,6 +14,7 @@ from attribution.networks.link import probabilities
 from attribution.passes.outputs import predicted
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
+from attribution_contracts.figures.layer_shapley import LayerResult
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation, disabled_in
 from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result, TargetScore
@@ -35,7 +36,8 @@ from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.kinds.answers import Done, failed_image, image_result, nothing_explained
 from workers.methods.baselines import Row
-from workers.methods.calls import Call, MethodOutput
+from workers.methods.calls import Call, Figures, MethodOutput
+from workers.methods.layer_figures import with_layers
 from workers.methods.predictions import class_score, class_scores
 from workers.methods.table import METHODS
 from workers.methods.targets import Chosen, against_table, chosen_of, target_scores
@@ -210,7 +212,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
     against = against_table(chosen, logits.shape[1], logits.device)
     call = _call(job, network, rows, stacked(rows), target)._replace(against=against, labels=job.loaded.spec.labels)
     with job.clock("explain"):
-        explained = method.run(call)
+        explained = with_layers(call, method.run(call), method.outputs)
     progress = partial(_progress, job, len(rows))
     judged = figures_of_maps(job.request.quality, call, explained, logits.argmax(1), job.clock, progress)
     job.missing.update(judged.missing)
@@ -236,7 +238,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 _label(row, logits[position], likely[position], labels),
                 targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
-                list(_maps(job, kept, row, position, {target.index: target for target in targets})),
+                list(_maps(job, kept, row, position, targets, explained.figures[position])),
                 judged.occlusion[position],
                 judged.deletions[position],
             )
@@ -253,17 +255,27 @@ def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, t
 
 
 def _maps(
-    job: Running, outputs: list[MethodOutput], row: Row, position: int, targets: Mapping[int, TargetScore]
+    job: Running,
+    outputs: list[MethodOutput],
+    row: Row,
+    position: int,
+    scores: Sequence[TargetScore],
+    figures: Figures,
 ) -> Iterator[Map]:
     kinds, scene = METHODS[job.params.method].outputs, _scene(job, row)
+    targets = {score.index: score for score in scores}
+    layers: Sequence[LayerResult] = figures.wire.get("layers", [])
+    split = {(one.target, one.layer): one.said for one in layers if one.without_place is not None}
     for given in outputs:
         if given.values[position].isfinite().all():
             target = None if given.targets is None else given.targets[position]
             subject = Subject(row.position, target, given.layer, given.part)
             score = None if target is None else targets[target]
+            beside = split.get((target, given.layer)) if target is not None and given.layer is not None else None
             ends = ENDS.get(given.field, ("", "")) if score is None else score.ends
             for channel, planes in given.maps_of(position):
-                own, title = subject._replace(channel=channel), _title(job, given, score, channel)
+                own = subject._replace(channel=channel)
+                title = (*_title(job, given, score, channel), *([] if beside is None else [beside]))
                 yield Map(scene, own, given.field, kinds[given.field], planes.numpy(), given.lattice, title, ends)
 
 

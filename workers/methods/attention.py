@@ -24,7 +24,7 @@ def attention(call: Call) -> Explained:
         progress=call.progress,
     )
     outputs = [
-        output._replace(lattice=found.lattice)
+        output._replace(lattice=found.lattice, units_of=found.layer)
         for variant, maps in found.maps.items()
         for output in one_output_a_class(variant, maps.unsqueeze(2), call.target)
     ]

@@ -58,6 +58,8 @@ class MethodOutput(NamedTuple):
     channels: list[list[int]] | None = None
     """Of maps of single neurons: the channel of the layer that each plane of each image is; every plane is then a map
     of its own."""
+    units_of: str | None = None
+    """The layer whose units a map has that names no layer."""
 
     def maps_of(self, position: int) -> Iterator[tuple[int | None, Tensor]]:
         """The maps of one image: each neuron's, with its channel, or one of all planes together."""

@@ -5,6 +5,7 @@ from typing import get_args
 import torch
 
 import attribution
+from attribution.networks.lattices import IMAGE
 from attribution_contracts.parameters.cam import CamParams, Variant
 from workers.methods.adapters import one_output_a_class
 from workers.methods.calls import Call, Explained, Figures, OutputKind
@@ -27,7 +28,7 @@ def cam(call: Call) -> Explained:
     )
     lattices = call.network.lattices()
     outputs = [
-        output._replace(lattice=lattices.get(layer))
+        output._replace(lattice=IMAGE if params.fuse else lattices.get(layer))
         for variant, maps in found.maps.items()
         for layer, values in maps.items()
         for output in one_output_a_class(variant, values.unsqueeze(2), call.target, layer=layer)

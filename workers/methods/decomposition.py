@@ -23,7 +23,7 @@ def decomposition(call: Call) -> Explained:
     maps = {"influential": found.influential, "others": found.others, "everything": found.everything}
     lattice = call.network.lattices().get(found.maps_layer or "")
     outputs = [
-        output._replace(lattice=lattice)
+        output._replace(lattice=lattice, units_of=found.maps_layer)
         for field, values in maps.items()
         if values is not None
         for output in one_output_a_class(field, values.unsqueeze(2), call.target)

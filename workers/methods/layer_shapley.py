@@ -1,24 +1,24 @@
 """Layer Shapley for a job."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import attribution
-from attribution.networks.lattices import Lattice
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
 from attribution.shapley.players import Cells, Groups
 from attribution_contracts.figures.completeness import Completeness
-from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult, UnitPlaces
+from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams, PlayerCells, PlayerGroups
 from attribution_contracts.warnings import ResultWarning, WarningCode
 from workers.methods.adapters import joined_rows, one_output_a_class, require_finite, rows_of
 from workers.methods.baselines import baselines_of
 from workers.methods.calls import Call, Explained, Figures, LayerScores, Uncertainty
+from workers.methods.layer_figures import placing
 
 
 def layer_shapley(call: Call) -> Explained:
@@ -57,10 +57,7 @@ def _layer_shapley(call: Call, params: LayerShapleyParams, background: Tensor) -
         for field, name, maps in _maps(found)
         for output in one_output_a_class(field, maps, call.target, layer=name)
     ]
-    layers = known_layers(call.network)
-    figures = [
-        _figures(found, layers, lattices, params, row, call.target[row].tolist()) for row in range(len(call.rows))
-    ]
+    figures = [_figures(call, found, params, row, call.target[row].tolist()) for row in range(len(call.rows))]
     return Explained(outputs, figures, found.chunk_size, peak_bytes=found.peak_bytes)
 
 
@@ -91,25 +88,16 @@ def _maps(found: attribution.LayerShapley) -> Iterator[tuple[str, str, Tensor]]:
 
 
 def _figures(
-    found: attribution.LayerShapley,
-    layers: dict[str, Layer],
-    lattices: Mapping[str, Lattice],
-    params: LayerShapleyParams,
-    row: int,
-    targets: list[int],
+    call: Call, found: attribution.LayerShapley, params: LayerShapleyParams, row: int, targets: list[int]
 ) -> Figures:
+    layers = known_layers(call.network)
     scores = [
         LayerScores(target, name, of_layer[row, column].tolist(), _uncertainty(found, name, row, column))
         for column, target in enumerate(targets)
         for name, of_layer in found.scores.items()
     ]
     columns = {target: column for column, target in enumerate(targets)}
-    results = [
-        _layer(found, layers[one.layer], one, params.top, row, columns[one.target]).model_copy(
-            update={"units": _units(lattices.get(one.layer))}
-        )
-        for one in scores
-    ]
+    results = [_layer(call, found, layers[one.layer], one, row, columns[one.target]) for one in scores]
     n_steps = int(found.n_steps[row])
     first = found.scores[next(iter(found.scores))]
     return Figures(
@@ -165,14 +153,15 @@ def _uncertainty(found: attribution.LayerShapley, name: str, row: int, column: i
 
 
 def _layer(
-    found: attribution.LayerShapley, layer: Layer, given: LayerScores, top: int, row: int, column: int
+    call: Call, found: attribution.LayerShapley, layer: Layer, given: LayerScores, row: int, column: int
 ) -> LayerResult:
     scores = found.scores[layer.name][row, column].double()
     deltas = found.convergence_delta.get(layer.name)
     delta = None if deltas is None or deltas[row, column].isnan() else float(deltas[row, column])
     total = float(scores.sum())
     difference = total - (delta or 0.0)
-    order = scores.abs().argsort(descending=True, stable=True)[:top].tolist()
+    order = scores.abs().argsort(descending=True, stable=True)[: call.params.top].tolist()
+    shown = found.maps.get(layer.name)
     told = given.uncertainty
     return LayerResult(
         layer=layer.name,
@@ -184,6 +173,7 @@ def _layer(
         positive=float(scores.clamp(min=0).sum()),
         negative=float(scores.clamp(max=0).sum()),
         absolute=float(scores.abs().sum()),
+        **placing(call.network, layer, scores, None if shown is None else float(shown[row, column].double().sum())),
         convergence_delta=delta,
         relative=None if delta is None or difference == 0 else abs(delta / difference),
         n_draws=None if told is None else told.n_draws,
@@ -197,10 +187,6 @@ def _layer(
             for index in order
         ],
     )
-
-
-def _units(lattice: Lattice | None) -> UnitPlaces | None:
-    return None if lattice is None else UnitPlaces(**lattice._asdict())
 
 
 def _worst(layers: list[LayerResult], target: int, n_steps: int) -> Completeness:

@@ -1,15 +1,16 @@
 """What methods by rules say of layers: their maps, their sums and their largest channels."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
-from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult, UnitPlaces
+from attribution_contracts.figures.layer_shapley import FeatureMapScore, LayerResult
 from workers.methods.adapters import one_output_a_class
 from workers.methods.calls import Call, LayerScores, MethodOutput
+from workers.methods.layer_figures import placing
 
 
 class LayerShares(NamedTuple):
@@ -52,14 +53,20 @@ def layer_results(
     """
     if not shares.scores:
         return []
-    known, lattices = known_layers(call.network), call.network.lattices()
+    known = known_layers(call.network)
     return [
         _result(
             known[name], scores[row, column].double(), target, top, None if complete is None else complete[column]
-        ).model_copy(update={"units": UnitPlaces(**lattices[name]._asdict()) if name in lattices else None})
+        ).model_copy(update=_placing(call, shares, known[name], row, column))
         for column, target in enumerate(call.target[row].tolist())
         for name, scores in shares.scores.items()
     ]
+
+
+def _placing(call: Call, shares: LayerShares, layer: Layer, row: int, column: int) -> dict[str, Any]:
+    shown = shares.maps.get(layer.name)
+    scores = shares.scores[layer.name][row, column].double()
+    return placing(call.network, layer, scores, None if shown is None else float(shown[row, column].double().sum()))
 
 
 def _result(layer: Layer, scores: Tensor, target: int, top: int, complete: float | None) -> LayerResult:

@@ -11,6 +11,7 @@ from attribution.networks.measures import Check
 from attribution.passes.outputs import predicted
 from attribution.targets import targets_of
 from attribution_contracts.figures.completeness import Completeness
+from attribution_contracts.figures.layer_shapley import LayerResult
 from attribution_contracts.figures.multiclass_importance import ClassVariation
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.figures.sampling import Sampling
@@ -121,6 +122,7 @@ def warnings_of(
         *_of_completeness(params, figures, changes),
         *_of_variation(params, figures.wire.get("class_variation")),
         *_of_sampling(params, figures),
+        *_of_layers(figures.wire.get("layers", [])),
         *_of_curves(params, curves),
         *figures.warnings,
         *_of_model(checks),
@@ -271,6 +273,24 @@ def _steps_for(relative: float | None, params: Explanation) -> str:
     return (
         f"raise n_steps, for example to {wanted}" if wanted > steps else "use the attribution deeplift, which adds up"
     )
+
+
+def _of_layers(layers: Sequence[LayerResult]) -> Iterator[ResultWarning]:
+    """Of each class whose maps of layers show less than half of what their layers say."""
+    for target in dict.fromkeys(one.target for one in layers):
+        little = [one for one in layers if one.target == target and one.shows_little]
+        if little:
+            told = ", ".join(f"{one.layer} {one.placed:+.3g} of {one.sum:+.3g}" for one in little)
+            beside = next(one.without_place.what for one in little if one.without_place is not None)
+            yield _warning(
+                WarningCode.MAP_SHOWS_LITTLE,
+                f"the patches have less than half of what the layer says: {told}. The rest is of the {beside}, without "
+                "a place in the image",
+                "do not read from these maps where the decision comes from: choose earlier layers, or the image itself "
+                "(input)",
+                target,
+                little[0].layer if len(little) == 1 else None,
+            )
 
 
 def _of_curves(params: Explanation, curves: Sequence[OcclusionCurve]) -> Iterator[ResultWarning]:

@@ -130,8 +130,18 @@ def test_fused_layers_are_the_mean_of_their_maps_over_the_image():
     module = tiny_model("max_pool")
     apart = explain(module, variants="layer_cam", layers=["0", "2"]).maps["layer_cam"]
     fused = explain(module, variants="layer_cam", layers=["0", "2"], fuse=True).maps["layer_cam"]
+    # Its pooled units lie where stretching puts them.
     stretched = [nn.functional.interpolate(one[:, None], SHAPE[1:], mode="bilinear")[:, 0] for one in apart.values()]
     torch.testing.assert_close(fused["fused"], torch.stack(stretched).mean(0))
+
+
+def test_a_fused_map_is_highest_where_the_units_of_its_layers_look():
+    module = nn.Sequential(nn.Conv2d(1, 1, 3, stride=4, padding=1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.ones_(module[0].weight.data)
+    inputs = torch.zeros(1, 1, 16, 16)
+    inputs[..., 7:10, 11:14] = 1.0
+    fused = explain(module, inputs, torch.tensor([0]), variants="grad_cam", layers=["0"], fuse=True)
+    assert divmod(int(fused.maps["grad_cam"]["fused"].argmax()), 16) == (8, 12)
 
 
 @pytest.mark.parametrize(
