@@ -8,11 +8,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Integer,
     RowMapping,
     Table,
     and_,
     bindparam,
     case,
+    cast,
     delete,
     func,
     select,
@@ -198,18 +200,21 @@ _PARTS = jobs.alias("parts")
 IS_COMPARISON = jobs.c.kind == JobKind.COMPARE.value
 SHARES = (
     select(
-        func.coalesce(
-            func.sum(
-                case(
-                    (_PARTS.c.status.in_([status.value for status in TERMINAL]), _PARTS.c.work_estimated),
-                    (
-                        _PARTS.c.progress_total > 0,
-                        _PARTS.c.work_estimated * _PARTS.c.progress_done / _PARTS.c.progress_total,
-                    ),
-                    else_=0,
-                )
+        cast(
+            func.coalesce(
+                func.sum(
+                    case(
+                        (_PARTS.c.status.in_([status.value for status in TERMINAL]), _PARTS.c.work_estimated),
+                        (
+                            _PARTS.c.progress_total > 0,
+                            _PARTS.c.work_estimated * _PARTS.c.progress_done / _PARTS.c.progress_total,
+                        ),
+                        else_=0,
+                    )
+                ),
+                0,
             ),
-            0,
+            Integer,
         )
     )
     .where(_PARTS.c.parent_id == jobs.c.id)

@@ -112,7 +112,7 @@ WRONG = {
     "a method that is none": (
         "serve",
         {"DISABLED_METHODS": "lrp, lpr"},
-        "no method is called lpr: expected some of attention",
+        "no method is called lpr: expected some of activation_maps, attention",
     ),
     "a method that is none, for a worker": ("worker", {"DISABLED_METHODS": "lpr"}, "no method is called lpr"),
     "a port that is none": ("serve", {"PORT": "99999"}, "ATTRIBUTION_PORT: "),

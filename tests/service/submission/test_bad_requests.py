@@ -76,7 +76,7 @@ def explained(**parameters: Any) -> dict[str, Any]:
             "/explanation",
             'expected an object like {"method": "integrated_gradients"}',
         ),
-        (GOOD | {"explanation": {}}, "/explanation", 'like {"method": "attention"}'),
+        (GOOD | {"explanation": {}}, "/explanation", 'like {"method": "activation_maps"}'),
         (explained(baselines=["blur"]), "/explanation/baselines/0", 'expected an object like {"kind": "blur"}'),
         (explained(baselines="blur"), "/explanation/baselines", 'expected a list like [{"kind": "blur"}]'),
         (

@@ -248,12 +248,14 @@ def test_a_comparison_moves_while_its_parts_run(engine: Engine) -> None:
     assert shown()[:2] == (25, 300)
     claims.renew(engine, second, lease_s=60, progress=Progress(done=5, total=10, stage="explaining"))
     assert shown()[:2] == (75, 300)
+    claims.renew(engine, second, lease_s=60, progress=Progress(done=2, total=3, stage="explaining"))
+    assert shown()[0] in {91, 92}, "shares that do not divide are whole units all the same"
     before = shown()
     versions = [row(engine, first.job_id)["version"]]
     claims.renew(engine, first, lease_s=60, progress=Progress(done=1, total=4, stage="explaining"))
     assert (shown(), [row(engine, first.job_id)["version"]]) == (before, versions), "nothing new is no change"
     succeed(engine, first)
-    assert shown()[:2] == (150, 300)
+    assert shown()[0] in {166, 167}
     succeed(engine, second)
     assert shown()[:2] == (200, 300)
     succeed(engine, take(engine))
