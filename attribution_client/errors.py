@@ -14,7 +14,7 @@ import httpx
 from pydantic import ValidationError
 
 from attribution_contracts.jobs import Job
-from attribution_contracts.problems import Problem
+from attribution_contracts.problems import ErrorCode, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _SHOWN_CHARACTERS = 200
@@ -27,10 +27,11 @@ class ClientError(Exception):
 class ProblemError(ClientError):
     """The service refused the request; `problem` says why and names every wrong field."""
 
-    def __init__(self, problem: Problem, status: int) -> None:
+    def __init__(self, problem: Problem, status: int, request_id: str | None = None) -> None:
         self.problem = problem
         self.status = status
-        super().__init__(_told(problem, f", HTTP {status}"))
+        named = "" if request_id is None else f", X-Request-ID {request_id}"
+        super().__init__(_told(problem, f", HTTP {status}{named}"))
 
 
 class UnexpectedAnswer(ClientError):
@@ -66,9 +67,12 @@ def error_of(response: httpx.Response) -> ClientError:
     if response.headers.get("content-type", "").partition(";")[0] != MEDIA_TYPE:
         return UnexpectedAnswer.of(response)
     try:
-        return ProblemError(Problem.model_validate_json(response.content, extra="ignore"), response.status_code)
+        problem = Problem.model_validate_json(response.content, extra="ignore")
     except ValidationError:
         return UnexpectedAnswer.of(response)
+    # What only the service's log can tell is found there by the id.
+    named = response.headers.get("X-Request-ID") if problem.code is ErrorCode.INTERNAL else None
+    return ProblemError(problem, response.status_code, named)
 
 
 def _told(problem: Problem, more: str = "") -> str:

@@ -53,7 +53,7 @@ def two_class_head(
     dropout: float = 0.5,
     num_classes: int = 2,
 ) -> nn.Sequential:
-    """Flatten, a dense layer with a rectifier, dropout and one logit a class on the convolutional features of a backbone.
+    """Flatten, a dense layer with its rectifier, dropout and one logit a class, on the features of a backbone.
 
     Args:
         backbone: a convolutional classifier of torchvision, for example `torchvision.models.vgg19()`.
