@@ -52,7 +52,23 @@ class _MethodOption(click.Option):
         return super().get_help_record(ctx)
 
 
-method_option = click.option("--method", cls=_MethodOption, default=AUTO, show_default=True)
+def _one_method(_context: click.Context, _option: click.Parameter, methods: tuple[str, ...]) -> str:
+    """The method of an option that is said once.
+
+    Raises:
+        BadParameter: It was said more than once.
+    """
+    if len(methods) > 1:
+        raise click.BadParameter(
+            f"{' and '.join(methods)} were given: say one here, and further ones as --also "
+            f'\'{{"method": "{methods[-1]}"}}\''
+        )
+    return methods[0]
+
+
+method_option = click.option(
+    "--method", cls=_MethodOption, multiple=True, default=[AUTO], show_default=AUTO, callback=_one_method
+)
 
 
 def readable(_context: click.Context, option: click.Parameter, url: str | None) -> str | None:

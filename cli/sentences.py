@@ -34,4 +34,6 @@ def missing(result: "Result") -> Iterator[str]:
 
 def class_name(image: "ImageResult", index: int) -> str:
     """What is said to be explained of a class."""
-    return next((target.said for target in image.targets if target.index == index), str(index))
+    said = [target.said for target in image.targets if target.index == index]
+    known = [score.name for score in image.prediction if score.index == index and score.name]
+    return next(iter([*said, *known]), str(index))

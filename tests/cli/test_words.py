@@ -224,6 +224,14 @@ def test_without_a_method_it_is_the_default_of_the_model_which_is_told(house: Ho
     assert claimed.resolved["explanation"]["method"] == "cam"
 
 
+def test_two_methods_are_asked_for_side_by_side(run: Run, image: Path) -> None:
+    found = run("explain", str(image), "--model", "digits", "--method", "lrp", "--method", "cam")
+    assert found.exit_code == 2
+    assert """lrp and cam were given: say one here, and further ones as --also '{"method": "cam"}'""" in " ".join(
+        found.output.split()
+    )
+
+
 def test_a_parameter_needs_a_method_that_is_named(house: House, run: Run, image: Path) -> None:
     house.add_model()
     for words, said in ((("--param", "n_steps=8"), "--param n_steps"), (("--baseline", "blur"), "--baseline")):

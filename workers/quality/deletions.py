@@ -78,7 +78,7 @@ def _judged(
     """The maps of a class of each image, and what they are compared with."""
     for output in outputs:
         if output.targets is None or output.targets == target.tolist():
-            sums = patch_sums(at_input(output.values, call.inputs), call.inputs, options.patches)
+            sums = patch_sums(at_input(output, call.inputs), call.inputs, options.patches)
             yield _Judged("map", output.field, output.layer, [sums])
     if options.references:
         if call.network.no_gradients is None:

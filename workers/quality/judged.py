@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.methods.calls import Call
+from workers.methods.calls import Call, MethodOutput
 
 
 def against_of(call: Call, target: Tensor) -> Tensor | None:
@@ -14,8 +14,9 @@ def against_of(call: Call, target: Tensor) -> Tensor | None:
     return call.against[torch.arange(len(target)), (call.target == target[:, None]).int().argmax(1)]
 
 
-def at_input(maps: Tensor, inputs: Tensor) -> Tensor:
-    """Maps at the size of the input: those of a layer are stretched over it, bilinearly."""
+def at_input(output: MethodOutput, inputs: Tensor) -> Tensor:
+    """Maps at the size of the input: of neurons their sum; those of a layer are stretched over it, bilinearly."""
+    maps = output.values if output.channels is None else output.values.sum(1, keepdim=True)
     if maps.shape[2:] == inputs.shape[2:]:
         return maps
     return functional.interpolate(maps, inputs.shape[2:], mode="bilinear", align_corners=False)

@@ -81,9 +81,7 @@ def _orders(
     call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, *, with_references: bool
 ) -> Iterator[tuple[Order, str | None, _Drawn]]:
     """What says which pixels go first: of which layer, and the maps at the size of the input."""
-    # Maps of single neurons are followed together.
-    values = output.values if output.channels is None else output.values.sum(1, keepdim=True)
-    judged = at_input(values, call.inputs)
+    judged = at_input(output, call.inputs)
     yield "map", output.layer, lambda: [judged]
     if options.references and with_references:
         if call.network.no_gradients is None:

@@ -49,3 +49,11 @@ def test_the_page_tells_them_where_the_class_is_explained_and_where_classes_are_
     assert one.target == result.images[0].prediction[0].index
     assert "How far the map says what the predicted class loses as each of 2 x 3 patches" in page
     assert {score.quantity for score in one.scores if score.judged == "map"} >= {"std", "importance"}
+
+
+@pytest.mark.parametrize("n_top", [2, 4])
+def test_maps_of_several_neurons_are_judged_together(images, explained, n_top):
+    job, result = explained(images(1), **asked(method="activation_maps", n_top=n_top, n_steps=None))
+    assert job.status == JobStatus.SUCCEEDED, job.error
+    [one] = result.images[0].deletions
+    assert [score.quantity for score in one.scores if score.judged == "map"] == ["activation"]
