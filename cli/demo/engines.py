@@ -118,12 +118,13 @@ ENGINES: dict[str, Engine] = {
 
 
 _BUDGETS: dict[str, dict[str, Any]] = {
+    "activation_maps": {"n_top": 2},
     "layer_shapley": {"n_steps": 16, "layers": "stages"},
     "rise": {"n_masks": 100},
     "segment_shapley": {"segments": {"kind": "grid", "rows": 5, "columns": 5}, "n_samples": 100},
     "xrai": {"n_steps": 16},
 }
-"""Less than the default of methods that need many passes: small pictures show as much."""
+"""Less than the default of methods that need many passes, or have many maps: small pictures show as much."""
 
 
 def explanation_of(method: str, exhibit: Exhibit, fit: str | None) -> dict[str, Any]:
