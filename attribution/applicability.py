@@ -28,12 +28,20 @@ def _refusal(require: Callable[[Network], object]) -> Callable[[Network], str | 
     return reason
 
 
+def _unplaced(network: Network) -> str | None:
+    return no_places(network) if network.graph is not None else _no_layers(network)
+
+
+def _no_layers(network: Network) -> str:
+    return f"its layers are unknown without a graph; tracing stopped: {network.report().reason}"
+
+
 #: Why a method needs more than gradients; those that do not are not here. Multi-class importance is not either: of
 #: its attributions two need rules, and name the layer that has none.
 _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
-    "activation_maps": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
+    "activation_maps": _unplaced,
     "attention": no_blocks,
-    "cam": lambda network: no_places(network) if network.graph is not None else _no_layers(network),
+    "cam": _unplaced,
     "decomposition": obstacle,
     "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),
     "deeplift": _refusal(require_rescale),
@@ -53,10 +61,6 @@ def applicable_methods(network: Network) -> dict[str, str | None]:
     (None, 'no layer has channels, height and width: use integrated_gradients, or layer_shapley')
     """
     return {module.name: _reason(network, module.name) for module in pkgutil.iter_modules(methods.__path__)}
-
-
-def _no_layers(network: Network) -> str:
-    return f"its layers are unknown without a graph; tracing stopped: {network.report().reason}"
 
 
 def _reason(network: Network, method: str) -> str | None:

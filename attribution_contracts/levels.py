@@ -34,7 +34,7 @@ def elsewhere(model: type[BaseModel], location: Sequence[str | int], field: str)
     >>> elsewhere(JobRequest, [], "target")
     "belongs in 'explanation', in each of 'explanations' or in each of 'inputs'"
     """
-    above, here = _way(model, location)
+    above, here, _ = _way(model, location)
     if any(field in form.model_fields for form in here):
         return None
     for level in reversed(above):
@@ -51,13 +51,7 @@ def elsewhere(model: type[BaseModel], location: Sequence[str | int], field: str)
 
 def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> dict[str, None]:
     """The fields that an object at a location may have, of all forms that it may take."""
-    forms = [model]
-    for step in location:
-        if nested := [form for known in forms for form in _forms(_annotation(known, step))]:
-            forms = nested
-        else:  # pydantic names the form of a union, too
-            forms = [form for form in forms if step in _names(form)] or forms
-    return {name: None for form in forms for name in form.model_fields}
+    return {name: None for form in _way(model, location).narrowed for name in form.model_fields}
 
 
 def _annotation(model: type[BaseModel], step: str | int) -> object:
@@ -79,16 +73,25 @@ def _names(model: type[BaseModel]) -> set[object]:
     return {model.__name__, *tags}
 
 
-def _way(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[_Level], Forms]:
-    """The objects above a location, and the forms that the one at it may have by its field alone."""
+class _Way(NamedTuple):
+    """What leads to a location."""
+
+    above: list[_Level]
+    here: Forms
+    """What the object at it may be by its field alone."""
+    narrowed: Forms
+    """The same by all that the location says."""
+
+
+def _way(model: type[BaseModel], location: Sequence[str | int]) -> _Way:
     above, forms, here = list[_Level](), [model], [model]
     for step in location:
         if isinstance(step, str) and (nested := _nested(forms, step)):
             above.append(_Level(step, forms))
             forms = here = nested
-        else:
+        else:  # pydantic names the form of a union, too
             forms = [form for form in forms if step in _names(form)] or forms
-    return above, here
+    return _Way(above, here, forms)
 
 
 @cache

@@ -10,7 +10,7 @@ from attribution.errors import InvalidOption
 from attribution.layerwise.cams import VARIANTS, Variant, cam_of
 from attribution.layerwise.passes import layer_gradients
 from attribution.layerwise.places import mapped_layers, maps_of
-from attribution.networks.lattices import Lattice
+from attribution.networks.lattices import Lattice, shared_out
 from attribution.networks.network import Network, require_network
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk
@@ -149,11 +149,9 @@ def _fused(maps: Mapping[str, torch.Tensor], lattices: Mapping[str, Lattice], si
 
 def _laid(maps: torch.Tensor, lattice: Lattice | None, size: torch.Size) -> torch.Tensor:
     """Returns maps ``(..., height, width)`` of a layer at the image's size, linearly between the middles of units."""
-    for axis, side in enumerate(size):
+    lattice = lattice or shared_out(maps.shape[-2:], size)
+    for axis, (side, start, stride) in enumerate(zip(size, lattice.start, lattice.stride, strict=True)):
         units = maps.shape[axis - 2]
-        start, stride = (
-            (side / units / 2, side / units) if lattice is None else (lattice.start[axis], lattice.stride[axis])
-        )
         places = (torch.arange(side, dtype=torch.float64, device=maps.device) + 0.5 - start) / stride
         # Of a unit, how near each pixel is; beyond the outermost one all are its own.
         distance = places.clamp(0, units - 1)[:, None] - torch.arange(units, device=maps.device)

@@ -1,7 +1,7 @@
 """Where the units of each layer lie in the image: by the graph, and held against gradients before it is believed."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import Any, NamedTuple
 
@@ -31,6 +31,16 @@ class Lattice(NamedTuple):
 
 IMAGE = Lattice((0.5, 0.5), (1.0, 1.0), (1.0, 1.0))
 """Of the image itself."""
+
+
+def shared_out(units: Sequence[int], sides: Sequence[int]) -> Lattice:
+    """Returns where units lie that share an image out evenly: as well as can be said where nothing is known.
+
+    >>> shared_out((2, 4), (8, 8))[:2]
+    ((2.0, 1.0), (4.0, 2.0))
+    """
+    down, across = (side / count for count, side in zip(units, sides, strict=True))
+    return Lattice((down / 2, across / 2), (down, across), (down, across))
 
 
 class Placement(NamedTuple):

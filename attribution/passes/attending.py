@@ -1,7 +1,7 @@
 """A pass through a network that computes its attention by the formula, and keeps its probabilities."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -75,17 +75,27 @@ def attended(
     """
     if dropout_p or enable_gqa:
         raise NetworkError("attention with dropout in evaluation mode, or whose heads share keys, is not followed here")
-    probabilities = (
-        query @ key.mT * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-        + mask_of(query, key, attn_mask, is_causal=is_causal)
-    ).softmax(-1)
+    probabilities = probabilities_of(query, key, attn_mask, is_causal=is_causal, scale=scale)
     return probabilities @ value, probabilities
 
 
-def mask_of(
+def probabilities_of(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    is_causal: bool,
+    scale: float | None,
+    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.matmul,
+) -> torch.Tensor:
+    """Returns the probabilities of ``scaled_dot_product_attention``, by a way to multiply two tensors."""
+    scores = product(query, key.mT) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    return (scores + _mask(query, key, mask, is_causal=is_causal)).softmax(-1)
+
+
+def _mask(
     query: torch.Tensor, key: torch.Tensor, given: torch.Tensor | None, *, is_causal: bool
 ) -> torch.Tensor | float:
-    """Returns what ``scaled_dot_product_attention`` adds to its scores for these arguments."""
     if is_causal:
         given = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
     if given is None:
@@ -116,7 +126,7 @@ def attended_by_module(
     given = [query, key, value] if module.batch_first else [one.transpose(0, 1) for one in (query, key, value)]
     heads = [
         functional.linear(one, weight, bias).view(*one.shape[:2], module.num_heads, -1).transpose(1, 2)
-        for one, weight, bias in zip(given, _weights(module), _biases(module), strict=True)
+        for one, (weight, bias) in zip(given, projections(module), strict=True)
     ]
     joined, probabilities = attended(heads[0], heads[1], heads[2])
     result = module.out_proj(joined.transpose(1, 2).flatten(2))
@@ -124,14 +134,12 @@ def attended_by_module(
     return (result if module.batch_first else result.transpose(0, 1), weights), probabilities
 
 
-def _weights(module: nn.MultiheadAttention) -> tuple[torch.Tensor, ...]:
-    if module.in_proj_weight is not None:
-        return module.in_proj_weight.chunk(3)
-    return module.q_proj_weight, module.k_proj_weight, module.v_proj_weight
-
-
-def _biases(module: nn.MultiheadAttention) -> tuple[torch.Tensor | None, ...]:
-    return (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+def projections(module: nn.MultiheadAttention) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Returns the weights and biases that make queries, keys and values."""
+    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+    weights = own if module.in_proj_weight is None else module.in_proj_weight.chunk(3)
+    biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    return list(zip(weights, biases, strict=True))
 
 
 def require_same_outputs(network: Network, graph: fx.GraphModule, attentions: Collection[Attention]) -> None:

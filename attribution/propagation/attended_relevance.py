@@ -4,7 +4,6 @@ Both are the formula written out: with ``cp`` the probabilities are a constant, 
 gives half to each.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from attribution.errors import NetworkError
-from attribution.passes.attending import mask_of
+from attribution.passes.attending import probabilities_of, projections
 from attribution.propagation.rule_pass import with_slope
 
 AttentionRule = Literal["cp", "attn"]
@@ -39,8 +38,7 @@ def attention_by_rule(
     """
     if dropout_p or enable_gqa:
         raise NetworkError("attention with dropout in evaluation mode or heads that share keys has no rule here")
-    scores = _halved(query, key.mT) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    probabilities = (scores + mask_of(query, key, attn_mask, is_causal=is_causal)).softmax(-1)
+    probabilities = probabilities_of(query, key, attn_mask, is_causal=is_causal, scale=scale, product=_halved)
     return probabilities.detach() @ value if rule == "cp" else _halved(probabilities, value)
 
 
@@ -69,18 +67,11 @@ def module_by_rule(
     given = [query, key, value] if module.batch_first else [one.transpose(0, 1) for one in (query, key, value)]
     heads = [
         noted(functional.linear(one, weight, bias), bias).view(*one.shape[:2], module.num_heads, -1).transpose(1, 2)
-        for one, (weight, bias) in zip(given, _projections(module), strict=True)
+        for one, (weight, bias) in zip(given, projections(module), strict=True)
     ]
     joined = attention_by_rule(rule, heads[0], heads[1], heads[2]).transpose(1, 2).flatten(2)
     result = noted(module.out_proj(joined), module.out_proj.bias)
     return (result if module.batch_first else result.transpose(0, 1)), None
-
-
-def _projections(module: nn.MultiheadAttention) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    own = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
-    weights = own if module.in_proj_weight is None else module.in_proj_weight.chunk(3)
-    biases = (None, None, None) if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-    return list(zip(weights, biases, strict=True))
 
 
 def _halved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -84,8 +84,8 @@ def submit_job(gateway: Gateway, tenant: str, body: Body, *, key: str | None, us
     fits = named_fits(gateway, tenant, request)
     for pointer, model in models.items():
         each.append((settled(request, model), model))
-        asked += _check_against(model, pointer, each[-1][0], staged, gateway.settings)
         refused.append(_obstacles(model, pointer, each[-1][0]))
+        asked += _check_against(model, pointer, each[-1][0], refused[-1], staged, gateway.settings)
         staged.blame_each(ErrorCode.INVALID_OPTION, wrong_fits(request, model, fits))
     if all(len(found) == len(request.asked_explanations()) for found in refused):
         staged.blame_each(ErrorCode.METHOD_NOT_APPLICABLE, _of_methods(refused))
@@ -166,11 +166,10 @@ def _named_models(gateway: Gateway, tenant: str, request: JobRequest, staged: St
 
 
 def _check_against(
-    model: ReadyModel, pointer: str, request: JobRequest, staged: Staged, settings: Settings
+    model: ReadyModel, pointer: str, request: JobRequest, without: _Obstacles, staged: Staged, settings: Settings
 ) -> list[Asked]:
-    """Notes what does not fit a model; returns what the explanations ask of it."""
+    """Notes what does not fit a model, but for what it cannot be explained by; returns what is asked of it."""
     name, found = _name_of(request, pointer), list[Asked]()
-    without = _obstacles(model, pointer, request)
     for where, explanation in request.asked_explanations().items():
         if where in without:
             continue

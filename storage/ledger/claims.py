@@ -24,7 +24,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from attribution_contracts.jobs import Progress
 from attribution_contracts.problems import ErrorCode, Problem
-from attribution_contracts.states import JobStatus
+from attribution_contracts.states import DATA_KINDS, JobStatus
 from storage.clock import NOW
 from storage.database import writing
 from storage.ledger.records import CLAIM_COLUMNS, Claim, NewJob, StoredArtifact, claim_of
@@ -115,7 +115,9 @@ def renew(engine: Engine, claimed: Claim, *, lease_s: float, progress: Progress 
         values |= {"done": progress.done, "total": progress.total, "stage": progress.stage}
     with writing(engine) as connection:
         row = connection.execute(statement, values).first()
-    if progress is not None and row is not None and claimed.parent_id is not None:
+    # Parts of tasks over data sets are counted as they end.
+    may_move = claimed.parent_id is not None and claimed.kind not in DATA_KINDS
+    if progress is not None and row is not None and may_move:
         # In a transaction of its own: whoever writes to both takes the parent first.
         with writing(engine) as connection:
             connection.execute(_MOVE, {"parent": claimed.parent_id})

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from attribution.networks.lattices import Lattice
+from attribution.networks.lattices import Lattice, shared_out
 from attribution_contracts.render import RenderOptions
 from workers.drawing.colormaps import Pixels, Plane, palette
 from workers.drawing.planes import Colours
@@ -102,15 +102,12 @@ def _inside(start: float, stop: float, side: int) -> slice:
 def _sampled(plane: Plane, lattice: Lattice | None, seen: Image.Image, box: Box, where: tuple[slice, slice]) -> Shades:
     """The plane's value at each pixel inside: between the centres of units in proportion, at the border the nearest."""
     sides = (seen.height, seen.width)
+    lattice = lattice or shared_out(plane.shape, sides)
     places = []
     for axis, pixels in enumerate(where):
-        units, side = plane.shape[axis], sides[axis]
         start, stop = box[1 - axis], box[3 - axis]
-        at = (np.arange(pixels.start, pixels.stop) + 0.5 - start) * (side / (stop - start))
-        first, stride = (
-            (side / units / 2, side / units) if lattice is None else (lattice.start[axis], lattice.stride[axis])
-        )
-        places.append((at - first) / stride)
+        at = (np.arange(pixels.start, pixels.stop) + 0.5 - start) * (sides[axis] / (stop - start))
+        places.append((at - lattice.start[axis]) / lattice.stride[axis])
     found: Shades = map_coordinates(plane, np.meshgrid(*places, indexing="ij"), np.float32, order=1, mode="nearest")
     return found
 

@@ -3,9 +3,9 @@
 import attribution
 from attribution.networks.selection import known_layers
 from attribution_contracts.figures.activation_maps import LayerActivations
-from attribution_contracts.figures.layer_shapley import UnitPlaces
 from attribution_contracts.parameters.activation_maps import ActivationMapsParams
 from workers.methods.calls import Call, Explained, Figures, MethodOutput
+from workers.methods.layer_figures import units_of
 
 
 def activation_maps(call: Call) -> Explained:
@@ -41,7 +41,7 @@ def _layers(call: Call, found: attribution.ActivationMaps, row: int) -> list[Lay
             layer=name,
             kind=known[name].kind,
             shape=None if (shape := known[name].shape) is None else list(shape),
-            units=UnitPlaces(**lattices[name]._asdict()) if name in lattices else None,
+            units=units_of(lattices.get(name)),
             sums=sums[row].tolist(),
             shown=found.channels[name][row].tolist(),
         )

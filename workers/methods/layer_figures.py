@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from attribution import Network
-from attribution.networks.lattices import Placement
+from attribution.networks.lattices import Lattice, Placement
 from attribution.networks.layers import Layer
 from attribution.networks.selection import known_layers
 from attribution_contracts.figures.layer_shapley import LayerResult, UnitPlaces, WithoutPlace
@@ -15,21 +15,27 @@ from workers.methods.calls import Call, Explained, Figures, MethodOutput, Output
 _OF_LAYERS = frozenset[OutputKind]({"per_layer", "layer_magnitude"})
 
 
-def placing(network: Network, layer: Layer, scores: Tensor, shown: float | None) -> dict[str, Any]:
+def units_of(lattice: Lattice | None) -> UnitPlaces | None:
+    """Where the units of a layer lie, as results have it; nothing where that is not known."""
+    return None if lattice is None else UnitPlaces(**lattice._asdict())
+
+
+def placing(network: Network, layer: Layer, scores: Tensor, values: Tensor | None) -> dict[str, Any]:
     """The fields of a layer's figures that say where its units lie and what of its sum its map shows.
 
     Args:
         network: What is explained.
         layer: One of its layers.
         scores: All of them, float64 `(n,)`; of tokens, one for each.
-        shown: The sum of its map, where it has one.
+        values: Its map, where it has one.
     """
+    shown = None if values is None else float(values.double().sum())
     placement = network.placements().get(layer.name)
     if placement is None:
         return {"placed": shown}
     others = _others(network, layer)
     return {
-        "units": UnitPlaces(**placement.lattice._asdict()),
+        "units": units_of(placement.lattice),
         "placed": shown,
         "without_place": None
         if shown is None or others is None
@@ -113,6 +119,6 @@ def _entry(known: Mapping[str, Layer], key: tuple[int, int, str], given: MethodO
         positive=float(values.clamp(min=0).sum()),
         negative=float(values.clamp(max=0).sum()),
         absolute=float(values.abs().sum()),
-        units=None if given.lattice is None else UnitPlaces(**given.lattice._asdict()),
+        units=units_of(given.lattice),
         placed=total,
     )

@@ -161,7 +161,7 @@ def _layer(
     total = float(scores.sum())
     difference = total - (delta or 0.0)
     order = scores.abs().argsort(descending=True, stable=True)[: call.params.top].tolist()
-    shown = found.maps.get(layer.name)
+    maps = found.maps.get(layer.name)
     told = given.uncertainty
     return LayerResult(
         layer=layer.name,
@@ -173,7 +173,7 @@ def _layer(
         positive=float(scores.clamp(min=0).sum()),
         negative=float(scores.clamp(max=0).sum()),
         absolute=float(scores.abs().sum()),
-        **placing(call.network, layer, scores, None if shown is None else float(shown[row, column].double().sum())),
+        **placing(call.network, layer, scores, None if maps is None else maps[row, column]),
         convergence_delta=delta,
         relative=None if delta is None or difference == 0 else abs(delta / difference),
         n_draws=None if told is None else told.n_draws,

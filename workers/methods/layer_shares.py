@@ -1,7 +1,7 @@
 """What methods by rules say of layers: their maps, their sums and their largest channels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -54,19 +54,18 @@ def layer_results(
     if not shares.scores:
         return []
     known = known_layers(call.network)
+
+    def told(name: str, scores: Tensor, column: int, target: int) -> LayerResult:
+        own, maps = scores[row, column].double(), shares.maps.get(name)
+        found = _result(known[name], own, target, top, None if complete is None else complete[column])
+        shown = None if maps is None else maps[row, column]
+        return found.model_copy(update=placing(call.network, known[name], own, shown))
+
     return [
-        _result(
-            known[name], scores[row, column].double(), target, top, None if complete is None else complete[column]
-        ).model_copy(update=_placing(call, shares, known[name], row, column))
+        told(name, scores, column, target)
         for column, target in enumerate(call.target[row].tolist())
         for name, scores in shares.scores.items()
     ]
-
-
-def _placing(call: Call, shares: LayerShares, layer: Layer, row: int, column: int) -> dict[str, Any]:
-    shown = shares.maps.get(layer.name)
-    scores = shares.scores[layer.name][row, column].double()
-    return placing(call.network, layer, scores, None if shown is None else float(shown[row, column].double().sum()))
 
 
 def _result(layer: Layer, scores: Tensor, target: int, top: int, complete: float | None) -> LayerResult:

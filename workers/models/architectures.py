@@ -1,5 +1,6 @@
 """From the name of an architecture to a network without weights."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -114,12 +115,10 @@ class _Unbuilt(TorchFunctionMode):
 def _is_fixed(builder: Callable[..., nn.Module], option: str) -> bool:
     """Whether a builder that hands its keywords on says one of them itself, so that nobody else can."""
     try:
-        with _Unbuilt():
+        with contextlib.suppress(_BuildingError), _Unbuilt():
             builder(**{option: 1})
-    except TypeError as error:
-        return "multiple values" in str(error)
-    except (_BuildingError, *REFUSED):
-        return False
+    except REFUSED as error:
+        return isinstance(error, TypeError) and "multiple values" in str(error)
     return False
 
 

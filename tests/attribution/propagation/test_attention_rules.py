@@ -12,6 +12,7 @@ from attribution import Network
 from attribution.errors import InvalidOption, NetworkError
 from attribution.propagation.attention_rules import ABSORBERS, transformer_relevance
 from tests.attribution.methods.slow_attention import parts
+from tests.attribution.methods.slow_windows import Halved, normed
 from tests.attribution.tiny_models import images as plain_images
 from tests.attribution.tiny_models import tiny_model
 from tests.attribution.transformers import FORMS, OF_LIBRARIES, SHAPE, images, timm_vit, tiny_vit
@@ -31,22 +32,6 @@ SUMS_OF_LXT = [-1.371352171294766, -0.049669606193679106, -1.0835484740747323]
 def explain(module, inputs=None, **options):
     inputs = images() if inputs is None else inputs
     return transformer_relevance(Network(module, inputs.shape[1:]), inputs, TARGET[: len(inputs)], **options)
-
-
-class Halved(torch.autograd.Function):
-    @staticmethod
-    def forward(_, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(_, gradient):
-        return gradient / 2
-
-
-def normed(norm, x):
-    centred = x - x.mean(-1, keepdim=True)
-    deviation = (centred**2).mean(-1, keepdim=True).add(norm.eps).sqrt().detach()
-    return centred / deviation * norm.weight + norm.bias
 
 
 class Quotient(nn.Module):

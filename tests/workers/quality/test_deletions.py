@@ -1,32 +1,23 @@
 """Single deletions of jobs: every map is judged by the same falls, the same whatever the batch, at a known cost."""
 
-from collections import Counter
-
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
 import attribution
 from attribution.quality.deletions import patch_falls, patch_sums, rank_correlation, saco
 from attribution_contracts.figures.deletions import DeletionScore, PatchDeletions
-from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.methods import METHODS as PARAMS
-from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from attribution_contracts.quality import DeletionOptions
 from attribution_contracts.results import ImageResult
-from service.gateway.ready_models import ReadyModel
 from service.submission.work import deleted
+from tests.workers.quality.counted import SEEN, SIDE, counted, ready
 from tests.workers.rows import row
 from workers.drawing.words import of_class
 from workers.methods.calls import Call
 from workers.methods.table import METHODS
-from workers.models.report import report_on
 from workers.quality.deletions import deletions_of
 
-SIDE = 8
-SEEN = Preprocessing(color="grey", size=(SIDE, SIDE), mean=[0.0], std=[1.0])
-SPEC = ModelSpec(name="m", architecture="cifar_resnet20", weights=Weights(part="weights"), preprocessing=SEEN)
 ASKED = {
     "maps of the image": {"method": "integrated_gradients", "n_steps": 4},
     "layers, one of them without places": {"method": "layer_shapley", "layers": "all", "n_steps": 4},
@@ -62,19 +53,9 @@ def deleted_of(found, explanation, options, k=2, inputs=None, against=None, seed
     call = call._replace(against=None if against is None else against(target))
     explained = METHODS[params.method].run(call)
     judged = [output for output in explained.outputs if output.field in options.judged(params.quantities)]
-    passes = Counter()
-    counted = register_module_forward_hook(lambda module, _, output: _count(passes, module, output))
-    deletions = deletions_of(call, judged, logits.argmax(1), options)
-    counted.remove()
+    with counted() as passes:
+        deletions = deletions_of(call, judged, logits.argmax(1), options)
     return params, judged, deletions, passes.total()
-
-
-def _count(passes, module, output):
-    if getattr(module, "in_channels", None) != 1:  # the first layer sees every image
-        return
-    passes["forward"] += len(output)
-    if output.requires_grad:
-        output.register_hook(lambda gradient: passes.update(backward=len(gradient)))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -82,7 +63,7 @@ def _count(passes, module, output):
 def test_the_estimate_is_what_passes_through_the_network(explanation, options):
     found = network()
     params, _, deletions, passes = deleted_of(found, ASKED[explanation], OPTIONS[options])
-    model = ReadyModel(ModelIdentity(name="m", version="1", sha256="0" * 64), {}, report_on(found, SPEC), {})
+    model = ready(found)
     classes = 2 if params.class_field() == "target" else 1
     assert 2 * deleted(OPTIONS[options], classes, model) == passes
     [told] = {one.forward_passes for of_image in deletions for one in of_image}

@@ -1,33 +1,24 @@
 """Occlusion curves of maps of layers: each is told from the others, references are made once, and the cost is exact."""
 
-from collections import Counter
-
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
 
 import attribution
 from attribution_contracts.figures.occlusion import OcclusionCurve
-from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.methods import METHODS as PARAMS
-from attribution_contracts.models import ModelSpec, Preprocessing, Weights
 from attribution_contracts.quality import OcclusionOptions
 from attribution_contracts.results import ImageResult
 from attribution_contracts.warnings import WarningCode
-from service.gateway.ready_models import ReadyModel
 from service.submission.work import followed
+from tests.workers.quality.counted import SEEN, SIDE, counted, ready
 from tests.workers.rows import row
 from workers.drawing.words import of_class
 from workers.methods.calls import Call, Figures
 from workers.methods.table import METHODS
-from workers.models.report import report_on
 from workers.quality.occlusion import occlusion_of
 from workers.quality.warnings import warnings_of
 
-SIDE = 8
-SEEN = Preprocessing(color="grey", size=(SIDE, SIDE), mean=[0.0], std=[1.0])
-SPEC = ModelSpec(name="m", architecture="cifar_resnet20", weights=Weights(part="weights"), preprocessing=SEEN)
 ASKED = {
     "maps of the image": {"method": "integrated_gradients", "n_steps": 4},
     "layers, one of them without places": {"method": "layer_shapley", "layers": "all", "n_steps": 4},
@@ -62,19 +53,9 @@ def followed_of(found, explanation, options, k=2, count=2):
     call = Call(found, rows, inputs, target, params, lambda done, total: None, 2**30, lambda _: b"")
     explained = METHODS[params.method].run(call)
     judged = [output for output in explained.outputs if output.field == params.quantities[0]]
-    passes = Counter()
-    counted = register_module_forward_hook(lambda module, _, output: _count(passes, module, output))
-    curves = occlusion_of(call, judged, logits.argmax(1), explained.compared, options)
-    counted.remove()
+    with counted() as passes:
+        curves = occlusion_of(call, judged, logits.argmax(1), explained.compared, options)
     return params, curves, passes.total()
-
-
-def _count(passes, module, output):
-    if getattr(module, "in_channels", None) != 1:  # the first layer sees every image
-        return
-    passes["forward"] += len(output)
-    if output.requires_grad:
-        output.register_hook(lambda gradient: passes.update(backward=len(gradient)))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -82,7 +63,7 @@ def _count(passes, module, output):
 def test_the_estimate_is_what_passes_through_the_network(explanation, options):
     found = network()
     params, _, passes = followed_of(found, ASKED[explanation], OPTIONS[options])
-    model = ReadyModel(ModelIdentity(name="m", version="1", sha256="0" * 64), {}, report_on(found, SPEC), {})
+    model = ready(found)
     classes = 2 if params.class_field() == "target" else 1
     assert 2 * classes * followed(OPTIONS[options], params, model) == passes
 
