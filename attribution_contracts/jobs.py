@@ -15,7 +15,8 @@ from attribution_contracts.quality import QualityOptions
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.states import JobKind, JobStatus, Priority
 from attribution_contracts.targets import Target
-from attribution_contracts.tasks import DatasetRef, Task
+from attribution_contracts.tasks.base import DatasetRef
+from attribution_contracts.tasks.jobs import Task
 
 MAX_CELLS = 16
 """Results that one job may show side by side."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from attribution_contracts.datasets import DatasetReport, Order, are_numbers
 from attribution_contracts.hints import closest, in_words
 from attribution_contracts.problems import ErrorCode, FieldError
-from attribution_contracts.tasks import ClassOrder
+from attribution_contracts.tasks.base import ClassOrder
 from service.gateway.ready_models import ReadyModel
 from service.http.problems import wrong_fields
 

@@ -9,7 +9,8 @@ from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind, ModelState
-from attribution_contracts.tasks import DataJob, FitTask, PinnedDataset, RetrainTask, SweepTask, Task
+from attribution_contracts.tasks.decomposition import FitTask, RetrainTask, SweepTask
+from attribution_contracts.tasks.jobs import DataJob, PinnedDataset, Task
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields

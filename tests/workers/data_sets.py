@@ -11,7 +11,7 @@ from PIL import Image
 from attribution_contracts.jobs import Job
 from attribution_contracts.results import Result
 from attribution_contracts.states import JobKind
-from attribution_contracts.tasks import DataJob, PinnedDataset
+from attribution_contracts.tasks.jobs import DataJob, PinnedDataset
 from storage.ledger.claims import claim
 from storage.ledger.jobs import find, result_of, submit
 from storage.ledger.records import Claim, NewJob

@@ -6,7 +6,7 @@ import torch
 
 from attribution import Influential, overlap
 from attribution_contracts.figures.decomposition import DecompositionResult
-from attribution_contracts.tasks import SweepReport
+from attribution_contracts.tasks.decomposition import SweepReport
 from workers.drawing.charts import figure_of, png
 from workers.drawing.explained import ExplainedImage, class_name
 from workers.drawing.files import Drawn, Subject

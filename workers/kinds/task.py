@@ -6,7 +6,7 @@ from typing import Any
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.results import Counts, Result
 from attribution_contracts.states import Priority
-from attribution_contracts.tasks import DataJob, Shard
+from attribution_contracts.tasks.jobs import DataJob, Shard
 from storage.ledger.children import EndedChild, children_of, is_doomed, resolved_of
 from storage.ledger.claims import Cancelled, Failed, FannedOut, Outcome, Succeeded
 from storage.ledger.records import Claim, NewJob

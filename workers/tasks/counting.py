@@ -12,16 +12,16 @@ from attribution.data_sets.mistakes import Mistakes, mistakes
 from attribution.errors import NetworkError
 from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.networks.link import probabilities
-from attribution_contracts.tasks import (
-    AblateTask,
+from attribution_contracts.tasks.decomposition import AblateTask
+from attribution_contracts.tasks.evaluation import (
     Calibration,
     CalibrationBin,
     ClassCounts,
     Confused,
     EvaluateTask,
     EvaluationReport,
-    Shard,
 )
+from attribution_contracts.tasks.jobs import Shard
 from workers.datasets.reader import DatasetReader
 from workers.drawing.evaluation_charts import calibration_chart, confusion_chart
 from workers.jobs.tracking import watched

@@ -18,7 +18,8 @@ from attribution import (
 )
 from attribution.checks import require_count
 from attribution.final_layer.layer import FinalLayer
-from attribution_contracts.tasks import FitReport, FitTask, Shard
+from attribution_contracts.tasks.decomposition import FitReport, FitTask
+from attribution_contracts.tasks.jobs import Shard
 from workers.drawing.decomposition_charts import histogram_chart, overlap_chart
 from workers.drawing.rendering import RenderedFile
 from workers.jobs.tracking import watched

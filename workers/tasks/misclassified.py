@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 
 from attribution.data_sets.mistakes import Mistakes
-from attribution_contracts.tasks import Misclassified, Mistake
+from attribution_contracts.tasks.evaluation import Misclassified, Mistake
 from workers.datasets.reader import DatasetReader
 from workers.tasks.work import Ended, Work
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from attribution import decompose, decomposed_bytes, decomposed_from_bytes, retrain
 from attribution.decomposition.classifiers import head_of
 from attribution.errors import InvalidInput
-from attribution_contracts.tasks import RetrainReport, RetrainTask, Shard
+from attribution_contracts.tasks.decomposition import RetrainReport, RetrainTask
+from attribution_contracts.tasks.jobs import Shard
 from workers.jobs.checkpoints import Checkpoints
 from workers.problems import InvalidModel
 from workers.tasks.fit import weights_file

@@ -9,7 +9,8 @@ from attribution import FeatureHistogram, Sweep
 from attribution.data_sets.batches import over_batches
 from attribution.decomposition.sweep import Trial
 from attribution.final_layer.layer import FinalLayer
-from attribution_contracts.tasks import Shard, SweepReport, SweepTask
+from attribution_contracts.tasks.decomposition import SweepReport, SweepTask
+from attribution_contracts.tasks.jobs import Shard
 from workers.drawing.decomposition_charts import sweep_chart
 from workers.jobs.tracking import watched
 from workers.tasks.fit import finite, merged_histogram, require_widths

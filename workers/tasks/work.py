@@ -10,7 +10,7 @@ from torch import Tensor
 from attribution import Influential
 from attribution_contracts.base import Wire
 from attribution_contracts.results import ArtifactRef, Result
-from attribution_contracts.tasks import DataJob, PinnedDataset, Shard
+from attribution_contracts.tasks.jobs import DataJob, PinnedDataset, Shard
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.datasets.reader import DatasetReader

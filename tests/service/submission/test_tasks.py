@@ -10,7 +10,9 @@ from attribution_contracts.datasets import DatasetReport, DatasetSpec
 from attribution_contracts.models import MethodApplies
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.states import JobKind
-from attribution_contracts.tasks import DataJob, DataTask, EvaluateTask
+from attribution_contracts.tasks.base import DataTask
+from attribution_contracts.tasks.evaluation import EvaluateTask
+from attribution_contracts.tasks.jobs import DataJob
 from service.submission import tasks as data_jobs
 from storage.artifacts.owned import own
 from storage.ledger import claims
