@@ -242,6 +242,7 @@ class Result(Wire):
         "ablate",
         "retrain",
         "maximal_patches",
+        "representation_pca",
         "self_test",
     ]
     counts: Counts

@@ -43,6 +43,7 @@ class JobKind(StrEnum):
     ABLATE = "ablate"
     RETRAIN = "retrain"
     MAXIMAL_PATCHES = "maximal_patches"
+    REPRESENTATION_PCA = "representation_pca"
     SELF_TEST = "self_test"
 
 
@@ -53,6 +54,7 @@ DATA_KINDS = (
     JobKind.ABLATE,
     JobKind.RETRAIN,
     JobKind.MAXIMAL_PATCHES,
+    JobKind.REPRESENTATION_PCA,
 )
 """Tasks over a data set."""
 

@@ -12,7 +12,7 @@ from cli.options import Choice, out_option, param_option, parameters, seed_optio
 from cli.saving import save
 from cli.words import by_first, told_in_options
 
-TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches")
+TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches", "representation_pca")
 WIDTH = 18
 SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 """Longest list that is printed, pairs of confused classes and wrong images; result.json has the others."""
@@ -30,12 +30,13 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
     """Do something with a whole data set.
 
-    TASK is evaluate, fit, sweep, ablate, retrain or maximal_patches.
+    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches or representation_pca.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
     often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
     and retrain say how good the decomposition is. maximal_patches shows the images that excite feature maps of a layer
-    most, and the patch of each that they see.
+    most, and the patch of each that they see. representation_pca shows where a layer puts the images, with a page to
+    point at.
 
     \b
     attribution task evaluate --model cifar --dataset cifar-test
@@ -115,6 +116,13 @@ def _patches(channels: list[dict[str, Any]]) -> str:
     return f"\n{'':<{WIDTH}}".join([*lines, *more])
 
 
+def _separation(found: dict[str, float]) -> str:
+    shares = (
+        f"{found[name]:.1%} between {said}" for name, said in (("label", "classes"), ("prediction", "predictions"))
+    )
+    return f"of the variance along the first two components {', '.join(shares)}; see points.html"
+
+
 _OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
 """Figures that compare a decomposition with the network, and say nothing of one alone."""
 _TOLD: dict[str, Callable[[Any], str]] = {
@@ -122,6 +130,7 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "confused": _confused,
     "misclassified": _misclassified,
     "channels": _patches,
+    "separation": _separation,
 }
 """What is said of figures that are too large to print."""
 

@@ -1,12 +1,14 @@
 """What tasks that look at a layer ask of it, checked against the model."""
 
 from collections.abc import Iterator
+from math import prod
 
 from attribution_contracts.hints import closest
 from attribution_contracts.models import LayerInfo
 from attribution_contracts.problems import FieldError
 from attribution_contracts.tasks.jobs import Task
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
+from attribution_contracts.tasks.representation_pca import MOST_NUMBERS, WIDEST, RepresentationPcaTask
 from service.gateway.ready_models import ReadyModel
 
 LAST = "last"
@@ -27,6 +29,8 @@ def wrong_looks(task: Task, model: ReadyModel) -> Iterator[FieldError]:
         yield FieldError(pointer="/task/layer", detail=detail)
     if isinstance(task, MaximalPatchesTask):
         yield from _wrong_patches(task, layers.get(name), model)
+    if isinstance(task, RepresentationPcaTask):
+        yield from _wrong_width(task, layers.get(name))
 
 
 def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: ReadyModel) -> Iterator[FieldError]:
@@ -41,3 +45,19 @@ def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: Rea
     if found is not None and not found.applies:
         detail = f'{task.beside} does not apply to the model: {found.reason}; "none" leaves it out'
         yield FieldError(pointer="/task/beside", detail=detail)
+
+
+def _wrong_width(task: RepresentationPcaTask, layer: LayerInfo | None) -> Iterator[FieldError]:
+    if layer is None or not layer.shape:
+        return
+    is_flat = task.representation == "flat"
+    if not is_flat and layer.kind != "conv":
+        return  # where the channels of other layers lie is the worker's to say
+    width = prod(layer.shape) if is_flat else layer.shape[0]
+    if width > WIDEST:
+        hint = "take the mean of each feature map, or another layer" if is_flat else "take another layer"
+        detail = f"{layer.name} represents an image by {width:,} numbers, at most {WIDEST:,} are accepted: {hint}"
+        yield FieldError(pointer="/task/representation", detail=detail)
+    elif width * task.shard_images > MOST_NUMBERS:
+        detail = f"{task.shard_images:,} images of {width:,} numbers do not fit into memory: ask for smaller parts"
+        yield FieldError(pointer="/task/shard_images", detail=detail)

@@ -74,3 +74,29 @@ def test_a_rule_that_does_not_apply(house: House, monkeypatch: pytest.MonkeyPatc
     errors = refused(submitted(house, task=PATCHES | {"beside": "deconvolution"}), 422, "invalid_option")
     assert "no rectifier" in errors["/task/beside"]
     assert submitted(house, task=PATCHES).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "said"),
+    [
+        ({"representation": "flat"}, "/task/representation", "8,192 numbers, at most 4,096"),
+        ({"shard_images": 100_000, "layer": "wide"}, "/task/shard_images", "ask for smaller parts"),
+        ({"layer": "nowhere"}, "/task/layer", "is no layer of the model"),
+        ({"n_components": 1}, "/task/n_components", "2"),
+        ({"color": "name"}, "/task/color", "label"),
+    ],
+)
+def test_representations(
+    house: House, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], pointer: str, said: str
+) -> None:
+    layers = [
+        LayerInfo(name="stem", kind="conv", shape=[8, 32, 32], cuts=True),
+        LayerInfo(name="wide", kind="conv", shape=[4096, 2, 2], cuts=True),
+    ]
+    monkeypatch.setattr(houses, "report_of", lambda classes: report_of(classes).model_copy(update={"layers": layers}))
+    house.add_model()
+    add_dataset(house, "seven", "one")
+    task = {"task": "representation_pca", "layer": "stem"}
+    assert submitted(house, task=task).status_code == 202
+    errors = submitted(house, task=task | change).json()["errors"]
+    assert any(error["pointer"].startswith(pointer) and said in error["detail"] for error in errors), errors
