@@ -42,10 +42,18 @@ class JobKind(StrEnum):
     SWEEP = "sweep"
     ABLATE = "ablate"
     RETRAIN = "retrain"
+    MAXIMAL_PATCHES = "maximal_patches"
     SELF_TEST = "self_test"
 
 
-DATA_KINDS = (JobKind.FIT, JobKind.EVALUATE, JobKind.SWEEP, JobKind.ABLATE, JobKind.RETRAIN)
+DATA_KINDS = (
+    JobKind.FIT,
+    JobKind.EVALUATE,
+    JobKind.SWEEP,
+    JobKind.ABLATE,
+    JobKind.RETRAIN,
+    JobKind.MAXIMAL_PATCHES,
+)
 """Tasks over a data set."""
 
 
