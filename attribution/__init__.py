@@ -24,6 +24,7 @@ from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.deconvolution import Deconvolution, deconvolution
 from attribution.methods.deeplift import DeepLift, deeplift
+from attribution.methods.first_layer_filters import FirstLayerFilters, first_layer_filters
 from attribution.methods.guided_backprop import GuidedBackprop, guided_backprop
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
@@ -52,6 +53,7 @@ __all__ = [
     "Evaluation",
     "FeatureHistogram",
     "FeatureMap",
+    "FirstLayerFilters",
     "GuidedBackprop",
     "Influential",
     "InputXGradient",
@@ -88,6 +90,7 @@ __all__ = [
     "errors",
     "evaluate",
     "feature_histogram",
+    "first_layer_filters",
     "guided_backprop",
     "influential_features",
     "input_x_gradient",

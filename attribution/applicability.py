@@ -8,6 +8,7 @@ from attribution.errors import NetworkError
 from attribution.final_layer.layer import obstacle
 from attribution.layerwise.blocks import no_blocks
 from attribution.layerwise.places import no_places
+from attribution.methods.first_layer_filters import first_layer_filters
 from attribution.networks.network import Network
 from attribution.networks.outputs_only import OutputsOnly
 from attribution.propagation.completeness import require_rescale
@@ -46,10 +47,13 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "deconvolution": _refusal(lambda network: require_rectifiers(network, "deconvolution")),
     "deeplift": _refusal(require_rescale),
     "lrp": _refusal(rule_of),
+    "first_layer_filters": _refusal(first_layer_filters),
     "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
-_WITHOUT_GRADIENTS = frozenset({"activation_maps", "decomposition", "occlusion", "rise", "segment_shapley"})
+_WITHOUT_GRADIENTS = frozenset(
+    {"activation_maps", "decomposition", "first_layer_filters", "occlusion", "rise", "segment_shapley"}
+)
 
 
 def applicable_methods(network: Network) -> dict[str, str | None]:

@@ -142,6 +142,10 @@ class JobRequest(Wire):
         if set(takes.values()) == {"none"}:
             if self.inputs:
                 raise ValueError(f"{methods} looks at the model alone: leave inputs out")
+            if self.is_comparison:
+                raise ValueError(f"{methods} looks at a model by itself: ask for one model and one explanation a job")
+            if asked := sorted(self.quality.asked):
+                raise ValueError(f"{methods} makes no maps of images to measure: leave quality.{asked[0]} out")
             given: dict[str, object] = {"model": self.asked_models()}
         else:
             if "none" in takes.values():

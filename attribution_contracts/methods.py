@@ -14,6 +14,7 @@ from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.first_layer_filters import FirstLayerFiltersParams
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
@@ -35,6 +36,7 @@ Explanation = Annotated[
     | DecompositionParams
     | DeconvolutionParams
     | DeepLiftParams
+    | FirstLayerFiltersParams
     | GuidedBackpropParams
     | InputXGradientParams
     | IntegratedGradientsParams

@@ -1,5 +1,6 @@
 """The result of a job."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from attribution_contracts.base import Sha256, Wire
@@ -7,6 +8,7 @@ from attribution_contracts.figures.activation_maps import ActivationFigures
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.deletions import DeletionFigures
+from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
@@ -164,6 +166,18 @@ class ImageResult(
         return next((one.units for one in self.layers if file.layer in (None, one.layer)), None)
 
 
+class ModelResult(FilterFigures):
+    """What a method that looks at no image says of a model."""
+
+    warnings: list[ResultWarning] = []
+    """Why to trust it less than it looks; empty where nothing speaks against it."""
+
+    def sentences(self) -> Iterator[str]:
+        """All of it in words."""
+        if self.filters is not None:
+            yield self.filters.sentence
+
+
 class Counts(Wire):
     """How many images of the job were explained."""
 
@@ -250,6 +264,8 @@ class Result(Wire):
     images: list[ImageResult] = []
     cells: list[CellResult] = []
     """Of a comparison: its parts, explanations within models."""
+    of_model: ModelResult | None = None
+    """Of a method that looks at no image: what it says of the model; its files are in `artifacts`."""
     quality: Quality | None = None
     artifacts: list[ArtifactRef] = []
     """Files that belong to the job as a whole."""

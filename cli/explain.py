@@ -1,6 +1,6 @@
 """`attribution explain`: images in, heatmaps out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.costs import tell_cost
+from cli.explained import COLUMNS, explained, table, tell_of_model
 from cli.following import wait_with_bar
 from cli.image_files import given_images
 from cli.options import AUTO, BASELINES, method_option, out_option, param_option, parameters, seed_option, url_option
@@ -18,17 +19,13 @@ from cli.true_labels import TrueLabel, class_of, true_labels
 from cli.words import told_in_options
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from attribution_client import Client
     from attribution_contracts.jobs import Job
-    from attribution_contracts.results import CellResult, ImageResult, Result
-
-_COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class", "error", "steps", "problem")
+    from attribution_contracts.results import Result
 
 
 @click.command(epilog="Example: attribution explain cat.jpg --model birds --top-k 3 --out maps")
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), callback=given_images)
+@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path), callback=given_images)
 @click.option("--model", "models", required=True, multiple=True, help="NAME or NAME@VERSION; several: side by side.")
 @method_option
 @click.option(
@@ -98,10 +95,12 @@ _COLUMNS = ("explanation", "image", "prediction", "probability", "label", "class
 def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, **given: Any) -> None:
     """Explain IMAGES with a registered model.
 
-    IMAGES are files, or folders of them. Writes heatmaps, raw maps and scores.
+    IMAGES are files, or folders of them; methods that look at the model alone take none. Writes heatmaps, raw maps
+    and scores.
     """
     from attribution_client import Client
 
+    _require_images(images, given["method"])
     names = _short_names(images)
     labels = true_labels(images, given["labels"], given["label_source"])
     inputs: list[dict[str, int | str]] = [{"custom_id": name[-200:]} for name in names]
@@ -115,7 +114,11 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
         wait_with_bar(client, job.id)
         result = client.result(job.id)
         save(client, result, out, sheet)
-    show_table(_COLUMNS, _table(result, names))
+    if result.of_model is not None:
+        tell_of_model(result.of_model)
+        click.echo(f"{len(result.files())} files in {out}")
+        return
+    show_table(COLUMNS, table(result, names))
     for text in _parts(result, names):
         click.echo(text)
     for text in _warnings(result, names):
@@ -126,6 +129,22 @@ def explain(images: tuple[Path, ...], url: str, out: Path, sheet: Path | None, *
     click.echo(f"{result.counts.succeeded} of {result.counts.images} {what}; files in {out}")
     if result.counts.failed:
         raise SystemExit(1)
+
+
+def _require_images(images: tuple[Path, ...], method: str) -> None:
+    """Accepts images where the method takes some, and none where it looks at the model alone.
+
+    Raises:
+        UsageError: There are some too few, or too many.
+    """
+    from attribution_contracts.methods import METHODS
+
+    params = METHODS.get(method)
+    takes_images = method == AUTO if params is None or not params.has_engine else params.takes == "images"
+    if takes_images and not images:
+        raise click.UsageError(f"give images to explain: {method} explains what the model makes of them")
+    if images and params is not None and params.takes == "none":
+        raise click.UsageError(f"{method} looks at the model alone: leave the images out")
 
 
 def _option(
@@ -285,101 +304,14 @@ def _require_fit(given: dict[str, Any], explanation: dict[str, Any], model: str)
         )
 
 
-def _explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
-    """Every explained image, with what explained it."""
-    single = [(result.provenance.method, image) for image in result.images]
-    return single + [(_label(result, cell), image) for cell in result.cells for image in cell.images]
-
-
-def _label(result: "Result", cell: "CellResult") -> str:
-    """The model and the method of a cell, with what tells it from others by the same method."""
-    from attribution_contracts.captions import captions
-
-    told = captions(result.provenance.parameters["explanations"])[cell.explanation]
-    words = told if told.startswith(cell.method) else ", ".join(filter(None, (cell.method, told)))
-    return f"{cell.model.name}@{cell.model.version}, {words}"
-
-
 def _short_names(images: tuple[Path, ...]) -> list[str]:
     """Names of the files; with their folders where two are called the same."""
     names = [path.name for path in images]
     return [path.name if names.count(path.name) == 1 else str(path) for path in images]
 
 
-def _table(result: "Result", names: list[str]) -> Iterator[list["str | Text"]]:
-    """One row for each explained class of each image."""
-    from rich.text import Text
-
-    for label, image in _explained(result):
-        for row in _rows(names[image.index], image):
-            yield [label if result.cells else "", *row]
-    for cell in result.cells:
-        if cell.error is not None:
-            yield [_label(result, cell), *[""] * 7, Text(cell.error.detail, "red")]
-
-
-def _rows(name: str, image: "ImageResult") -> list[list["str | Text"]]:
-    """One row for each explained class, or the reason why there is none."""
-    from rich.text import Text
-
-    if image.error is not None:
-        return [[name, *[""] * 6, Text(image.error.detail, "red")]]
-    best = image.prediction[0]
-    seen: list[str | Text] = [name, best.name or str(best.index), f"{best.probability:.3f}", *_true_class(image)]
-    listed = next((rows for field, rows in _LISTED.items() if getattr(image, field)), _targets)
-    return [[*seen, *row] for row in listed(image)]
-
-
-def _true_class(image: "ImageResult") -> list["str | Text"]:
-    from rich.text import Text
-
-    if image.label is None:
-        return [""]
-    is_right = image.label.index == image.prediction[0].index
-    return [Text(image.label.name or str(image.label.index), "" if is_right else "red")]
-
-
-def _targets(image: "ImageResult") -> list[list["str | Text"]]:
-    return [[target.said] for target in image.targets]
-
-
-def _completeness(image: "ImageResult") -> list[list["str | Text"]]:
-    from rich.text import Text
-
-    gaps = zip(image.targets, image.completeness, strict=True)
-    warned = {warning.target for warning in image.warnings}
-    return [
-        [
-            target.said,
-            Text(_share(gap.relative), "yellow" if target.index in warned else ""),
-            str(gap.n_steps),
-        ]
-        for target, gap in gaps
-    ]
-
-
-def _variation(image: "ImageResult") -> list[list["str | Text"]]:
-    found = image.class_variation
-    assert found is not None  # noqa: S101 - the table asks those that have one
-    complete = found.attributed_variation - found.completeness_delta
-    missing = abs(found.completeness_delta / complete) if complete else None
-    sketched = f", a sketch, off by {found.relative_error:.1%}" if found.relative_error else ""
-    return [[f"{len(found.classes)} compared{sketched}", _share(missing), f"{found.n_rows} passes"]]
-
-
-_LISTED: dict[str, Callable[["ImageResult"], list[list["str | Text"]]]] = {
-    "class_variation": _variation,
-    "completeness": _completeness,
-}
-"""Figures of an image by field of the result -> class, error and steps of each row; the first that there is."""
-
-
-def _share(error: float | None) -> str:
-    return "" if error is None else f"{error:.2%}"
-
-
 def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
-    for label, image in _explained(result):
+    for label, image in explained(result):
         for warning in image.warnings:
             of = "" if warning.target is None else f", class {class_name(image, warning.target)}"
             yield f"{names[image.index]}{of}, {label}: {warning.detail}. {_capital(warning.advice)}."
@@ -387,7 +319,7 @@ def _warnings(result: "Result", names: list[str]) -> Iterator[str]:
 
 def _parts(result: "Result", names: list[str]) -> Iterator[str]:
     """What figures of the images say, in words."""
-    for label, image in _explained(result):
+    for label, image in explained(result):
         where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
         yield from (f"{where}: {sentence}" for sentence in sentences(image))
 

@@ -62,13 +62,15 @@ def too_much(request: JobRequest, explanation: Explanation, model: ReadyModel, w
     """What is said of an explanation whose work is more than one job may ask for."""
     _, height, width = model.report.input_shape
     images, pixels = max(len(request.inputs), 1), height * width
+    told = (
+        f"{explanation.method} takes up to {work / pixels:.3g} passes of {pixels} pixels, {work:.3g} in all; at most "
+        f"{most:.3g} are accepted in one job"
+    )
+    if explanation.takes == "none":
+        return f"{told}: ask for fewer steps or channels, or send several jobs"
     fit = int(most / (work / images))
     what = f"{fit} of these {images} images would fit" if fit else "not even one of these images would fit"
-    return (
-        f"{explanation.method} takes up to {work / pixels:.3g} passes of {pixels} pixels, {work:.3g} in all; at most "
-        f"{most:.3g} are accepted in one job: {what}; ask for fewer steps, samples, baselines, classes or layers, or "
-        "send several jobs"
-    )
+    return f"{told}: {what}; ask for fewer steps, samples, baselines, classes or layers, or send several jobs"
 
 
 def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an_image: Callable[[Scale], int]) -> int:
@@ -77,6 +79,8 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
     n_layers = 1 if layers is None else len(layers)
     baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
     _, height, width = model.report.input_shape
+    if explanation.takes == "none":
+        return an_image(Scale(1, model.report.classes, n_layers, max(baselines, 1), (height, width)))
     passes = 0
     for image, targets in zip(request.inputs, count_targets(request, explanation, model), strict=True):
         is_difference = against_of(image.target or getattr(explanation, "target", None)) is not None

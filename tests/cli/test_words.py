@@ -12,7 +12,8 @@ import pytest
 from attribution_contracts.methods import METHODS
 from attribution_contracts.models import MethodApplies, Preprocessing
 from attribution_contracts.problems import ErrorCode, problem
-from cli.explain import _label, _request, _variation
+from cli.explain import _request
+from cli.explained import _label, _variation
 from cli.image_files import images_in
 from cli.model_reports import found as summary_of
 from cli.models import add
@@ -313,3 +314,11 @@ def test_explanations_beside_each_other_are_of_the_same_target():
         {"method": "saliency", "target": "predicted"},
         {"method": "multiclass_importance"},
     ]
+
+
+def test_a_method_that_looks_at_the_model_alone_takes_no_images(run: Run, image: Path) -> None:
+    both = run("explain", str(image), "--model", "digits", "--method", "first_layer_filters")
+    assert "first_layer_filters looks at the model alone: leave the images out" in both.output
+    none = run("explain", "--model", "digits", "--method", "saliency")
+    assert "give images to explain" in none.output
+    assert both.exit_code == none.exit_code == 2

@@ -32,6 +32,17 @@ class ExplainedImage(NamedTuple):
         return f"{self.name}, class {self.said.get(target, class_name(self.labels, target))}"
 
 
+class ExplainedModel(NamedTuple):
+    """A model that was looked at by itself, and what its job found."""
+
+    name: str
+    maps: Sequence[Map]
+    figures: Figures
+    params: MethodParams
+    labels: Sequence[str]
+    """The model's."""
+
+
 def image_name(position: int, given: InputImage) -> str:
     """What an image is called: as the client calls it, or by its place."""
     return given.custom_id or f"image {position}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from attribution_contracts.hints import in_words
-from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, Provenance, TargetScore
+from attribution_contracts.results import ArtifactRef, ClassScore, ImageResult, Provenance, Result, TargetScore
 from attribution_contracts.version import VERSION
 from attribution_contracts.warnings import ResultWarning
 from workers.drawing.album import MOST_BYTES, Album
@@ -43,6 +43,7 @@ CHARTS = {
     "spikes": _Chart("the sum of each neuron's map"),
     "contributions": _Chart("what adds up to the logit"),
     "pixels": _Chart("where the chosen pixels are, and with which others they tell classes apart", "pixel_covariation"),
+    "filter_grid": _Chart("the filters of the first convolution, by channel: grey is zero"),
     "occlusion": _Chart("what becomes of the outputs as pixels go and come back"),
 }
 """Charts by quantity."""
@@ -59,6 +60,8 @@ class Answer(NamedTuple):
     provenance: Provenance | None
     error: str | None = None
     """Why there are no images."""
+    of_model: Result | None = None
+    """Of a method that looks at no image: what there is."""
 
 
 class Legend(NamedTuple):
@@ -150,9 +153,11 @@ def page(
                 block.seen = None
             blocks.append(block)
         sections.append(_Section(name, beside, blocks))
+    sections += [_of_model(one.title, one.of_model, album, content) for one in answers if one.of_model is not None]
     rendered = template("workers.drawing", "page.html").render(
         title=title,
         note=note,
+        n_images=len(names),
         images=sections,
         answers=answers,
         left_out=album.left_out,
@@ -160,6 +165,15 @@ def page(
         version=VERSION,
     )
     return RenderedFile("sheet.html", QUANTITY, "text/html", rendered.encode(), [len(names)])
+
+
+def _of_model(title: str, result: Result, album: Album, content: Callable[[ArtifactRef], bytes]) -> _Section:
+    """What is said of a model, and its charts."""
+    found = result.of_model
+    assert found is not None  # noqa: S101 - the caller asked a method that looks at the model
+    charts = [_shown(file, _caption(file, ""), album, content) for file in result.artifacts if file.quantity in CHARTS]
+    group = _Group("The model by itself", list(found.sentences()), found.warnings, [], [], charts)
+    return _Section("Without any image", [], [_Block(title, groups=[group])])
 
 
 def _block(answer: Answer, position: int, name: str, album: Album, content: Callable[[ArtifactRef], bytes]) -> _Block:

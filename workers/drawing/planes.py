@@ -42,7 +42,7 @@ class Colours(NamedTuple):
 
 def limits(maps: Iterable[MapValues], kind: OutputKind, options: RenderOptions) -> list[float]:
     """The value at the end of each map's colour scale; with `scale="job"` the largest of them, for all."""
-    if kind == "ranks":  # shares, whatever there is of them
+    if kind in {"ranks", "picture", "values"}:  # shares, pixels as they are, or not drawn at all
         return [1.0 for _ in maps]
     own = [_limit(plane_of(values, kind, options), options.clip_percentile) for values in maps]
     return [max(own)] * len(own) if own and options.scale == "job" else own

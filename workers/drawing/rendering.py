@@ -80,6 +80,22 @@ def _render_values(shown: Shown, limit: float, options: RenderOptions) -> list[R
     return [_raw(shown.field, shown.values)]
 
 
+def _render_picture(shown: Shown, limit: float, options: RenderOptions) -> list[RenderedFile]:
+    """Pixels between 0 and 1 as they are, in colour where there are three channels."""
+    del limit
+    seen = pixels(shown.values)
+    drawn = _enlarged(seen, _enlargement(seen, options.min_side))
+    shape = [drawn.height, drawn.width]
+    picture = RenderedFile(f"{shown.field}.png", "picture", "image/png", _png(drawn), shape, of=shown.field)
+    return [_raw(shown.field, shown.values), picture]
+
+
+def pixels(values: MapValues) -> Image.Image:
+    """A picture `(1 | 3, height, width)` with values between 0 and 1."""
+    levels = np.round(255 * np.clip(values, 0.0, 1.0)).astype(np.uint8)
+    return Image.fromarray(levels[0]) if len(levels) == 1 else Image.fromarray(levels.transpose(1, 2, 0))
+
+
 Renderer = Callable[[Shown, float, RenderOptions], list[RenderedFile]]
 RENDERERS: dict[OutputKind, Renderer] = {
     "signed": _render_map,
@@ -88,6 +104,7 @@ RENDERERS: dict[OutputKind, Renderer] = {
     "ranks": _render_map,
     "per_layer": _render_layer,
     "layer_magnitude": _render_layer,
+    "picture": _render_picture,
     "values": _render_values,
 }
 """What draws each kind of output. A kind joins with the first method that yields it."""

@@ -1,8 +1,7 @@
 """The procedure of an explanation: decode, predict, explain, render, store."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
@@ -12,12 +11,10 @@ from attribution import Network
 from attribution.errors import AttributionError, InvalidTarget, OutOfMemory
 from attribution.networks.link import probabilities
 from attribution.passes.outputs import predicted
-from attribution_contracts.baselines import SetBaseline
-from attribution_contracts.digests import canonical_digest
 from attribution_contracts.figures.layer_shapley import LayerResult
 from attribution_contracts.jobs import JobRequest
-from attribution_contracts.methods import Explanation, disabled_in
-from attribution_contracts.results import ClassScore, Counts, Provenance, Quality, Result, TargetScore
+from attribution_contracts.methods import disabled_in
+from attribution_contracts.results import ClassScore, Counts, Quality, Result, TargetScore
 from attribution_contracts.targets import ExplainedOutput
 from storage.ledger.claims import Failed, Outcome, Succeeded
 from storage.ledger.records import Claim
@@ -30,71 +27,22 @@ from workers.drawing.overlays import Scene
 from workers.drawing.page import ONE_SCALE, Answer, page
 from workers.drawing.rendering import RenderedFile, input_picture
 from workers.drawing.words import ENDS, PER_PART
-from workers.errors import problem_of
 from workers.jobs.outputs import Outputs
-from workers.jobs.provenance import Stopwatch, provenance
+from workers.jobs.provenance import Stopwatch
 from workers.jobs.tracking import Tracker
 from workers.kinds.answers import Done, failed_image, image_result, nothing_explained
+from workers.kinds.model_alone import explain_model
+from workers.kinds.running import Running, progress_of, provenance_of, steps_of
 from workers.methods.baselines import Row
 from workers.methods.calls import Call, Figures, MethodOutput
 from workers.methods.layer_figures import with_layers
 from workers.methods.predictions import class_score, class_scores
 from workers.methods.table import METHODS
 from workers.methods.targets import Chosen, against_table, chosen_of, target_scores
-from workers.models.inputs import Fetched, Loaded, Photographs, Refused, artifact, load_model, prepare, stacked
+from workers.models.inputs import Fetched, Photographs, artifact, load_model, prepare, stacked
 from workers.problems import DisabledMethod, InvalidModel, WorkProblem
 from workers.quality.maps import figures_of_maps
 from workers.quality.warnings import changes_of, warnings_of
-
-_EXPLAINING, _DRAWING = 100, 25
-"""Steps of an image in the progress of a job."""
-
-
-@dataclass
-class Running:
-    """One job's work as it goes on."""
-
-    context: WorkerContext
-    claimed: Claim
-    tracker: Tracker
-    request: JobRequest
-    params: Explanation
-    loaded: Loaded
-    clock: Stopwatch
-    photographs: Photographs
-    done: list[Done] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    chunk_size: int | None = None
-    peak_bytes: int | None = None
-    missing: dict[str, str] = field(default_factory=dict)
-    """Why figures that were asked for are not there."""
-    shown: int = 0
-    """Steps that were reported."""
-
-    def report(self, images: float, stage: str, drawn: float = 0.0) -> None:
-        """Shows how many images are explained and drawn, and raises once the job must stop.
-
-        No stage takes back what an earlier one has shown.
-        """
-        self.shown = max(self.shown, int(_EXPLAINING * images) + int(_DRAWING * drawn))
-        self.tracker.report(self.shown, (_EXPLAINING + _DRAWING) * self.images, stage)
-
-    def decoding(self, _images: float) -> None:
-        """Shows that the job is alive: an image that is read is not explained yet."""
-        self.report(len(self.done) + len(self.refused), "decoding")
-
-    def drawing(self, done: int, total: int) -> None:
-        """Shows how many files are drawn, once all images are explained."""
-        self.report(self.images, "drawing", self.images * done / max(total, 1))
-
-    def refuse(self, row: Row, error: AttributionError | WorkProblem) -> None:
-        """Notes why an image has no maps."""
-        self.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
-
-    @property
-    def images(self) -> int:
-        """How many the job is over; one where it is over the model alone."""
-        return max(1, len(self.request.inputs))
 
 
 def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
@@ -104,13 +52,13 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     if (detail := disabled_in(request.explanation, context.settings.disabled_methods)) is not None:
         raise DisabledMethod(detail)
     clock = Stopwatch()
-    tracker.report(0, (_EXPLAINING + _DRAWING) * max(1, len(request.inputs)), "loading the model")
+    tracker.report(0, steps_of(request), "loading the model")
     with clock("model"):
         loaded = load_model(context, claimed)
     photographs = Photographs(context, loaded.spec)
     job = Running(context, claimed, tracker, request, request.explanation, loaded, clock, photographs)
     if job.params.takes == "none":
-        return _of_the_model(job)
+        return explain_model(job)
     size, fetch = context.settings.batch_images, Fetched(context, loaded.spec)
     for start in range(0, len(request.inputs), size):
         positions = range(start, min(start + size, len(request.inputs)))
@@ -125,38 +73,11 @@ def explain(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
     result = _result(job, drawn)
     with clock("draw"):
         shown = drawn.beside(Subject(None), _page(job, result, drawn))
-    whole = {"page": shown, "provenance": _provenance(job)}
+    whole = {"page": shown, "provenance": provenance_of(job)}
     may_improve = any(item.error.retryable for item in job.refused)
     return Succeeded(
         result.model_copy(update=whole).model_dump(mode="json"), drawn.stored(), is_cacheable=not may_improve
     )
-
-
-def _of_the_model(job: Running) -> Outcome:
-    """What a method says that looks at no image: its files and figures belong to the job as a whole."""
-    method, device = METHODS[job.params.method], job.context.models.device
-    inputs = torch.empty(0, *job.loaded.input_shape, device=device)
-    call = _call(job, job.loaded.network, (), inputs, torch.empty(0, 0, dtype=torch.int64, device=device))
-    with job.clock("explain"):
-        explained = method.run(call)
-    job.chunk_size, job.peak_bytes = explained.chunk_size, explained.peak_bytes
-    maps = [
-        Map(
-            None,
-            Subject(None, None, given.layer, given.part),
-            given.field,
-            method.outputs[given.field],
-            plane.numpy(),
-            title=_title(job, given, None),
-        )
-        for given in explained.outputs
-        for plane in given.values.detach().to("cpu", torch.float32)
-    ]
-    drawn = Drawn(Outputs(job.context, job.claimed), job.tracker.look)
-    with job.clock("draw"):
-        draw(drawn, maps, job.request.render, partial(job.drawing, total=len(maps)))
-    result = _result(job, drawn).model_copy(update={"artifacts": drawn.of_image(None)})
-    return Succeeded(result.model_dump(mode="json"), drawn.stored())
 
 
 def _explain_batch(job: Running, rows: Sequence[Row]) -> None:
@@ -213,7 +134,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
     call = _call(job, network, rows, stacked(rows), target)._replace(against=against, labels=job.loaded.spec.labels)
     with job.clock("explain"):
         explained = with_layers(call, method.run(call), method.outputs)
-    progress = partial(_progress, job, len(rows))
+    progress = partial(progress_of, job, len(rows))
     judged = figures_of_maps(job.request.quality, call, explained, logits.argmax(1), job.clock, progress)
     job.missing.update(judged.missing)
     with job.clock("judge"):
@@ -250,7 +171,7 @@ def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> Class
 
 
 def _call(job: Running, network: Network, rows: Sequence[Row], inputs: Tensor, target: Tensor) -> Call:
-    progress, budget = _progress(job, len(rows), "explaining"), job.context.settings.kept_gradient_bytes
+    progress, budget = progress_of(job, len(rows), "explaining"), job.context.settings.kept_gradient_bytes
     return Call(network, rows, inputs, target, job.params, progress, budget, partial(artifact, job.context))
 
 
@@ -296,15 +217,6 @@ def _title(
         ", ".join(filter(None, words)),
         *([] if per_part is None else [per_part]),
     )
-
-
-def _progress(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
-    before = len(job.done) + len(job.refused)
-
-    def progress(done: int, total: int) -> None:
-        job.report(before + max(1, images) * done / max(total, 1), stage)
-
-    return progress
 
 
 def _drawn(job: Running) -> Drawn:
@@ -355,20 +267,7 @@ def _result(job: Running, drawn: Drawn) -> Result:
             occlusion_missing=job.missing.get("occlusion"),
             deletions_missing=job.missing.get("deletions"),
         ),
-        provenance=_provenance(job),
-    )
-
-
-def _provenance(job: Running) -> Provenance:
-    return provenance(
-        job.context,
-        job.claimed,
-        method=job.params.method,
-        version=job.params.version,
-        parameters=job.params.filled(),
-        backgrounds=_backgrounds(job),
-        checks_sha256=job.loaded.checks_sha256,
-        seconds=job.clock.seconds,
+        provenance=provenance_of(job),
     )
 
 
@@ -387,9 +286,3 @@ def _page(job: Running, result: Result, drawn: Drawn) -> RenderedFile:
         lambda _: job.tracker.look(),
         note=ONE_SCALE if shares else "",
     )
-
-
-def _backgrounds(job: Running) -> dict[str, str]:
-    """The digests of the sets that the method compared with."""
-    named = [given.name for given in getattr(job.params, "baselines", None) or [] if isinstance(given, SetBaseline)]
-    return {name: canonical_digest(job.loaded.spec.backgrounds[name]) for name in named}

@@ -9,13 +9,28 @@ from torch import Tensor
 from attribution import Network
 from attribution.class_sets import Classes
 from attribution.networks.lattices import Lattice
+from attribution_contracts.images import ImageRef
+from attribution_contracts.models import Preprocessing
 from attribution_contracts.parameters.base import MethodParams
 from attribution_contracts.warnings import ResultWarning
 from workers.methods.baselines import Row
 
-OutputKind = Literal["signed", "magnitude", "regions", "ranks", "per_layer", "layer_magnitude", "values"]
-"""Maps of the image, signed or not, and such whose regions have edges; maps of a layer at its own resolution; or values
-that are stored and not drawn."""
+OutputKind = Literal["signed", "magnitude", "regions", "ranks", "per_layer", "layer_magnitude", "picture", "values"]
+"""Maps of the image, signed or not, and such whose regions have edges; maps of a layer at its own resolution; pictures
+with pixels between 0 and 1; or values that are stored and not drawn."""
+
+
+class Alone(NamedTuple):
+    """What a method that looks at no image knows in place of rows."""
+
+    seed: int
+    """The job's."""
+    preprocessing: Preprocessing
+    """What the model makes of an image."""
+    backgrounds: Mapping[str, Sequence[str]]
+    """The model's named sets of images, as digests."""
+    fetch: Callable[[ImageRef], Tensor]
+    """An image as the model sees it."""
 
 
 class Call(NamedTuple):
@@ -39,6 +54,8 @@ class Call(NamedTuple):
     """Names of the model's classes, where it has some."""
     against: Tensor | None = None
     """What the classes are held against: classes `int64 (batch, k)`, or weights `float64 (batch, k, classes)`."""
+    alone: Alone | None = None
+    """Of a method that looks at no image."""
 
 
 class MethodOutput(NamedTuple):
@@ -60,6 +77,8 @@ class MethodOutput(NamedTuple):
     of its own."""
     units_of: str | None = None
     """The layer whose units a map has that names no layer."""
+    unit: int | None = None
+    """The channel of the layer that all of it is of."""
 
     def maps_of(self, position: int) -> Iterator[tuple[int | None, Tensor]]:
         """The maps of one image: each neuron's, with its channel, or one of all planes together."""

@@ -7,6 +7,7 @@ from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.first_layer_filters import FirstLayerFiltersParams
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
@@ -26,6 +27,7 @@ from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
 from workers.methods.deeplift import deeplift
+from workers.methods.first_layer_filters import first_layer_filters
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.lrp import lrp
@@ -62,6 +64,9 @@ METHODS: dict[str, Method] = {
         params=DeepLiftParams,
         run=deeplift,
         outputs={"attributions": "signed", "standard_error": "values", "layer_map": "per_layer"},
+    ),
+    "first_layer_filters": Method(
+        params=FirstLayerFiltersParams, run=first_layer_filters, outputs={"filters": "values"}
     ),
     "guided_backprop": Method(
         params=GuidedBackpropParams,
@@ -106,7 +111,7 @@ METHODS: dict[str, Method] = {
         params=RiseParams,
         run=one_map_a_class(attribution.rise),
         outputs={"shown_above_mean": "signed", "shown": "signed", "standard_error": "values"},
-        trial={"n_masks": 32},
+        trial={"n_masks": 16},
     ),
     "occlusion": Method(params=OcclusionParams, run=occlusion, outputs=OCCLUSION_OUTPUTS, trial=one_window),
     "saliency": Method(
@@ -118,7 +123,7 @@ METHODS: dict[str, Method] = {
         params=SegmentShapleyParams,
         run=segment_shapley,
         outputs={"attributions": "regions", "standard_error": "values", "segments": "values"},
-        trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
+        trial={"segments": {"kind": "grid", "rows": 1, "columns": 2}},
     ),
     "xrai": Method(
         params=XraiParams,
@@ -127,4 +132,4 @@ METHODS: dict[str, Method] = {
         trial={"n_steps": 2, "scales": [250]},
     ),
 }
-"""Every method that explains images, by its id on the wire."""
+"""Every method that explains images or a model, by its id on the wire."""

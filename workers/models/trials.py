@@ -15,7 +15,7 @@ from attribution_contracts.jobs import InputImage
 from attribution_contracts.models import ModelSpec
 from workers.images.preprocessing import View
 from workers.methods.baselines import Row
-from workers.methods.calls import Call
+from workers.methods.calls import Alone, Call
 from workers.methods.table import METHODS
 from workers.problems import WorkProblem
 
@@ -57,15 +57,17 @@ def _call(method: str, network: Network, spec: ModelSpec, examples: torch.Tensor
     trial = row.trial(examples.shape[1:]) if callable(row.trial) else row.trial
     params = row.params.model_validate({"method": method, **required, **trial})
     target = torch.zeros(len(examples), 1 if row.params.class_field() == "target" else 0, dtype=torch.int64)
+    is_alone = row.params.takes == "none"
     return Call(
         network=network,
-        rows=[_row(position, one, spec) for position, one in enumerate(examples)],
-        inputs=examples,
-        target=target.to(examples.device),
+        rows=[] if is_alone else [_row(position, one, spec) for position, one in enumerate(examples)],
+        inputs=examples[:0] if is_alone else examples,
+        target=target[:0].to(examples.device) if is_alone else target.to(examples.device),
         params=params,
         progress=lambda _done, _total: None,
         kept_bytes=2**62,
         artifact=_fit_on(network, examples),
+        alone=Alone(0, spec.preprocessing, {}, lambda _: examples[0]) if is_alone else None,
     )
 
 

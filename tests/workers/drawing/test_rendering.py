@@ -136,7 +136,7 @@ def test_a_sparse_map_still_has_a_scale():
 MAGNITUDES = {"magnitude", "ranks", "layer_magnitude"}
 
 
-@pytest.mark.parametrize("kind", sorted(RENDERERS.keys() - {"values"}))
+@pytest.mark.parametrize("kind", sorted(RENDERERS.keys() - {"picture", "values"}))
 @pytest.mark.parametrize("value", [0.0, 1e-45, -1e-45, 3e38])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
 def test_degenerate_maps_are_drawn(kind, value, shape):
@@ -406,3 +406,12 @@ def test_a_legend_says_what_a_map_is_of_and_leaves_it_as_it_was():
         ends = [tuple(rgb(color)) for color in colors("red_blue", 2)]
         below = {tuple(pixel) for pixel in page[bottom:].reshape(-1, 3).tolist()}
         assert below.issuperset(ends), "the colour bar below"
+
+
+def test_a_picture_keeps_its_pixels_and_is_enlarged_whole():
+    values = np.array([[[0.0, 0.2], [1.0, 1.7]]] * 3, dtype=np.float32)
+    found = {file.quantity: file for file in render(Shown("seen", "picture", values), 1.0, SMALL)}
+    drawn = np.asarray(Image.open(io.BytesIO(found["picture"].content)))
+    assert found["picture"].of == "seen"
+    assert drawn[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [[0] * 3, [51] * 3, [255] * 3, [255] * 3]
+    np.testing.assert_array_equal(np.load(io.BytesIO(found["seen"].content)), values)

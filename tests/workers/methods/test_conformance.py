@@ -13,7 +13,7 @@ from attribution_contracts.models import Preprocessing
 from tests.attribution.tiny_models import DTYPES, MODELS, N_CLASSES, SHAPE, images, tiny_model
 from tests.attribution.transformers import tiny_vit
 from tests.workers.rows import row
-from workers.methods.calls import Call, Explained
+from workers.methods.calls import Alone, Call, Explained
 from workers.methods.table import METHODS
 
 FIT = "0" * 64
@@ -47,14 +47,15 @@ def fit_of(name, dtype=torch.float64):
 def explain(method, name, inputs, *, network=None, seed=0, progress=lambda done, total: None, **params) -> Explained:
     dtype = inputs.dtype
     network = network_of(name, dtype) if network is None else network
+    alone = None
     if PARAMS[method].takes == "none":
-        inputs = inputs[:0]
+        inputs, alone = inputs[:0], Alone(seed, PREPROCESSING, {}, lambda _: pytest.fail("nothing names an image"))
     given = PARAMS[method].model_validate({"method": method, **REQUIRED.get(method, {}), **params})
     k = 1 if given.class_field() == "target" else 0
     target = network.logits(inputs).argmax(1, keepdim=True)[:, :k] if len(inputs) else torch.empty(0, 0).long()
     rows = [row(position, one, PREPROCESSING, seed) for position, one in enumerate(inputs)]
     return METHODS[method].run(
-        Call(network, rows, inputs, target, given, progress, 2**30, lambda _: fit_of(name, dtype))
+        Call(network, rows, inputs, target, given, progress, 2**30, lambda _: fit_of(name, dtype), alone=alone)
     )
 
 
