@@ -24,6 +24,7 @@ from attribution.methods.cam import Cam, cam
 from attribution.methods.decomposition import Decomposition, decomposition
 from attribution.methods.deconvolution import Deconvolution, deconvolution
 from attribution.methods.deeplift import DeepLift, deeplift
+from attribution.methods.feature_visualization import FeatureVisualization, feature_visualization
 from attribution.methods.first_layer_filters import FirstLayerFilters, first_layer_filters
 from attribution.methods.guided_backprop import GuidedBackprop, guided_backprop
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
@@ -53,6 +54,7 @@ __all__ = [
     "Evaluation",
     "FeatureHistogram",
     "FeatureMap",
+    "FeatureVisualization",
     "FirstLayerFilters",
     "GuidedBackprop",
     "Influential",
@@ -90,6 +92,7 @@ __all__ = [
     "errors",
     "evaluate",
     "feature_histogram",
+    "feature_visualization",
     "first_layer_filters",
     "guided_backprop",
     "influential_features",

@@ -9,11 +9,12 @@ from attribution_contracts.base import Wire
 from attribution_contracts.parameters.activation_maps import ActivationMapsParams
 from attribution_contracts.parameters.attention import AttentionParams
 from attribution_contracts.parameters.auto import AutoParams
-from attribution_contracts.parameters.base import MethodParams
+from attribution_contracts.parameters.base import MethodParams, Takes
 from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.feature_visualization import FeatureVisualizationParams
 from attribution_contracts.parameters.first_layer_filters import FirstLayerFiltersParams
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
@@ -36,6 +37,7 @@ Explanation = Annotated[
     | DecompositionParams
     | DeconvolutionParams
     | DeepLiftParams
+    | FeatureVisualizationParams
     | FirstLayerFiltersParams
     | GuidedBackpropParams
     | InputXGradientParams
@@ -90,6 +92,8 @@ class MethodInfo(Wire):
     """What published tests say against it; empty where there is nothing."""
     cost_class: str
     """What a job costs, in passes through the network."""
+    takes: Takes = "images"
+    """What a job of it has besides a model: images, nothing, or a data set."""
     parameters: dict[str, object]
     """JSON schema of the parameters."""
 

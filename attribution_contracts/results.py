@@ -8,6 +8,7 @@ from attribution_contracts.figures.activation_maps import ActivationFigures
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
 from attribution_contracts.figures.deletions import DeletionFigures
+from attribution_contracts.figures.feature_visualization import VisualizationFigures
 from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
@@ -166,7 +167,7 @@ class ImageResult(
         return next((one.units for one in self.layers if file.layer in (None, one.layer)), None)
 
 
-class ModelResult(FilterFigures):
+class ModelResult(VisualizationFigures, FilterFigures):
     """What a method that looks at no image says of a model."""
 
     warnings: list[ResultWarning] = []
@@ -176,6 +177,8 @@ class ModelResult(FilterFigures):
         """All of it in words."""
         if self.filters is not None:
             yield self.filters.sentence
+        if self.visualized is not None:
+            yield self.visualized.sentence
 
 
 class Counts(Wire):

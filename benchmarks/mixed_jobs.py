@@ -33,7 +33,8 @@ def explanations(client: Client) -> list[dict[str, Any]]:
     applies = client.model_report(planted.SPEC.name).methods
     found = list[dict[str, Any]]()
     for method, params in METHODS.items():
-        if method in applies and applies[method].applies and "fit" not in params.model_fields:
+        is_usable = method in applies and applies[method].applies and "fit" not in params.model_fields
+        if is_usable and params.takes == "images":
             targets = TARGETS if params.class_field() == "target" else [None]
             found += [{"method": method} | ({} if target is None else {"target": target}) for target in targets]
     return found

@@ -229,6 +229,8 @@ def measure(name: str, methods: list[str], kept: Path | None) -> None:
         for method, applies in report.methods.items():
             if method not in (methods or METHODS) or "fit" in METHODS[method].model_fields:
                 continue
+            if METHODS[method].takes != "images":
+                continue
             if not applies.applies:
                 say(model=name, method=method, reason=applies.reason)
             else:

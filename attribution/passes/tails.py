@@ -50,8 +50,8 @@ class Tail:
         needed = _needed([output], given)
         skip = [other for other in tensors if other in needed and other in given and other is not node]
         self._affected = needed & self._changed - {node}
-        self._head = _part(graph, tuple(graph.graph.find_nodes(op="placeholder")), (node, *skip))
-        self._tail = _part(graph, (node, *skip), (output,))
+        self._head = part_of(graph, tuple(graph.graph.find_nodes(op="placeholder")), (node, *skip))
+        self._tail = part_of(graph, (node, *skip), (output,))
 
     @property
     def is_linear(self) -> bool:
@@ -145,7 +145,7 @@ def _needed(wanted: Iterable[fx.Node], given: Container[fx.Node] = ()) -> set[fx
     return found
 
 
-def _part(graph: fx.GraphModule, given: Sequence[fx.Node], wanted: Sequence[fx.Node]) -> fx.GraphModule:
+def part_of(graph: fx.GraphModule, given: Sequence[fx.Node], wanted: Sequence[fx.Node]) -> fx.GraphModule:
     """Returns the graph that computes a tuple of the wanted nodes from given ones."""
     part = fx.Graph()
     copies = {node: part.placeholder(node.name) for node in given}

@@ -30,6 +30,7 @@ def _catalogue(disabled: tuple[str, ...]) -> MethodList:
                 guarantee=params.guarantee,
                 caution=params.caution,
                 cost_class=params.cost_class,
+                takes=params.takes,
                 parameters=params.model_json_schema(),
             )
             for name, params in METHODS.items()

@@ -14,6 +14,7 @@ from service.http.image_headers import UnusableImageError, read_header
 from service.http.pointers import listed, to_pointer
 from service.http.problems import MAX_ERRORS, wrong_fields
 from service.http.shelf import Content, Shelf
+from service.submission.backgrounds import images_named
 from storage.ledger.records import StoredArtifact
 
 _ESCAPES = str.maketrans({'"': "%22", "\n": "%0A", "\r": "%0D"})
@@ -83,8 +84,8 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
     for name, options in request.quality.asked.items():
         yield from _of_baseline(f"/quality/{name}/baseline", options.baseline)
     for pointer, explanation in request.asked_explanations().items():
-        for index, baseline in enumerate(getattr(explanation, "baselines", None) or []):
-            yield from _of_baseline(f"{pointer}/baselines/{index}", baseline)
+        for where, chosen in images_named(explanation):
+            yield from _of_baseline(f"{pointer}/{where}", chosen)
 
 
 def _of_baseline(pointer: str, baseline: Baseline) -> Iterator[tuple[str, ImageRef]]:

@@ -34,6 +34,7 @@ from service.submission.targets import (
     wrong_targets,
 )
 from service.submission.tasks import data_job
+from service.submission.units import named_units, wrong_units
 from service.submission.windows import wrong_patches, wrong_windows
 from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
@@ -184,6 +185,7 @@ def _check_against(
     options = chain(
         wrong_pixels(request, model),
         wrong_layers(request, model),
+        wrong_units(request, model),
         wrong_sets(request, model),
         twice_settled(request, model),
         wrong_windows(request, model),
@@ -307,6 +309,8 @@ def _pinned(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) ->
         at(resolved, owner)[name] = (
             indexed if isinstance(indexed, str) else indexed.model_dump(mode="json", exclude_none=True)
         )
+    for pointer, channels in named_units(request, model):
+        at(resolved, pointer.removesuffix("/channels"))["channels"] = channels
     for pointer, label in labels_of(request):
         at(resolved, pointer.removesuffix("/label"))["label"] = class_index(label, model)
     return resolved

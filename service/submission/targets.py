@@ -48,7 +48,7 @@ def wrong_targets(request: JobRequest, model: ReadyModel) -> Iterator[FieldError
     yield from _without_label(request)
     for pointer, label in labels_of(request):
         if not 0 <= class_index(label, model) < model.report.classes:
-            yield FieldError(pointer=pointer, detail=_unknown(label, model))
+            yield FieldError(pointer=pointer, detail=unknown_class(label, model))
     explanations = request.asked_explanations().values()
     if all(explanation.class_field() != "target" for explanation in explanations):
         yield from _needless(request, {explanation.method: explanation.class_field() for explanation in explanations})
@@ -144,7 +144,7 @@ def _wrong(pointer: str, target: Target | Compared, model: ReadyModel) -> Iterat
         where = f"{pointer}/classes/{position}"
         index = class_index(given, model)
         if not 0 <= index < classes:
-            yield FieldError(pointer=where, detail=_unknown(given, model))
+            yield FieldError(pointer=where, detail=unknown_class(given, model))
         elif index in seen:
             yield FieldError(pointer=where, detail=f"{given!r} is the same class as {seen[index]!r}: name it once")
         else:
@@ -165,7 +165,7 @@ def _wrong_against(pointer: str, target: object, against: Against, model: ReadyM
             words = " and ".join(f'"{word}"' for word in AGAINST_WORDS)
             yield FieldError(
                 pointer=pointer,
-                detail=f"{_unknown(against, model, AGAINST_WORDS)}; {words} are not classes but choices",
+                detail=f"{unknown_class(against, model, AGAINST_WORDS)}; {words} are not classes but choices",
             )
         elif isinstance(target, TargetClasses) and index in {class_index(given, model) for given in target.classes}:
             detail = f"{against!r} is among the explained classes: a class does not stand against itself, name another"
@@ -182,7 +182,7 @@ def _without_label(request: JobRequest) -> Iterator[FieldError]:
             yield FieldError(pointer=to_pointer(("inputs", index, "label")), detail=detail)
 
 
-def _unknown(given: int | str, model: ReadyModel, words: Sequence[str] = ()) -> str:
+def unknown_class(given: int | str, model: ReadyModel, words: Sequence[str] = ()) -> str:
     """What is said of a class that there is not, where some words may stand in place of one."""
     if isinstance(given, int):
         return f"the model has classes 0 to {model.report.classes - 1}, given {given}"

@@ -11,6 +11,7 @@ from attribution_contracts.parameters.base import Scale
 from attribution_contracts.quality import DeletionOptions, OcclusionOptions
 from attribution_contracts.targets import against_of
 from service.gateway.ready_models import ReadyModel
+from service.submission.backgrounds import images_named
 from service.submission.layers import INPUT, chosen_layers
 from service.submission.targets import count_targets
 
@@ -77,7 +78,7 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
     """Passes of one image through the network, forward or backward, for all images."""
     layers = _layers(explanation, model)
     n_layers = 1 if layers is None else len(layers)
-    baselines = sum(_size(one, model) for one in getattr(explanation, "baselines", None) or [])
+    baselines = sum(_size(one, model) for _, one in images_named(explanation))
     _, height, width = model.report.input_shape
     if explanation.takes == "none":
         return an_image(Scale(1, model.report.classes, n_layers, max(baselines, 1), (height, width)))

@@ -9,6 +9,7 @@ from workers.drawing.filters import keep_filters
 from workers.drawing.layer_files import keep_layers
 from workers.drawing.neurons import keep_neurons
 from workers.drawing.pixel_charts import keep_pixels
+from workers.drawing.units import keep_units
 
 DRAWN: dict[str, Callable[[Drawn, ExplainedImage], None]] = {
     "activations": keep_neurons,
@@ -21,6 +22,7 @@ DRAWN: dict[str, Callable[[Drawn, ExplainedImage], None]] = {
 
 DRAWN_OF_MODEL: dict[str, Callable[[Drawn, ExplainedModel], None]] = {
     "filters": keep_filters,
+    "visualized": keep_units,
 }
 """The same of methods that look at no image."""
 

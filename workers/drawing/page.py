@@ -44,6 +44,8 @@ CHARTS = {
     "contributions": _Chart("what adds up to the logit"),
     "pixels": _Chart("where the chosen pixels are, and with which others they tell classes apart", "pixel_covariation"),
     "filter_grid": _Chart("the filters of the first convolution, by channel: grey is zero"),
+    "visualizations": _Chart("pictures that excite the units"),
+    "ascent": _Chart("what the units answer as their pictures change"),
     "occlusion": _Chart("what becomes of the outputs as pixels go and come back"),
 }
 """Charts by quantity."""

@@ -7,6 +7,7 @@ from attribution_contracts.parameters.cam import CamParams
 from attribution_contracts.parameters.decomposition import DecompositionParams
 from attribution_contracts.parameters.deconvolution import DeconvolutionParams
 from attribution_contracts.parameters.deeplift import DeepLiftParams
+from attribution_contracts.parameters.feature_visualization import FeatureVisualizationParams
 from attribution_contracts.parameters.first_layer_filters import FirstLayerFiltersParams
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
@@ -27,6 +28,7 @@ from workers.methods.calls import Method, OutputKind
 from workers.methods.cam import OUTPUTS, cam
 from workers.methods.decomposition import decomposition
 from workers.methods.deeplift import deeplift
+from workers.methods.feature_visualization import feature_visualization
 from workers.methods.first_layer_filters import first_layer_filters
 from workers.methods.integrated_gradients import integrated_gradients
 from workers.methods.layer_shapley import layer_shapley
@@ -64,6 +66,12 @@ METHODS: dict[str, Method] = {
         params=DeepLiftParams,
         run=deeplift,
         outputs={"attributions": "signed", "standard_error": "values", "layer_map": "per_layer"},
+    ),
+    "feature_visualization": Method(
+        params=FeatureVisualizationParams,
+        run=feature_visualization,
+        outputs={"visualization": "picture"},
+        trial={"n_steps": 1, "channels": [0], "n_crops": 0},
     ),
     "first_layer_filters": Method(
         params=FirstLayerFiltersParams, run=first_layer_filters, outputs={"filters": "values"}

@@ -43,7 +43,7 @@ def _of_exhibit(asked: Asked, exhibit: Exhibit, folder: Path) -> Iterator[dict[s
     if asked.exhibits and exhibit.name not in asked.exhibits:
         return
     report, mine, together = asked.register(exhibit), folder / exhibit.name, list[Tile]()
-    for method in asked.methods or sorted(METHODS):
+    for method in asked.methods or sorted(name for name, one in METHODS.items() if one.takes == "images"):
         line = {"exhibit": exhibit.name, "method": method}
         applies = report.methods.get(method)
         if applies is None or not applies.applies:

@@ -17,8 +17,8 @@ from workers.methods.calls import Alone, Call, Explained
 from workers.methods.table import METHODS
 
 FIT = "0" * 64
-REQUIRED = {"decomposition": {"fit": FIT}}
-"""Parameters without a default."""
+REQUIRED = {"decomposition": {"fit": FIT}, "feature_visualization": {"n_steps": 3, "channels": [0, 1]}}
+"""Parameters without a default, or less than it of methods that take many steps."""
 OWN = {"attention": "attending"}
 """Networks of methods that do not apply to the others."""
 EVERY = pytest.mark.parametrize("method", sorted(METHODS))
