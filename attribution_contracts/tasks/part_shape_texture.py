@@ -54,7 +54,7 @@ class CueFigures(Wire):
     moved: float
     """Mean change of the probability of the image's own class."""
     moved_error: float | None
-    """Its standard error."""
+    """The standard error of that mean; null for a single image."""
     kept: float
     """Share of the images that are given the same class as before, right or not."""
 
