@@ -250,7 +250,20 @@ class Result(Wire):
     """The outcome of a job that succeeded."""
 
     job: str
-    kind: Literal["explain", "compare", "check", "ingest", "fit", "evaluate", "sweep", "ablate", "retrain", "self_test"]
+    kind: Literal[
+        "explain",
+        "compare",
+        "check",
+        "ingest",
+        "fit",
+        "evaluate",
+        "sweep",
+        "ablate",
+        "retrain",
+        "maximal_patches",
+        "representation_pca",
+        "self_test",
+    ]
     counts: Counts
     """Of a comparison: over all its cells."""
     images: list[ImageResult] = []

@@ -42,10 +42,20 @@ class JobKind(StrEnum):
     SWEEP = "sweep"
     ABLATE = "ablate"
     RETRAIN = "retrain"
+    MAXIMAL_PATCHES = "maximal_patches"
+    REPRESENTATION_PCA = "representation_pca"
     SELF_TEST = "self_test"
 
 
-DATA_KINDS = (JobKind.FIT, JobKind.EVALUATE, JobKind.SWEEP, JobKind.ABLATE, JobKind.RETRAIN)
+DATA_KINDS = (
+    JobKind.FIT,
+    JobKind.EVALUATE,
+    JobKind.SWEEP,
+    JobKind.ABLATE,
+    JobKind.RETRAIN,
+    JobKind.MAXIMAL_PATCHES,
+    JobKind.REPRESENTATION_PCA,
+)
 """Tasks over a data set."""
 
 

@@ -12,7 +12,7 @@ from cli.options import Choice, out_option, param_option, parameters, seed_optio
 from cli.saving import save
 from cli.words import by_first, told_in_options
 
-TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain")
+TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches", "representation_pca")
 WIDTH = 18
 SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 """Longest list that is printed, pairs of confused classes and wrong images; result.json has the others."""
@@ -30,16 +30,19 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
     """Do something with a whole data set.
 
-    TASK is evaluate, fit, sweep, ablate or retrain.
+    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches or representation_pca.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
     often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
-    and retrain say how good the decomposition is.
+    and retrain say how good the decomposition is. maximal_patches shows the images that excite feature maps of a layer
+    most, and the patch of each that they see. representation_pca shows where a layer puts the images, with a page to
+    point at.
 
     \b
     attribution task evaluate --model cifar --dataset cifar-test
     attribution task fit --model cifar --dataset cifar-train
     attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
+    attribution task maximal_patches --model cifar --dataset cifar-test --param layer=layer2.2.relu
     """  # noqa: D301 - the backspace keeps click from wrapping the example
     from attribution_client import Client
 
@@ -104,12 +107,30 @@ def _mistake(one: dict[str, Any]) -> str:
     return f"{one['image']}: {label}, taken for {predicted} ({one['probability']:.3f})"
 
 
+def _patches(channels: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{one['channel']}: {one['most'][0]['value']:.4g} of {one['most'][0]['image']} (mean {one['mean']:.3g})"
+        for one in channels[:SHOWN]
+    ]
+    more = [f"and {len(channels) - SHOWN} more in result.json"] if len(channels) > SHOWN else []
+    return f"\n{'':<{WIDTH}}".join([*lines, *more])
+
+
+def _separation(found: dict[str, float]) -> str:
+    shares = (
+        f"{found[name]:.1%} between {said}" for name, said in (("label", "classes"), ("prediction", "predictions"))
+    )
+    return f"of the variance along the first two components {', '.join(shares)}; see points.html"
+
+
 _OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
 """Figures that compare a decomposition with the network, and say nothing of one alone."""
 _TOLD: dict[str, Callable[[Any], str]] = {
     "calibration": _calibration,
     "confused": _confused,
     "misclassified": _misclassified,
+    "channels": _patches,
+    "separation": _separation,
 }
 """What is said of figures that are too large to print."""
 

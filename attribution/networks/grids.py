@@ -28,7 +28,7 @@ _ARGUMENTS = {
     "adaptiveavgpool2d": ("input", "output_size"),
     "adaptivemaxpool2d": ("input", "output_size"),
     "interpolate": ("input", "size", "scale_factor", "mode", "align_corners"),
-    "pad": ("input", "pad"),
+    "pad": ("input", "pad", "mode"),
     "mean": ("input", "dim", "keepdim"),
     "cat": ("tensors", "dim"),
     "permute": ("input", "dims"),

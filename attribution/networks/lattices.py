@@ -94,21 +94,23 @@ def placements_of(
     """
     with torch.inference_mode(False), torch.enable_grad():
         image = image.clone().requires_grad_()
-        run = _Keeping(graph_module)
+        run = Keeping(graph_module)
         outputs = run.run(image)
         found = _measured(nodes, image, run.kept, _placed(graph_module, image, run, nodes))
         return _with_readers(found, outputs, {name: run.kept[nodes[name]] for name in found})
 
 
-class _Keeping(fx.Interpreter):
+class Keeping(fx.Interpreter):
     """Runs a graph and keeps its tensors, and the numbers that it computes of sizes."""
 
     def __init__(self, graph_module: fx.GraphModule) -> None:
+        """Keeps nothing yet."""
         super().__init__(graph_module, garbage_collect_values=False)
         self.kept: dict[fx.Node, torch.Tensor] = {}
         self.numbers: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401 - torch.fx's signature
+        """Returns what one operation gives."""
         result = super().run_node(n)
         if isinstance(result, torch.Tensor):
             # A view of its own: what an identity returns is the tensor that a shortcut reads as well.
@@ -119,10 +121,10 @@ class _Keeping(fx.Interpreter):
 
 
 def _placed(
-    graph_module: fx.GraphModule, image: torch.Tensor, run: _Keeping, nodes: Mapping[str, fx.Node]
+    graph_module: fx.GraphModule, image: torch.Tensor, run: Keeping, nodes: Mapping[str, fx.Node]
 ) -> dict[str, Placement]:
     """Returns where the graph says that the layers' units lie."""
-    grids, tokens = _grids(graph_module, image, run)
+    grids, tokens = grids_of(graph_module, image, run)
     found: dict[str, Placement] = {}
     for name, node in nodes.items():
         if node in grids and grids[node].axes in ((2, 3), (1, 2)) and run.kept[node].dim() == 4:
@@ -136,9 +138,10 @@ def _placed(
     return found
 
 
-def _grids(
-    graph_module: fx.GraphModule, image: torch.Tensor, run: _Keeping
+def grids_of(
+    graph_module: fx.GraphModule, image: torch.Tensor, run: Keeping
 ) -> tuple[dict[fx.Node, Grid], dict[fx.Node, Tokens]]:
+    """Returns where the units of each tensor lie that has rows and columns, and of each that has them as tokens."""
     shapes = {node: tuple(tensor.shape) for node, tensor in run.kept.items()}
     modules, of_image = dict(graph_module.named_modules()), tensor_nodes(graph_module)
     grids: dict[fx.Node, Grid] = {}

@@ -27,7 +27,7 @@ from attribution.networks.graph import tensor_nodes
 from attribution.networks.network import Network
 from attribution.networks.operations import Kind, operation_kinds, sources
 from attribution.passes.tangents import Function
-from attribution.propagation.rule_pass import RulePass, with_slope
+from attribution.propagation.rule_pass import Rule, RulePass, with_slope
 
 Backward = Literal["guided", "deconvolution"]
 
@@ -75,6 +75,16 @@ def rectifiers(graph: fx.GraphModule) -> frozenset[fx.Node]:
 def rectified_pass(network: Network, backward: Backward, method: str) -> Function:
     """Returns the network's explained outputs, whose gradients follow the rule."""
     graph = require_rectifiers(network, method)
+    rule = rectifier_rule(graph, backward)
+
+    def outputs(points: torch.Tensor) -> torch.Tensor:
+        return network.explained(RulePass(graph, {"activation": rule}).run(points))
+
+    return outputs
+
+
+def rectifier_rule(graph: fx.GraphModule, backward: Backward) -> Rule:
+    """Returns what a pass does at each rectifier of a graph."""
     seen = rectifiers(graph)
 
     def rule(run: RulePass, node: fx.Node, value: torch.Tensor) -> torch.Tensor:
@@ -85,10 +95,7 @@ def rectified_pass(network: Network, backward: Backward, method: str) -> Functio
         (inputs,) = run.arguments(node)
         return with_slope(value, _positive(inputs))
 
-    def outputs(points: torch.Tensor) -> torch.Tensor:
-        return network.explained(RulePass(graph, {"activation": rule}).run(points))
-
-    return outputs
+    return rule
 
 
 class _Positive(torch.autograd.Function):

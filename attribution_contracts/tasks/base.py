@@ -19,7 +19,9 @@ class DataTask(Wire):
     """What all tasks have."""
 
     method: ClassVar[str] = "decomposition"
-    """The method that a task belongs to, and whose obstacles are its own."""
+    """The method that a task belongs to, and whose obstacles are its own where it is one that explains."""
+    needs_layers: ClassVar[bool] = False
+    """Whether it looks at a layer, which only a network with a graph has."""
     version: ClassVar[int] = 1
     """Of the procedure: what another one computed is not taken for its result."""
 

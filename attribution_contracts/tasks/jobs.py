@@ -8,8 +8,13 @@ from attribution_contracts.base import Sha256, Wire
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.tasks.decomposition import AblateTask, FitTask, RetrainTask, SweepTask
 from attribution_contracts.tasks.evaluation import EvaluateTask
+from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
+from attribution_contracts.tasks.representation_pca import RepresentationPcaTask
 
-Task = Annotated[FitTask | EvaluateTask | SweepTask | AblateTask | RetrainTask, Field(discriminator="task")]
+Task = Annotated[
+    FitTask | EvaluateTask | SweepTask | AblateTask | RetrainTask | MaximalPatchesTask | RepresentationPcaTask,
+    Field(discriminator="task"),
+]
 
 
 class PinnedDataset(Wire):

@@ -10,12 +10,14 @@ from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind, ModelState
 from attribution_contracts.tasks.decomposition import FitTask, RetrainTask, SweepTask
+from attribution_contracts.tasks.evaluation import EvaluateTask
 from attribution_contracts.tasks.jobs import DataJob, PinnedDataset, Task
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.classes import classes_of
 from service.submission.fits import wrong_fit
+from service.submission.looks import wrong_looks
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.datasets import find_dataset, near
@@ -32,8 +34,8 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
     model = gateway.models.ready(tenant, request.model)
-    detail = model.obstacle(task.method, request.model)
-    if detail is not None and (task.task != "evaluate" or task.fit is not None):
+    detail = _obstacle(task, model, request.model)
+    if detail is not None:
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)
     pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model, task)}
     if (validation := getattr(task, "validation", None)) is not None:
@@ -43,6 +45,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     wrong = [
         *_wrong_artifacts(request, model, stored),
         *_wrong_sizes(task, model),
+        *wrong_looks(task, model),
         *_wrong_shards(task, pinned),
     ]
     if wrong:
@@ -57,6 +60,16 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
         inputs=tuple(stored.values()),
         cache_key=canonical_digest([_answered_by(job), task.version, request.seed]),
     )
+
+
+def _obstacle(task: Task, model: ReadyModel, name: str) -> str | None:
+    """Why a task does not apply to a model; nothing where it does."""
+    if isinstance(task, EvaluateTask) and task.fit is None:
+        return None  # outputs are all that it needs
+    if task.needs_layers and not model.report.traced:
+        found = model.report.methods.get("layer_shapley")
+        return f"{task.task} looks at layers, and does not apply to {name}: {found.reason if found else 'not traced'}"
+    return model.obstacle(task.method, name)
 
 
 def _answered_by(job: DataJob) -> dict[str, object]:

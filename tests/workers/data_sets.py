@@ -80,7 +80,7 @@ class Over:
         )
         resolved = job.model_dump(mode="json")
         options = {"max_attempts": 1, "request": {"priority": "high"}} | options
-        new = NewJob(kind=JobKind(task["task"]), method="decomposition", resolved=resolved, model=identity, **options)
+        new = NewJob(kind=JobKind(task["task"]), method=job.task.method, resolved=resolved, model=identity, **options)
         return submit(self.context.engine, new).job.id
 
     def run(self, task: dict[str, Any], **options: Any) -> Result:

@@ -15,7 +15,7 @@ from storage.artifacts.store import ArtifactStore
 from workers.context import WorkerContext
 from workers.datasets.ahead import ahead
 from workers.images.decoding import decode
-from workers.images.preprocessing import preprocess
+from workers.images.preprocessing import Prepared, preprocess
 from workers.problems import InvalidDataset, InvalidImage, absence
 
 LARGEST_READ = 64 * 1024 * 1024
@@ -95,15 +95,20 @@ class DatasetReader:
             inputs, labels = (tensor.to(target, non_blocking=True) for tensor in (batch.inputs, batch.labels))
             yield Batch(inputs, labels, batch.positions)
 
+    def images(self, spec: ModelSpec, positions: Sequence[int]) -> Iterator[Prepared]:
+        """The same one by one, with the picture of each as the model sees it; raises like `batches`."""
+        for position, content in self._files(positions):
+            yield self._image(spec, position, content)
+
     def _prepared(self, spec: ModelSpec, positions: list[int], *, pin: bool) -> Batch:
-        inputs = torch.stack([self._row(spec, position, content) for position, content in self._files(positions)])
+        inputs = torch.stack([image.tensor for image in self.images(spec, positions)])
         labels = torch.tensor([self.classes[position] for position in positions])
         return Batch(inputs.pin_memory(), labels.pin_memory(), positions) if pin else Batch(inputs, labels, positions)
 
-    def _row(self, spec: ModelSpec, position: int, content: bytes) -> Tensor:
+    def _image(self, spec: ModelSpec, position: int, content: bytes) -> Prepared:
         try:
             picture = decode(content, spec.preprocessing.color, max_pixels=self._max_pixels)
-            return preprocess(picture, spec.preprocessing).tensor
+            return preprocess(picture, spec.preprocessing)
         except InvalidImage as error:
             raise InvalidImage(f"{self.names[position]}: {error}") from error
 

@@ -1,6 +1,7 @@
 """Single neurons of a layer: a sheet of their maps, and the sum of every map as spikes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from attribution_contracts.figures.activation_maps import LayerActivations
 from workers.drawing.charts import figure_of, png
@@ -9,6 +10,9 @@ from workers.drawing.files import Drawn, Subject, map_within
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
 from workers.drawing.words import amount
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLUMNS = 5
 _SIDE = 200
@@ -49,36 +53,40 @@ def _sheet(drawn: Drawn, image: ExplainedImage, layer: LayerActivations) -> Rend
 
 def spike_chart(layer: LayerActivations, name: str) -> RenderedFile:
     """The sum of each neuron's map; those that are shown in colour, and they and the largest by their channels."""
-    count = len(layer.sums)
     figure = figure_of(_WIDTH, _HEIGHT, f"{name}: the sum of each neuron's map of {layer.layer}")
     panel = figure.subplots()
-    shown = set(layer.shown)
+    named = sorted(dict.fromkeys([*layer.shown, *layer.order[:3]]), key=layer.order.index)
+    draw_spikes(panel, layer.sums, named, layer.shown)
+    panel.set_xlabel("channel", fontsize=9)
+    panel.set_ylabel("sum of the map", fontsize=9)
+    return png("spikes", figure)
+
+
+def draw_spikes(panel: "Axes", values: Sequence[float], named: Sequence[int], colored: Collection[int]) -> None:
+    """A value of each channel as a line from zero, some in colour; as many are named as fit, the first ones first."""
+    count = len(values)
     width = max(0.6, min(4.0, 400 / count))
-    colors = [_STRONG if channel in shown else _QUIET for channel in range(count)]
-    panel.vlines(range(count), 0, layer.sums, colors=colors, linewidth=width)
+    colors = [_STRONG if channel in colored else _QUIET for channel in range(count)]
+    panel.vlines(range(count), 0, values, colors=colors, linewidth=width)
     panel.axhline(0, color=_INK, linewidth=0.8)
     panel.set_xlim(-0.5 - count / 50, count - 0.5 + count / 50)
-    low, high = min(0.0, *layer.sums), max(0.0, *layer.sums)
+    low, high = min(0.0, *values), max(0.0, *values)
     top = high + 0.16 * ((high - low) or 1.0)
     panel.set_ylim(low - 0.03 * ((high - low) or 1.0), top + 0.08 * ((high - low) or 1.0))
     left, right = panel.get_xlim()
-    named = sorted(dict.fromkeys([*layer.shown, *layer.order[:3]]), key=layer.order.index)[:_LABELLED]
-    named.sort()
-    for channel, place in zip(named, _spread(named, left, right, _APART * (right - left)), strict=True):
+    fitting = sorted(named[:_LABELLED])
+    for channel, place in zip(fitting, _spread(fitting, left, right, _APART * (right - left)), strict=True):
         panel.annotate(
             str(channel),
-            (channel, max(layer.sums[channel], 0.0)),
+            (channel, max(values[channel], 0.0)),
             (place, top),
             ha="center",
             fontsize=9,
-            color=_STRONG if channel in shown else _INK,
+            color=_STRONG if channel in colored else _INK,
             arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
         )
-    panel.set_xlabel("channel", fontsize=9)
-    panel.set_ylabel("sum of the map", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    return png("spikes", figure)
 
 
 def _spread(places: Sequence[float], left: float, right: float, apart: float) -> list[float]:

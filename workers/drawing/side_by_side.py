@@ -12,7 +12,7 @@ from attribution_contracts.results import ArtifactRef, CellResult, ClassScore, I
 from workers.context import WorkerContext
 from workers.drawing.explained import image_name
 from workers.drawing.files import Subject, map_within
-from workers.drawing.neurons_beside import aligned_neurons
+from workers.drawing.neurons_beside import aligned_neurons, difference_charts
 from workers.drawing.page import Answer
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
@@ -62,6 +62,12 @@ def side_by_side(
                     ]
                     drawn += _rows(Tile(_seen(mine, position), picture), tiles)
             yield Subject(position), sheet(f"{name}-side-by-side", drawn, title=title, warnings=warned)
+        charts = dict[Subject, RenderedFile]()
+        for column in range(columns):
+            told()
+            beside = {_name(cell): image for cell in cells[column::columns] if (image := _image_of(cell, position))}
+            charts |= difference_charts(position, image_name(position, given), beside)
+        yield from charts.items()
 
 
 def _rows(image: Tile, maps: Sequence[Tile]) -> list[list[Tile]]:

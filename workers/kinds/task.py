@@ -19,6 +19,8 @@ from workers.jobs.tracking import Tracker
 from workers.models.inputs import load_model
 from workers.tasks.counting import ablate_part, counts_merge, evaluate_part
 from workers.tasks.fit import fit_merge, fit_part
+from workers.tasks.maximal_patches import patches_merge, patches_part
+from workers.tasks.representation_pca import pca_merge, pca_part
 from workers.tasks.retrain import retrain_whole
 from workers.tasks.sweep import sweep_merge, sweep_part
 from workers.tasks.work import BINARY, STATE, Ended, Procedures, Work
@@ -29,6 +31,8 @@ TASKS = {
     "sweep": Procedures(sweep_part, sweep_merge),
     "ablate": Procedures(ablate_part, counts_merge),
     "retrain": Procedures(None, retrain_whole),
+    "maximal_patches": Procedures(patches_part, patches_merge),
+    "representation_pca": Procedures(pca_part, pca_merge),
 }
 """Every task by its id on the wire."""
 

@@ -124,7 +124,7 @@ METHODS: dict[str, Method] = {
         params=RiseParams,
         run=one_map_a_class(attribution.rise),
         outputs={"shown_above_mean": "signed", "shown": "signed", "standard_error": "values"},
-        trial={"n_masks": 32},
+        trial={"n_masks": 16},
     ),
     "occlusion": Method(params=OcclusionParams, run=occlusion, outputs=OCCLUSION_OUTPUTS, trial=one_window),
     "saliency": Method(
@@ -136,7 +136,7 @@ METHODS: dict[str, Method] = {
         params=SegmentShapleyParams,
         run=segment_shapley,
         outputs={"attributions": "regions", "standard_error": "values", "segments": "values"},
-        trial={"segments": {"kind": "grid", "rows": 2, "columns": 2}},
+        trial={"segments": {"kind": "grid", "rows": 1, "columns": 2}},
     ),
     "xrai": Method(
         params=XraiParams,

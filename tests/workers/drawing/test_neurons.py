@@ -8,8 +8,8 @@ from matplotlib.text import Text
 from attribution_contracts.figures.activation_maps import LayerActivations
 from attribution_contracts.results import ImageResult
 from tests.workers.drawing.drawn import figure_drawn, require_nothing_cut, texts
-from workers.drawing import neurons
-from workers.drawing.neurons_beside import Neuron, aligned_neurons
+from workers.drawing import neurons, neurons_beside
+from workers.drawing.neurons_beside import Neuron, aligned_neurons, difference_charts
 from workers.drawing.words import amount
 
 
@@ -57,3 +57,22 @@ def test_of_several_models_neurons_that_differ_most_come_first_and_those_of_one_
     assert [neuron.channel for neuron in aligned_neurons(both)] == [2, 1, 3]
     assert Neuron("conv", 2).said_of(both[1]) == "conv, channel 2\nsum 9"
     assert aligned_neurons([image([], [])]) == []
+
+
+def test_all_neurons_of_several_models_are_compared_and_those_that_differ_most_are_named():
+    before = [float(channel % 7) for channel in range(40)]
+    after = [value + (50.0 if channel == 33 else 0.5 * (channel == 2)) for channel, value in enumerate(before)]
+    both = {"a@1": image(before, [5]), "b@1": image(after, [6])}
+    [(subject, file)] = difference_charts(3, "a face", both)
+    assert (subject.image, subject.layer, file.quantity) == (3, "conv", "differences")
+    figure = figure_drawn(neurons_beside, lambda: list(difference_charts(3, "a face", both)))
+    require_nothing_cut(figure)
+    *models, last = figure.axes
+    assert [panel.get_title(loc="left") for panel in models] == ["a@1", "b@1"]
+    assert {"33", "2"} <= {text.get_text() for text in last.texts}
+    assert models[0].get_ylim() == models[1].get_ylim()
+
+
+def test_one_model_alone_or_layers_of_other_sizes_are_not_compared():
+    assert list(difference_charts(0, "x", {"a@1": image([1.0], [0])})) == []
+    assert list(difference_charts(0, "x", {"a@1": image([1.0], [0]), "b@1": image([1.0, 2.0], [0])})) == []

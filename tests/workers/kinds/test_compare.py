@@ -239,3 +239,4 @@ def test_neurons_of_two_models_are_aligned_by_index(classifier, other, compare, 
     assert named[0] == named[1]
     assert len(set(named[0])) == len(named[0]) >= 2
     assert sum(tile.picture is not None for tile in (*first[1:], *second[1:])) == 4
+    assert [file.layer for file in result.artifacts if file.quantity == "differences"] == asked["layers"]

@@ -1,0 +1,63 @@
+"""What tasks that look at a layer ask of it, checked against the model."""
+
+from collections.abc import Iterator
+from math import prod
+
+from attribution_contracts.hints import closest
+from attribution_contracts.models import LayerInfo
+from attribution_contracts.problems import FieldError
+from attribution_contracts.tasks.jobs import Task
+from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
+from attribution_contracts.tasks.representation_pca import MOST_NUMBERS, WIDEST, RepresentationPcaTask
+from service.gateway.ready_models import ReadyModel
+
+LAST = "last"
+"""The last layer with places, which is no layer's name."""
+
+
+def wrong_looks(task: Task, model: ReadyModel) -> Iterator[FieldError]:
+    """A layer that is not there, channels that it lacks, and rules that do not apply to the model."""
+    name: str | None = getattr(task, "layer", None)
+    if name is None:
+        return
+    layers = {layer.name: layer for layer in model.report.layers}
+    if name not in layers and name != LAST:
+        detail = f"{name!r} is no layer of the model; {closest(name, [LAST, *layers])}"
+        yield FieldError(pointer="/task/layer", detail=detail)
+    elif name == LAST and model.report.mapped == []:
+        detail = "no layer of the model has height and width: name one of its layers"
+        yield FieldError(pointer="/task/layer", detail=detail)
+    if isinstance(task, MaximalPatchesTask):
+        yield from _wrong_patches(task, layers.get(name), model)
+    if isinstance(task, RepresentationPcaTask):
+        yield from _wrong_width(task, layers.get(name))
+
+
+def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: ReadyModel) -> Iterator[FieldError]:
+    # Where the channels of other layers lie is the worker's to say.
+    is_known = layer is not None and layer.kind in ("conv", "linear") and layer.shape
+    if task.channels is not None and layer is not None and layer.shape and is_known:
+        count = layer.shape[0] if layer.kind == "conv" else layer.shape[-1]
+        if max(task.channels) >= count:
+            detail = f"{layer.name} has the channels 0 to {count - 1}, given {max(task.channels)}"
+            yield FieldError(pointer="/task/channels", detail=detail)
+    found = model.report.methods.get(task.beside or "")
+    if found is not None and not found.applies:
+        detail = f'{task.beside} does not apply to the model: {found.reason}; "none" leaves it out'
+        yield FieldError(pointer="/task/beside", detail=detail)
+
+
+def _wrong_width(task: RepresentationPcaTask, layer: LayerInfo | None) -> Iterator[FieldError]:
+    if layer is None or not layer.shape:
+        return
+    is_flat = task.representation == "flat"
+    if not is_flat and layer.kind != "conv":
+        return  # where the channels of other layers lie is the worker's to say
+    width = prod(layer.shape) if is_flat else layer.shape[0]
+    if width > WIDEST:
+        hint = "take the mean of each feature map, or another layer" if is_flat else "take another layer"
+        detail = f"{layer.name} represents an image by {width:,} numbers, at most {WIDEST:,} are accepted: {hint}"
+        yield FieldError(pointer="/task/representation", detail=detail)
+    elif width * task.shard_images > MOST_NUMBERS:
+        detail = f"{task.shard_images:,} images of {width:,} numbers do not fit into memory: ask for smaller parts"
+        yield FieldError(pointer="/task/shard_images", detail=detail)
