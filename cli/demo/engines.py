@@ -113,19 +113,6 @@ ENGINES: dict[str, Engine] = {
             Shown("contributions", None, "contributions"),
         ),
     ),
-    "inversion": Engine(
-        title="What the last feature maps keep",
-        question="Which pictures can the network's last layer with places not tell from this one?",
-        reading=(
-            "Beside each picture are two that were made from noise until the layer answers to them as it does to the "
-            "picture; how far it still tells them apart is above each. What all have in common the layer has kept, "
-            "where they differ it does not know."
-        ),
-        parameters={"n_starts": 2, "n_steps": 60},
-        has_baseline=False,
-        ends=("", ""),
-        shown=(Shown("the picture, and two made from noise", None, "inversions"),),
-    ),
 }
 """Methods that have a part of the page to themselves, by id."""
 
