@@ -142,7 +142,6 @@ def clusters_of(vectors: torch.Tensor, *, n_neighbors: int | None = None, seed: 
 
     Raises:
         InvalidInput: There are too many vectors.
-        NetworkError: They are not finite.
 
     Cost:
         All eigenvalues of an ``n x n`` matrix.
@@ -180,7 +179,6 @@ def strategies_of(vectors: torch.Tensor, labels: torch.Tensor, *, seed: int = 0)
 
     Raises:
         InvalidInput: There are fewer than two vectors.
-        NetworkError: They are not finite.
 
     Source:
         Dreyer et al. 2024, Understanding the (Extra-)Ordinary: Validating Deep Model Decisions with Prototypical
