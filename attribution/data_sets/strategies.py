@@ -11,8 +11,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import kneighbors_graph
 
 from attribution.checks import require_count, require_finite
-from attribution.decomposition.histograms import loaded
 from attribution.errors import InvalidInput
+from attribution.stored import loaded
 
 MOST_CLUSTERED = 2_000
 """Maps of a class that the eigenvalues are taken of; what they cost grows with the third power."""

@@ -4,12 +4,12 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from attribution.decomposition.histograms import loaded
 from attribution.decomposition.influential import Influential, require_indices
 from attribution.errors import InvalidInput, NetworkError
 from attribution.final_layer.decomposed_head import DecomposedHead
 from attribution.final_layer.layer import FinalLayer, replaced, require_path
 from attribution.networks.network import Network
+from attribution.stored import loaded
 
 
 def decomposed_head(final: FinalLayer, indices: torch.Tensor) -> DecomposedHead:

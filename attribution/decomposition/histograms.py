@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from attribution.checks import require_count, require_labels
 from attribution.errors import InvalidInput, InvalidOption
+from attribution.stored import loaded
 
 
 class FeatureHistogram:
@@ -141,16 +141,3 @@ class FeatureHistogram:
     def from_bytes(cls, stored: bytes) -> "FeatureHistogram":
         """Returns the histogram that ``to_bytes`` stored."""
         return cls.from_tensors(loaded(stored))
-
-
-def loaded(stored: bytes) -> dict[str, torch.Tensor]:
-    """Returns the tensors of a safetensors file.
-
-    Raises:
-        InvalidInput: It is none.
-    """
-    try:
-        tensors: dict[str, torch.Tensor] = load(stored)
-    except SafetensorError as error:
-        raise InvalidInput(f"{len(stored)} bytes are no safetensors file ({error})") from error
-    return tensors

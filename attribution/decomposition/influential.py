@@ -8,11 +8,12 @@ from safetensors.torch import save
 
 from attribution.checks import require_choice, require_count, require_number
 from attribution.data_sets.batches import Batches, over_batches
-from attribution.decomposition.histograms import FeatureHistogram, loaded
+from attribution.decomposition.histograms import FeatureHistogram
 from attribution.errors import InvalidInput, InvalidOption
 from attribution.final_layer.layer import FinalLayer, Precision
 from attribution.networks.network import Network
 from attribution.passes.chunks import Progress
+from attribution.stored import loaded
 
 Aggregation = Literal["frequency", "coverage"]
 

@@ -5,6 +5,8 @@ import importlib
 import torchvision
 from torch import nn
 
+from attribution.architectures import two_class_head
+
 
 def mobilenet_with_relu() -> nn.Module:
     """MobileNetV2 with ReLU for ReLU6, as its folded weights want it."""
@@ -28,3 +30,13 @@ def emotions() -> nn.Module:
         pool = nn.MaxPool2d(3, 2, padding=side % 2, ceil_mode=side % 2 == 0)
         setattr(stages.get_submodule(name), "pool", pool)  # noqa: B010 - a module's attribute has no type
     return module
+
+
+def vgg16_of_emotions() -> nn.Module:
+    """VGG-16's convolutions with a head of their own for faces of 96 pixels, as `stories.py` trains it."""
+    return emotions_head(torchvision.models.vgg16(weights=None))
+
+
+def emotions_head(backbone: nn.Module) -> nn.Module:
+    """A head for four emotions on the convolutions of a backbone, whose modules are shared."""
+    return two_class_head(backbone, (3, 96, 96), num_classes=4)

@@ -50,10 +50,17 @@ class Asked:
 
     def explained(self, exhibit: Exhibit, what: str, **fields: Any) -> tuple[Result, float]:
         """The result of a job on all pictures of an exhibit, and the seconds that it took."""
+        return self._answered(exhibit, what, model=_model(exhibit), **fields)
+
+    def compared(self, exhibits: list[Exhibit], what: str, **fields: Any) -> tuple[Result, float]:
+        """The same side by side for the classifiers of several exhibits, on the pictures of the first."""
+        return self._answered(exhibits[0], what, models=[_model(exhibit) for exhibit in exhibits], **fields)
+
+    def _answered(self, exhibit: Exhibit, what: str, **fields: Any) -> tuple[Result, float]:
         start = time.perf_counter()
         inputs = [_input(picture) for picture in exhibit.pictures]
         images = [picture.content for picture in exhibit.pictures]
-        job = self.client.submit(model=_model(exhibit), inputs=inputs, images=images, **fields)
+        job = self.client.submit(inputs=inputs, images=images, **fields)
         self._followed(job, f"{exhibit.name}: {what}")
         return self.client.result(job.id), round(time.perf_counter() - start, 1)
 

@@ -12,6 +12,7 @@ import torch
 from support.stories.asking import Asked
 from support.stories.exhibits import BLURRED, Exhibit
 from support.stories.talk import CLASSES, PREPROCESSING, vgg16
+from torch import nn
 
 from attribution.architectures import two_class_head
 from attribution_contracts.models import ModelSpec, Weights
@@ -38,16 +39,21 @@ def learned(asked: Asked, data: Path, folder: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError as error:
         yield {"exhibit": "vgg16", "skipped": f"no weights or photographs: {error}"}
         return
-    torch.manual_seed(0)
-    weights = folder / "weights.safetensors"
-    save(two_class_head(backbone, (3, SIDE, SIDE)).eval(), weights)
-    exhibit = Exhibit("vgg16", _spec(), weights, [], BLURRED)
+    exhibit = small_vgg16(backbone, folder)
     asked.register(exhibit)
     images = [asked.client.upload(path).sha256 for own in files for path in own]
     yield _filters(asked, exhibit, folder)
     for way in WAYS:
         for layer in (*FIRST, LAST):
             yield _units(asked, exhibit, layer, way, images, folder)
+
+
+def small_vgg16(backbone: nn.Module, folder: Path) -> Exhibit:
+    """VGG-16's convolutions for pictures of 128 pixels, with a head that learnt nothing and plays no part."""
+    torch.manual_seed(0)
+    weights = folder / "weights.safetensors"
+    save(two_class_head(backbone, (3, SIDE, SIDE)).eval(), weights)
+    return Exhibit("vgg16", _spec(), weights, [], BLURRED)
 
 
 def _filters(asked: Asked, exhibit: Exhibit, folder: Path) -> dict[str, Any]:
