@@ -29,6 +29,7 @@ from attribution.methods.first_layer_filters import FirstLayerFilters, first_lay
 from attribution.methods.guided_backprop import GuidedBackprop, guided_backprop
 from attribution.methods.input_x_gradient import InputXGradient, input_x_gradient
 from attribution.methods.integrated_gradients import IntegratedGradients, integrated_gradients
+from attribution.methods.inversion import Inversion, inversion
 from attribution.methods.layer_shapley import LayerShapley, layer_shapley
 from attribution.methods.lrp import Lrp, lrp
 from attribution.methods.multiclass_importance import MulticlassImportance, multiclass_importance
@@ -60,6 +61,7 @@ __all__ = [
     "Influential",
     "InputXGradient",
     "IntegratedGradients",
+    "Inversion",
     "LayerShapley",
     "Lrp",
     "MinProbability",
@@ -98,6 +100,7 @@ __all__ = [
     "influential_features",
     "input_x_gradient",
     "integrated_gradients",
+    "inversion",
     "layer_shapley",
     "lrp",
     "multiclass_importance",

@@ -49,6 +49,7 @@ _OBSTACLES: dict[str, Callable[[Network], str | None]] = {
     "lrp": _refusal(rule_of),
     "first_layer_filters": _refusal(first_layer_filters),
     "guided_backprop": _refusal(lambda network: require_rectifiers(network, "guided_backprop")),
+    "inversion": _unplaced,
     "layer_shapley": lambda network: None if network.graph is not None else _no_layers(network),
 }
 _WITHOUT_GRADIENTS = frozenset(

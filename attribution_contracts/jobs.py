@@ -142,10 +142,6 @@ class JobRequest(Wire):
         if set(takes.values()) == {"none"}:
             if self.inputs:
                 raise ValueError(f"{methods} looks at the model alone: leave inputs out")
-            if self.is_comparison:
-                raise ValueError(f"{methods} looks at a model by itself: ask for one model and one explanation a job")
-            if asked := sorted(self.quality.asked):
-                raise ValueError(f"{methods} makes no maps of images to measure: leave quality.{asked[0]} out")
             given: dict[str, object] = {"model": self.asked_models()}
         else:
             if "none" in takes.values():
@@ -154,6 +150,17 @@ class JobRequest(Wire):
         if missing := [name for name, values in given.items() if not values]:
             what = "a model" if len(given) == 1 else "a model and at least one input"
             raise ValueError(f"{methods} needs {what}; missing: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_maps(self) -> "JobRequest":
+        without = [one.method for one in self.asked_explanations().values() if not one.makes_maps]
+        if without and (asked := sorted(self.quality.asked)):
+            raise ValueError(f"{without[0]} makes no maps of images to measure: leave quality.{asked[0]} out")
+        if without and self.is_comparison:
+            raise ValueError(
+                f"{without[0]} makes no maps to show beside others: ask for one model and one explanation a job"
+            )
         return self
 
     @model_validator(mode="after")

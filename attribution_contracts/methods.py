@@ -19,6 +19,7 @@ from attribution_contracts.parameters.first_layer_filters import FirstLayerFilte
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from attribution_contracts.parameters.inversion import InversionParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
@@ -42,6 +43,7 @@ Explanation = Annotated[
     | GuidedBackpropParams
     | InputXGradientParams
     | IntegratedGradientsParams
+    | InversionParams
     | LayerShapleyParams
     | LrpParams
     | MulticlassImportanceParams

@@ -11,6 +11,7 @@ from attribution_contracts.figures.deletions import DeletionFigures
 from attribution_contracts.figures.feature_visualization import VisualizationFigures
 from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
+from attribution_contracts.figures.inversion import InversionFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
@@ -142,6 +143,7 @@ class ImageResult(
     OcclusionFigures,
     HiddenPartsFigures,
     DecompositionFigures,
+    InversionFigures,
     ActivationFigures,
     LayerFigures,
     MulticlassFigures,

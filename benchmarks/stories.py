@@ -1,6 +1,6 @@
 """Decisions told by pictures, over HTTP: a sheet for each method, right and wrong decisions, the talk's experiment.
 
-Starts the service with one worker and three parts, each by itself with `--part`:
+Starts the service with one worker and four parts, each by itself with `--part`:
 
 - `sheets`: for each method a sheet of the digits, of the planted evidence (by a CNN and by a transformer) and, with the
   development data, of scikit-image's photographs by two ImageNet classifiers.
@@ -8,6 +8,8 @@ Starts the service with one worker and three parts, each by itself with `--part`
   wrong one against the true class too.
 - `talk`: a head on VGG-16's features for cats and dogs (Banerjee & Chu 2022), how often it is right on photographs
   that it did not learn, and what the layers that the talk shows contribute.
+- `learned`: pictures that excite feature maps of VGG-16, of its first four convolutions and 90 of the last, by plain
+  ascent and by fixed magnitudes, held against photographs.
 
 Prints one JSON line for each sheet, decision and claim; writes the pictures to a folder that git ignores, for those
 made of the development data may not be shown. What they tell is in `docs/stories.md`.
@@ -24,13 +26,14 @@ from typing import Any
 from support.processes import service
 from support.stories.asking import Asked
 from support.stories.decisions import decisions
+from support.stories.learned import learned
 from support.stories.sheets import sheets
 from support.stories.talk import talk
 
 from attribution_client import Client
 
 Part = Callable[[Asked, Path, Path], Iterator[dict[str, Any]]]
-PARTS: dict[str, Part] = {"sheets": sheets, "decisions": decisions, "talk": talk}
+PARTS: dict[str, Part] = {"sheets": sheets, "decisions": decisions, "talk": talk, "learned": learned}
 CONFIGURATION = """[factories]
 mobilenet = "support.factories:mobilenet_with_relu"
 emotions = "support.factories:emotions"

@@ -13,6 +13,8 @@ def sentences(image: "ImageResult") -> Iterator[str]:
         yield segments.sentence(class_name(image, segments.target))
     for regions in image.regions:
         yield regions.sentence(class_name(image, regions.target))
+    if image.inversion is not None:
+        yield image.inversion.sentence
     if image.hidden_parts is not None:
         for number in image.hidden_parts.numbers:
             own = "" if number.target is None else class_name(image, number.target)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 
 from attribution.baselines import blur
+from attribution.visualisation.adam import Adam
 from attribution.visualisation.noises import narrow_noise
 from attribution.visualisation.spectra import Spectrum
 
@@ -14,10 +15,6 @@ _GREY, _NOISE, _LOUD = 0.5, 0.02, 0.25
 """Where plain pictures start: the middle, and the deviation around it; that of those to which the unit was silent."""
 _COARSE = (1.0, 2.0, 4.0, 8.0)
 """Pixels by which the noise of these is blurred in turn."""
-_QUICK, _SLOW = 0.9, 0.99
-"""How much of the mean gradient, and of the mean square, is kept from step to step."""
-_FLAT = 1e-3
-"""Below this deviation of a gradient that has a root mean square of one, steps become smaller."""
 
 
 class Picture(Protocol):
@@ -49,7 +46,7 @@ class FixedMagnitude:
     def __init__(self, spectrum: Spectrum, size: tuple[int, int], step_size: float) -> None:
         """Takes magnitudes for one size of pictures."""
         self._spectrum, self._size, self._step = spectrum, size, step_size
-        self._momentum: _Adam | None = None
+        self._momentum: Adam | None = None
 
     def drawn(self, generators: Sequence[torch.Generator], tries: int = 0) -> torch.Tensor:  # noqa: ARG002
         """Returns uniform phases."""
@@ -70,8 +67,8 @@ class FixedMagnitude:
     def stepped(self, free: torch.Tensor, gradient: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Returns the phases after a step of Adam's up the gradient."""
         if self._momentum is None:
-            self._momentum = _Adam(free)
-        return free + self._step * self._momentum.direction(_of_unit_size(gradient), rows)
+            self._momentum = Adam(free)
+        return free + self._step * self._momentum.direction(of_unit_size(gradient), rows)
 
     def _odd(self, phases: torch.Tensor) -> torch.Tensor:
         """Returns phases that belong to a real picture: where half of them is the other's mirror they are its negative.
@@ -124,7 +121,7 @@ class FreePixels:
         if tries == 0:
             return (_GREY + _NOISE * noise).clamp(0, 1)
         coarse = blur(noise, _COARSE[(tries - 1) % len(_COARSE)])
-        return (_GREY + _LOUD * _of_unit_size(coarse)).clamp(0, 1)
+        return (_GREY + _LOUD * of_unit_size(coarse)).clamp(0, 1)
 
     def pixels(self, free: torch.Tensor) -> torch.Tensor:
         """Returns the pixels themselves."""
@@ -132,9 +129,9 @@ class FreePixels:
 
     def stepped(self, free: torch.Tensor, gradient: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Returns the pixels after a plain step."""
-        up = _of_unit_size(gradient)
+        up = of_unit_size(gradient)
         if self._smooth:
-            up = up - self._smooth * _of_unit_size(variation_gradient(free))
+            up = up - self._smooth * of_unit_size(variation_gradient(free))
         moved = free + self._step * up
         if self._sigma:
             moved = blur(moved, self._sigma)
@@ -160,25 +157,7 @@ def variation_gradient(pixels: torch.Tensor) -> torch.Tensor:
     return found
 
 
-class _Adam:
-    """Kingma & Ba 2015, with what a row remembers counted by row."""
-
-    def __init__(self, like: torch.Tensor) -> None:
-        self._mean, self._square = torch.zeros_like(like), torch.zeros_like(like)
-        self._steps = torch.zeros(len(like), *[1] * (like.dim() - 1), dtype=like.dtype, device=like.device)
-
-    def direction(self, gradient: torch.Tensor, forgotten: torch.Tensor) -> torch.Tensor:
-        """Returns where to go; rows that are forgotten begin anew."""
-        for kept in (self._mean, self._square, self._steps):
-            kept[forgotten] = 0
-        self._steps += 1
-        self._mean = _QUICK * self._mean + (1 - _QUICK) * gradient
-        self._square = _SLOW * self._square + (1 - _SLOW) * gradient.square()
-        mean = self._mean / (1 - _QUICK**self._steps)
-        return mean / ((self._square / (1 - _SLOW**self._steps)).sqrt() + _FLAT)
-
-
-def _of_unit_size(gradient: torch.Tensor) -> torch.Tensor:
+def of_unit_size(gradient: torch.Tensor) -> torch.Tensor:
     """Returns gradients whose mean square is one, row by row; nothing stays nothing."""
     size = gradient.flatten(1).square().mean(1).sqrt()
     return gradient / torch.where(size > 0, size, 1.0).view(-1, *[1] * (gradient.dim() - 1))

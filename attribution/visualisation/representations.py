@@ -77,6 +77,17 @@ class Representation:
             )
         return values
 
+    def require_channels(self, maps: torch.Tensor, channels: Sequence[int]) -> None:
+        """Accepts channels that its maps have.
+
+        Raises:
+            InvalidOption: They lack one.
+        """
+        if max(channels) >= maps.shape[1]:
+            raise InvalidOption(
+                f"channels names {max(channels)}, but layer {self.layer!r} has 0 to {maps.shape[1] - 1}"
+            )
+
 
 def _up_to(network: Network, layer: str) -> fx.GraphModule:
     """Returns the part of a network that computes a layer.
@@ -114,7 +125,7 @@ class Units:
         self._representation, self._at = representation, at
         with torch.no_grad():
             count = representation.maps(representation(example)).shape[1]
-            self.channels = list(range(min(_N_UNITS, count))) if channels is None else _each_once(channels)
+            self.channels = list(range(min(_N_UNITS, count))) if channels is None else each_once(channels)
             self.of_all(example)
 
     @property
@@ -139,10 +150,7 @@ class Units:
         """
         representation = self._representation
         maps = representation.maps(representation(inputs))
-        if max(self.channels) >= maps.shape[1]:
-            raise InvalidOption(
-                f"channels names {max(self.channels)}, but layer {representation.layer!r} has 0 to {maps.shape[1] - 1}"
-            )
+        representation.require_channels(maps, self.channels)
         if self._at is None:
             return maps.mean((2, 3))
         row, column = self._at
@@ -154,7 +162,7 @@ class Units:
         return maps[:, :, row, column]
 
 
-def _each_once(channels: Sequence[int]) -> list[int]:
+def each_once(channels: Sequence[int]) -> list[int]:
     """Returns channels.
 
     Raises:

@@ -39,6 +39,8 @@ class MethodParams(Wire):
     takes: ClassVar[Takes] = "images"
     """What it explains besides a model: the images of a request, nothing, or a data set as a whole (a task)."""
     takes_model: ClassVar[bool] = True
+    makes_maps: ClassVar[bool] = True
+    """Whether what it makes are maps of images, which figures can be taken of and which show beside those of others."""
     has_engine: ClassVar[bool] = True
     """Whether it explains by itself; the self-test does not, nor does the word for a model's default method."""
 

@@ -28,6 +28,7 @@ class FeatureVisualizationParams(MethodParams):
     )
     cost_class = "for each unit and step a forward and a backward pass of the picture and of each part of it"
     takes = "none"
+    makes_maps = False
 
     method: Literal["feature_visualization"]
     layer: LayerChoice = OUTPUT

@@ -13,6 +13,7 @@ class FirstLayerFiltersParams(MethodParams):
     guarantee = "exact: the network's own weights; what they are for they do not say"
     cost_class = "no pass through the network"
     takes = "none"
+    makes_maps = False
 
     method: Literal["first_layer_filters"]
     scale: Literal["common", "own"] = "common"

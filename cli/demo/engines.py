@@ -127,14 +127,6 @@ _BUDGETS: dict[str, dict[str, Any]] = {
 """Less than the default of methods that need many passes, or have many maps: small pictures show as much."""
 
 
-_WITHOUT_MAPS = frozenset({"inversion"})
-
-
-def has_maps(method: str) -> bool:
-    """Whether it makes maps of images, which can be shown beside those of others."""
-    return METHODS[method].takes == "images" and method not in _WITHOUT_MAPS
-
-
 def explanation_of(method: str, exhibit: Exhibit, fit: str | None) -> dict[str, Any]:
     """What is asked for of any method that explains images."""
     if method in ENGINES:

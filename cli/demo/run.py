@@ -13,8 +13,9 @@ from rich.progress import Progress, TaskID
 from attribution_client import Client
 from attribution_contracts.figures.completeness import Completeness
 from attribution_contracts.jobs import Job
+from attribution_contracts.methods import METHODS
 from attribution_contracts.results import ArtifactRef, ImageResult, Result
-from cli.demo.engines import PARTS, RENDER, SHOWN, SIDE_BY_SIDE, explanation_of, has_maps
+from cli.demo.engines import PARTS, RENDER, SHOWN, SIDE_BY_SIDE, explanation_of
 from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, mistakes_exhibit, planted_exhibit
 from cli.demo.scores import EvidenceScore, evidence_score
 
@@ -180,7 +181,7 @@ def _asked(client: Client, exhibit: Exhibit, method: str, fit: str | None) -> di
     if method != SIDE_BY_SIDE:
         return {"explanation": SHOWN[method].explanation(method, exhibit, fit)}
     found = client.model_report(f"{exhibit.spec.name}@{exhibit.spec.version}").methods
-    names = [name for name, one in found.items() if one.applies and has_maps(name)]
+    names = [name for name, one in found.items() if one.applies and METHODS[name].makes_maps]
     return {"explanations": [explanation_of(name, exhibit, fit) for name in names]}
 
 

@@ -1,10 +1,11 @@
-"""The units that a job makes pictures of, checked against the model."""
+"""The layers and channels that a job makes pictures of or for, checked against the model."""
 
 from collections.abc import Iterator
 
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.parameters.feature_visualization import OUTPUT, FeatureVisualizationParams
+from attribution_contracts.parameters.inversion import InversionParams
 from attribution_contracts.problems import FieldError
 from service.gateway.ready_models import ReadyModel
 from service.submission.targets import class_index, unknown_class
@@ -16,7 +17,7 @@ def wrong_units(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
     """Layers and channels that the model does not have."""
     layers = {layer.name: layer for layer in model.report.layers}
     for pointer, explanation in request.asked_explanations().items():
-        if not isinstance(explanation, FeatureVisualizationParams):
+        if not isinstance(explanation, FeatureVisualizationParams | InversionParams):
             continue
         layer = layers.get(explanation.layer)
         if layer is None and explanation.layer not in _WORDS:
@@ -36,5 +37,7 @@ def wrong_units(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
 def named_units(request: JobRequest, model: ReadyModel) -> Iterator[tuple[str, list[int]]]:
     """The channels of each explanation whose classes may be named, by index, with their pointer."""
     for pointer, explanation in request.asked_explanations().items():
-        if isinstance(explanation, FeatureVisualizationParams) and explanation.channels is not None:
+        if not isinstance(explanation, FeatureVisualizationParams | InversionParams):
+            continue
+        if explanation.channels is not None:
             yield f"{pointer}/channels", [class_index(channel, model) for channel in explanation.channels]

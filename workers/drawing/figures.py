@@ -6,6 +6,7 @@ from workers.drawing.decomposition_charts import keep_contributions
 from workers.drawing.explained import ExplainedImage, ExplainedModel
 from workers.drawing.files import Drawn
 from workers.drawing.filters import keep_filters
+from workers.drawing.inversions import keep_inversions
 from workers.drawing.layer_files import keep_layers
 from workers.drawing.neurons import keep_neurons
 from workers.drawing.pixel_charts import keep_pixels
@@ -13,6 +14,7 @@ from workers.drawing.units import keep_units
 
 DRAWN: dict[str, Callable[[Drawn, ExplainedImage], None]] = {
     "activations": keep_neurons,
+    "inversion": keep_inversions,
     "layers": keep_layers,
     "decomposition": keep_contributions,
     "class_variation": keep_pixels,

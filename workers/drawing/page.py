@@ -43,6 +43,7 @@ CHARTS = {
     "spikes": _Chart("the sum of each neuron's map"),
     "contributions": _Chart("what adds up to the logit"),
     "pixels": _Chart("where the chosen pixels are, and with which others they tell classes apart", "pixel_covariation"),
+    "inversions": _Chart("the image, and pictures from noise that the layer cannot tell from it"),
     "filter_grid": _Chart("the filters of the first convolution, by channel: grey is zero"),
     "visualizations": _Chart("pictures that excite the units"),
     "ascent": _Chart("what the units answer as their pictures change"),

@@ -39,7 +39,7 @@ def _sheet(model: ExplainedModel, found: Visualized) -> RenderedFile:
 def _caption(unit: VisualizedUnit) -> str:
     if unit.natural is None:
         return f"{unit.said}\n{amount(unit.activation)}"
-    return f"{unit.said}\n{amount(unit.activation)}; images up to {amount(unit.natural.highest)}"
+    return f"{unit.said}\n{amount(unit.activation)}; images to {amount(unit.natural.highest)}"
 
 
 def ascent_chart(found: Visualized, name: str) -> RenderedFile:

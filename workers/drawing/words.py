@@ -97,6 +97,8 @@ def of_image(image: ImageResult) -> Iterator[str]:
     if image.class_variation is not None:
         yield from _varies(image.class_variation)
     yield from map(_stands_out, image.activations)
+    if image.inversion is not None:
+        yield image.inversion.sentence
     if image.hidden_parts is not None:
         fill = image.hidden_parts.fill
         yield from (f"{_capital(rise.sentence(fill))}." for rise in image.hidden_parts.rises)

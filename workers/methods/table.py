@@ -12,6 +12,7 @@ from attribution_contracts.parameters.first_layer_filters import FirstLayerFilte
 from attribution_contracts.parameters.guided_backprop import GuidedBackpropParams
 from attribution_contracts.parameters.input_x_gradient import InputXGradientParams
 from attribution_contracts.parameters.integrated_gradients import IntegratedGradientsParams
+from attribution_contracts.parameters.inversion import InversionParams
 from attribution_contracts.parameters.layer_shapley import LayerShapleyParams
 from attribution_contracts.parameters.lrp import LrpParams
 from attribution_contracts.parameters.multiclass_importance import MulticlassImportanceParams
@@ -31,6 +32,7 @@ from workers.methods.deeplift import deeplift
 from workers.methods.feature_visualization import feature_visualization
 from workers.methods.first_layer_filters import first_layer_filters
 from workers.methods.integrated_gradients import integrated_gradients
+from workers.methods.inversion import inversion
 from workers.methods.layer_shapley import layer_shapley
 from workers.methods.lrp import lrp
 from workers.methods.multiclass_importance import multiclass_importance
@@ -91,6 +93,9 @@ METHODS: dict[str, Method] = {
         run=integrated_gradients,
         outputs={"attributions": "signed", **_GRADIENTS},
         trial={"n_steps": 2},
+    ),
+    "inversion": Method(
+        params=InversionParams, run=inversion, outputs={"inversion": "picture"}, trial={"n_steps": 1, "n_starts": 1}
     ),
     "layer_shapley": Method(
         params=LayerShapleyParams,

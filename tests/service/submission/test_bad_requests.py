@@ -37,7 +37,7 @@ def explained(**parameters: Any) -> dict[str, Any]:
     [
         (GOOD | {"modell": "x"}, "/modell", "Extra inputs"),
         (explained(steps=3), "/explanation/steps", "Extra inputs"),
-        (GOOD | {"explanation": {"method": "magic"}}, "/explanation", "integrated_gradients"),
+        (GOOD | {"explanation": {"method": "magic"}}, "/explanation", "known are 'activation_maps'"),
         (GOOD | {"explanation": {}}, "/explanation", "method"),
         (explained(n_steps=0), "/explanation/n_steps", "greater than or equal to 1 (given: 0)"),
         (explained(n_steps=-1), "/explanation/n_steps", "given: -1"),

@@ -17,7 +17,11 @@ from workers.methods.calls import Alone, Call, Explained
 from workers.methods.table import METHODS
 
 FIT = "0" * 64
-REQUIRED = {"decomposition": {"fit": FIT}, "feature_visualization": {"n_steps": 3, "channels": [0, 1]}}
+REQUIRED = {
+    "decomposition": {"fit": FIT},
+    "feature_visualization": {"n_steps": 3, "channels": [0, 1]},
+    "inversion": {"n_steps": 3, "n_starts": 2},
+}
 """Parameters without a default, or less than it of methods that take many steps."""
 OWN = {"attention": "attending"}
 """Networks of methods that do not apply to the others."""
