@@ -91,7 +91,7 @@ NETWORKS = OTHERS | {
 }
 
 
-def reached(network: Network, name: str, row: int, column: int) -> torch.Tensor:
+def reached(network: Network, name: str, row: int, column: int, channels: int = 2, count: int = 32) -> torch.Tensor:
     """The pixels whose gradient is not zero for one of several images and channels."""
 
     class Keep(torch.fx.Interpreter):
@@ -102,7 +102,7 @@ def reached(network: Network, name: str, row: int, column: int) -> torch.Tensor:
             return found
 
     draw = torch.Generator().manual_seed(row + 100 * column)
-    image = torch.randn(32, 2, SIDE, SIDE, generator=draw, dtype=torch.float64).requires_grad_()
+    image = torch.randn(count, channels, SIDE, SIDE, generator=draw, dtype=torch.float64).requires_grad_()
     run = Keep(network.graph)
     run.run(image)
     values = network.placements()[name].maps(run.kept) if name in network.placements() else run.kept
@@ -133,6 +133,18 @@ def test_fields_are_the_hulls_of_gradients(name):
             assert fields.of(row, column) == hull(reached(network, layer.name, row, column)), (layer.name, row, column)
             compared += 1
     assert compared
+
+
+def test_a_network_of_torchvision():
+    """Channels that change places, branches that meet, and a maximum pool, as they are written there."""
+    torch.manual_seed(0)
+    module = torchvision.models.shufflenet_v2_x0_5(weights=None, num_classes=4).double().eval()
+    network = Network(module, (3, SIDE, SIDE))
+    for layer in ("maxpool", "stage2.0.branch2.3", "stage2.2.branch2.3"):
+        side = network.placements()[layer].sizes[0]
+        for place in (0, side // 2):
+            found = reached(network, layer, place, place, channels=3, count=6)
+            assert ReceptiveFields(network, layer).of(place, place) == hull(found), (layer, place)
 
 
 def test_published_sizes():
