@@ -262,6 +262,7 @@ class Result(Wire):
         "retrain",
         "maximal_patches",
         "representation_pca",
+        "part_shape_texture",
         "self_test",
     ]
     counts: Counts

@@ -44,6 +44,7 @@ class JobKind(StrEnum):
     RETRAIN = "retrain"
     MAXIMAL_PATCHES = "maximal_patches"
     REPRESENTATION_PCA = "representation_pca"
+    PART_SHAPE_TEXTURE = "part_shape_texture"
     SELF_TEST = "self_test"
 
 
@@ -55,6 +56,7 @@ DATA_KINDS = (
     JobKind.RETRAIN,
     JobKind.MAXIMAL_PATCHES,
     JobKind.REPRESENTATION_PCA,
+    JobKind.PART_SHAPE_TEXTURE,
 )
 """Tasks over a data set."""
 

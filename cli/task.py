@@ -12,7 +12,7 @@ from cli.options import Choice, out_option, param_option, parameters, seed_optio
 from cli.saving import save
 from cli.words import by_first, told_in_options
 
-TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches", "representation_pca")
+TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches", "representation_pca", "part_shape_texture")
 WIDTH = 18
 SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 """Longest list that is printed, pairs of confused classes and wrong images; result.json has the others."""
@@ -30,13 +30,13 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
     """Do something with a whole data set.
 
-    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches or representation_pca.
+    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches, representation_pca or part_shape_texture.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
     often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
     and retrain say how good the decomposition is. maximal_patches shows the images that excite feature maps of a layer
     most, and the patch of each that they see. representation_pca shows where a layer puts the images, with a page to
-    point at.
+    point at. part_shape_texture says how much of the accuracy is left with parts, shape, texture or edges alone.
 
     \b
     attribution task evaluate --model cifar --dataset cifar-test
@@ -116,6 +116,17 @@ def _patches(channels: list[dict[str, Any]]) -> str:
     return f"\n{'':<{WIDTH}}".join([*lines, *more])
 
 
+def _cues(found: list[dict[str, Any]]) -> str:
+    lines = []
+    for one in found:
+        share = "nothing to carry"
+        if one["carried"] is not None:
+            error = one["carried_error"]
+            share = f"carries {one['carried']:.1%}" + ("" if error is None else f" ± {error:.1%}")
+        lines.append(f"{one['cue'] + ':':<12}{share}; right {one['accuracy']:.1%}, the same answer {one['kept']:.1%}")
+    return f"\n{'':<{WIDTH}}".join(lines)
+
+
 def _separation(found: dict[str, float]) -> str:
     shares = (
         f"{found[name]:.1%} between {said}" for name, said in (("label", "classes"), ("prediction", "predictions"))
@@ -131,6 +142,7 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "misclassified": _misclassified,
     "channels": _patches,
     "separation": _separation,
+    "cues": _cues,
 }
 """What is said of figures that are too large to print."""
 

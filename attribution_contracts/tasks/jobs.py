@@ -9,10 +9,18 @@ from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.tasks.decomposition import AblateTask, FitTask, RetrainTask, SweepTask
 from attribution_contracts.tasks.evaluation import EvaluateTask
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
+from attribution_contracts.tasks.part_shape_texture import PartShapeTextureTask
 from attribution_contracts.tasks.representation_pca import RepresentationPcaTask
 
 Task = Annotated[
-    FitTask | EvaluateTask | SweepTask | AblateTask | RetrainTask | MaximalPatchesTask | RepresentationPcaTask,
+    FitTask
+    | EvaluateTask
+    | SweepTask
+    | AblateTask
+    | RetrainTask
+    | MaximalPatchesTask
+    | RepresentationPcaTask
+    | PartShapeTextureTask,
     Field(discriminator="task"),
 ]
 

@@ -1,4 +1,4 @@
-"""What tasks that look at a layer ask of it, checked against the model."""
+"""What tasks that look into a network or at images ask of them, checked against the model."""
 
 from collections.abc import Iterator
 from math import prod
@@ -8,6 +8,7 @@ from attribution_contracts.models import LayerInfo
 from attribution_contracts.problems import FieldError
 from attribution_contracts.tasks.jobs import Task
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
+from attribution_contracts.tasks.part_shape_texture import PartShapeTextureTask
 from attribution_contracts.tasks.representation_pca import MOST_NUMBERS, WIDEST, RepresentationPcaTask
 from service.gateway.ready_models import ReadyModel
 
@@ -16,7 +17,9 @@ LAST = "last"
 
 
 def wrong_looks(task: Task, model: ReadyModel) -> Iterator[FieldError]:
-    """A layer that is not there, channels that it lacks, and rules that do not apply to the model."""
+    """A layer that is not there, channels that it lacks, rules that do not apply, and patches below a pixel."""
+    if isinstance(task, PartShapeTextureTask):
+        yield from _wrong_grid(task, model)
     name: str | None = getattr(task, "layer", None)
     if name is None:
         return
@@ -45,6 +48,13 @@ def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: Rea
     if found is not None and not found.applies:
         detail = f'{task.beside} does not apply to the model: {found.reason}; "none" leaves it out'
         yield FieldError(pointer="/task/beside", detail=detail)
+
+
+def _wrong_grid(task: PartShapeTextureTask, model: ReadyModel) -> Iterator[FieldError]:
+    height, width = model.report.input_shape[-2:]
+    if task.grid > min(height, width):
+        detail = f"images of {height} x {width} pixels have no {task.grid} x {task.grid} patches"
+        yield FieldError(pointer="/task/grid", detail=detail)
 
 
 def _wrong_width(task: RepresentationPcaTask, layer: LayerInfo | None) -> Iterator[FieldError]:

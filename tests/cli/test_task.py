@@ -1,6 +1,7 @@
 """What `attribution task` prints of a report."""
 
 from pathlib import Path
+from typing import Any
 
 from storage.ledger import claims
 from tests.cli.conftest import Run
@@ -49,3 +50,37 @@ def test_few_mistakes_of_a_model_without_names_are_all_shown(house: House, run: 
 
 def test_where_nothing_is_wrong(house: House, run: Run, tmp_path: Path) -> None:
     assert "misclassified:    no image" in evaluated(house, run, tmp_path / "out", 0)
+
+
+def printed(house: House, run: Run, out: Path, task: str, report: dict[str, Any]) -> str:
+    """What is printed of the report of a task."""
+    house.add_model()
+    add_dataset(house, "seven", "one")
+    house.submit(model="digits", dataset="flowers", task={"task": task})
+    claimed = house.claim()
+    body = result_of(claimed, {}).model_copy(update={"details": {"report": report}})
+    house.finish(claimed, claims.Succeeded(body.model_dump(mode="json")))
+    found = run("task", task, "--model", "digits", "--dataset", "flowers", "--out", str(out))
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def test_what_excites_feature_maps(house: House, run: Run, tmp_path: Path) -> None:
+    channels = [{"channel": at, "mean": 0.5, "most": [{"value": 3.25, "image": "one/a.png"}]} for at in range(14)]
+    said = printed(house, run, tmp_path / "out", "maximal_patches", {"layer": "fc", "channels": channels})
+    assert "0: 3.25 of one/a.png (mean 0.5)" in said
+    assert "and 2 more in result.json" in said
+
+
+def test_how_far_components_tell_classes_apart(house: House, run: Run, tmp_path: Path) -> None:
+    report = {"separation": {"label": 0.5, "prediction": 0.75}}
+    said = printed(house, run, tmp_path / "out", "representation_pca", report)
+    assert "50.0% between classes, 75.0% between predictions; see points.html" in said
+
+
+def test_what_cues_carry(house: House, run: Run, tmp_path: Path) -> None:
+    some = {"cue": "edges", "accuracy": 0.5, "carried": 0.4, "carried_error": 0.1, "kept": 0.6}
+    none = some | {"cue": "texture", "carried": None, "carried_error": None}
+    said = printed(house, run, tmp_path / "out", "part_shape_texture", {"cues": [some, none]})
+    assert "edges:      carries 40.0% ± 10.0%; right 50.0%, the same answer 60.0%" in said
+    assert "texture:    nothing to carry; right 50.0%" in said

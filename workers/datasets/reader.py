@@ -71,6 +71,11 @@ class DatasetReader:
         """The name of each image."""
         return self._index.names
 
+    @property
+    def digests(self) -> list[Sha256]:
+        """The digest of each image's file."""
+        return self._index.digests
+
     def __len__(self) -> int:
         return len(self._index.names)
 

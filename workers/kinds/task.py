@@ -20,6 +20,7 @@ from workers.models.inputs import load_model
 from workers.tasks.counting import ablate_part, counts_merge, evaluate_part
 from workers.tasks.fit import fit_merge, fit_part
 from workers.tasks.maximal_patches import patches_merge, patches_part
+from workers.tasks.part_shape_texture import cues_merge, cues_part
 from workers.tasks.representation_pca import pca_merge, pca_part
 from workers.tasks.retrain import retrain_whole
 from workers.tasks.sweep import sweep_merge, sweep_part
@@ -33,6 +34,7 @@ TASKS = {
     "retrain": Procedures(None, retrain_whole),
     "maximal_patches": Procedures(patches_part, patches_merge),
     "representation_pca": Procedures(pca_part, pca_merge),
+    "part_shape_texture": Procedures(cues_part, cues_merge),
 }
 """Every task by its id on the wire."""
 

@@ -65,8 +65,13 @@ class Row(NamedTuple):
 
     def generator(self, purpose: str = "") -> torch.Generator:
         """Randomness from the job's seed and the image's bytes, so that the batch does not matter."""
-        digest = hashlib.sha256(f"{self.seed}:{self.sha256}:{purpose}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return generator_of(self.seed, self.sha256, purpose)
+
+
+def generator_of(seed: int, sha256: str, purpose: str) -> torch.Generator:
+    """Randomness from a job's seed and the bytes of an image, given by their digest."""
+    digest = hashlib.sha256(f"{seed}:{sha256}:{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def baselines_of(rows: Sequence[Row], chosen: Sequence[Baseline]) -> list[Tensor]:

@@ -100,3 +100,21 @@ def test_representations(
     assert submitted(house, task=task).status_code == 202
     errors = submitted(house, task=task | change).json()["errors"]
     assert any(error["pointer"].startswith(pointer) and said in error["detail"] for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "said"),
+    [
+        ({"cues": ["colour"]}, "/task/cues/0", "silhouette"),
+        ({"cues": ["edges", "edges"]}, "/task/cues", "named once"),
+        ({"cues": []}, "/task/cues", "1"),
+        ({"grid": 1}, "/task/grid", "2"),
+        ({"grid": 29}, "/task/grid", "28 x 28"),
+        ({"hidden": 1.0}, "/task/hidden", "1"),
+    ],
+)
+def test_cues(ready: House, change: dict[str, Any], pointer: str, said: str) -> None:
+    task = {"task": "part_shape_texture"}
+    assert submitted(ready, task=task).status_code == 202
+    errors = submitted(ready, task=task | change).json()["errors"]
+    assert any(error["pointer"].startswith(pointer) and said in error["detail"] for error in errors), errors
