@@ -263,6 +263,7 @@ class Result(Wire):
         "maximal_patches",
         "representation_pca",
         "part_shape_texture",
+        "strategies",
         "self_test",
     ]
     counts: Counts

@@ -45,6 +45,7 @@ class JobKind(StrEnum):
     MAXIMAL_PATCHES = "maximal_patches"
     REPRESENTATION_PCA = "representation_pca"
     PART_SHAPE_TEXTURE = "part_shape_texture"
+    STRATEGIES = "strategies"
     SELF_TEST = "self_test"
 
 
@@ -57,6 +58,7 @@ DATA_KINDS = (
     JobKind.MAXIMAL_PATCHES,
     JobKind.REPRESENTATION_PCA,
     JobKind.PART_SHAPE_TEXTURE,
+    JobKind.STRATEGIES,
 )
 """Tasks over a data set."""
 

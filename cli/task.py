@@ -12,7 +12,17 @@ from cli.options import Choice, out_option, param_option, parameters, seed_optio
 from cli.saving import save
 from cli.words import by_first, told_in_options
 
-TASKS = ("fit", "evaluate", "sweep", "ablate", "retrain", "maximal_patches", "representation_pca", "part_shape_texture")
+TASKS = (
+    "fit",
+    "evaluate",
+    "sweep",
+    "ablate",
+    "retrain",
+    "maximal_patches",
+    "representation_pca",
+    "part_shape_texture",
+    "strategies",
+)
 WIDTH = 18
 SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 """Longest list that is printed, pairs of confused classes and wrong images; result.json has the others."""
@@ -30,13 +40,15 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
     """Do something with a whole data set.
 
-    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches, representation_pca or part_shape_texture.
+    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches, representation_pca, part_shape_texture or
+    strategies.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
     often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
     and retrain say how good the decomposition is. maximal_patches shows the images that excite feature maps of a layer
     most, and the patch of each that they see. representation_pca shows where a layer puts the images, with a page to
     point at. part_shape_texture says how much of the accuracy is left with parts, shape, texture or edges alone.
+    strategies shows which images of a class are decided in the same way, by clusters of their maps.
 
     \b
     attribution task evaluate --model cifar --dataset cifar-test
@@ -134,6 +146,19 @@ def _separation(found: dict[str, float]) -> str:
     return f"of the variance along the first two components {', '.join(shares)}; see points.html"
 
 
+def _strategies(classes: list[dict[str, Any]]) -> str:
+    several = [one for one in classes if len(one["strategies"]) > 1]
+    if not several:
+        return f"one in each of {len(classes)} classes"
+    lines = [
+        f"{one['name'] or one['index']}: " + " and ".join(f"{part['images']} images" for part in one["strategies"])
+        for one in several[:SHOWN]
+    ]
+    more = [f"and {len(several) - SHOWN} more classes in result.json"] if len(several) > SHOWN else []
+    rest = [f"one in each of the other {len(classes) - len(several)} classes"] if len(classes) > len(several) else []
+    return f"\n{'':<{WIDTH}}".join([*lines, *more, *rest])
+
+
 _OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
 """Figures that compare a decomposition with the network, and say nothing of one alone."""
 _TOLD: dict[str, Callable[[Any], str]] = {
@@ -143,6 +168,7 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "channels": _patches,
     "separation": _separation,
     "cues": _cues,
+    "by_class": _strategies,
 }
 """What is said of figures that are too large to print."""
 

@@ -11,6 +11,7 @@ from attribution_contracts.tasks.evaluation import EvaluateTask
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
 from attribution_contracts.tasks.part_shape_texture import PartShapeTextureTask
 from attribution_contracts.tasks.representation_pca import RepresentationPcaTask
+from attribution_contracts.tasks.strategies import StrategiesTask
 
 Task = Annotated[
     FitTask
@@ -20,7 +21,8 @@ Task = Annotated[
     | RetrainTask
     | MaximalPatchesTask
     | RepresentationPcaTask
-    | PartShapeTextureTask,
+    | PartShapeTextureTask
+    | StrategiesTask,
     Field(discriminator="task"),
 ]
 

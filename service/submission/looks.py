@@ -10,6 +10,7 @@ from attribution_contracts.tasks.jobs import Task
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
 from attribution_contracts.tasks.part_shape_texture import PartShapeTextureTask
 from attribution_contracts.tasks.representation_pca import MOST_NUMBERS, WIDEST, RepresentationPcaTask
+from attribution_contracts.tasks.strategies import MAP_METHODS, StrategiesTask
 from service.gateway.ready_models import ReadyModel
 
 LAST = "last"
@@ -20,6 +21,8 @@ def wrong_looks(task: Task, model: ReadyModel) -> Iterator[FieldError]:
     """A layer that is not there, channels that it lacks, rules that do not apply, and patches below a pixel."""
     if isinstance(task, PartShapeTextureTask):
         yield from _wrong_grid(task, model)
+    if isinstance(task, StrategiesTask):
+        yield from _wrong_maps(task, model)
     name: str | None = getattr(task, "layer", None)
     if name is None:
         return
@@ -48,6 +51,23 @@ def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: Rea
     if found is not None and not found.applies:
         detail = f'{task.beside} does not apply to the model: {found.reason}; "none" leaves it out'
         yield FieldError(pointer="/task/beside", detail=detail)
+
+
+def _wrong_maps(task: StrategiesTask, model: ReadyModel) -> Iterator[FieldError]:
+    asked = [task.maps] if task.maps else MAP_METHODS
+    found = {name: model.report.methods.get(name) for name in asked}
+    reasons = [f"{name}: {one.reason}" for name, one in found.items() if one is not None and not one.applies]
+    if len(reasons) == len(asked):
+        detail = f"maps of the model are made by {' or '.join(MAP_METHODS)}; {'; '.join(reasons)}"
+        yield FieldError(pointer="/task/maps", detail=detail)
+    for place, index in enumerate(task.classes or []):
+        if index >= model.report.classes:
+            detail = f"the model has the classes 0 to {model.report.classes - 1}, given {index}"
+            yield FieldError(pointer=f"/task/classes/{place}", detail=detail)
+    height, width = model.report.input_shape[-2:]
+    if task.side > min(height, width):
+        detail = f"images of {height} x {width} pixels have no {task.side} x {task.side} cells"
+        yield FieldError(pointer="/task/side", detail=detail)
 
 
 def _wrong_grid(task: PartShapeTextureTask, model: ReadyModel) -> Iterator[FieldError]:

@@ -84,3 +84,18 @@ def test_what_cues_carry(house: House, run: Run, tmp_path: Path) -> None:
     said = printed(house, run, tmp_path / "out", "part_shape_texture", {"cues": [some, none]})
     assert "edges:      carries 40.0% ± 10.0%; right 50.0%, the same answer 60.0%" in said
     assert "texture:    nothing to carry; right 50.0%" in said
+
+
+def test_which_classes_have_several_strategies(house: House, run: Run, tmp_path: Path) -> None:
+    def of(index: int, *sizes: int) -> dict[str, object]:
+        return {"index": index, "name": None, "strategies": [{"images": size} for size in sizes]}
+
+    several = {"several": [3], "by_class": [of(2, 40), of(3, 30, 12)]}
+    said = printed(house, run, tmp_path / "out", "strategies", several)
+    assert "3: 30 images and 12 images" in said
+    assert "one in each of the other 1 classes" in said
+
+
+def test_classes_that_have_one_strategy_each(house: House, run: Run, tmp_path: Path) -> None:
+    one = {"index": 2, "name": "two", "strategies": [{"images": 40}]}
+    assert "one in each of 1 classes" in printed(house, run, tmp_path / "out", "strategies", {"by_class": [one]})

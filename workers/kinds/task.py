@@ -23,6 +23,7 @@ from workers.tasks.maximal_patches import patches_merge, patches_part
 from workers.tasks.part_shape_texture import cues_merge, cues_part
 from workers.tasks.representation_pca import pca_merge, pca_part
 from workers.tasks.retrain import retrain_whole
+from workers.tasks.strategies import strategies_merge, strategies_part
 from workers.tasks.sweep import sweep_merge, sweep_part
 from workers.tasks.work import BINARY, STATE, Ended, Procedures, Work
 
@@ -35,6 +36,7 @@ TASKS = {
     "maximal_patches": Procedures(patches_part, patches_merge),
     "representation_pca": Procedures(pca_part, pca_merge),
     "part_shape_texture": Procedures(cues_part, cues_merge),
+    "strategies": Procedures(strategies_part, strategies_merge),
 }
 """Every task by its id on the wire."""
 

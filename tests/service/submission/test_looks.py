@@ -118,3 +118,35 @@ def test_cues(ready: House, change: dict[str, Any], pointer: str, said: str) -> 
     assert submitted(ready, task=task).status_code == 202
     errors = submitted(ready, task=task | change).json()["errors"]
     assert any(error["pointer"].startswith(pointer) and said in error["detail"] for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "said"),
+    [
+        ({"maps": "occlusion"}, "/task/maps", "lrp"),
+        ({"classes": [1, 1]}, "/task/classes", "named once"),
+        ({"classes": [0, 10]}, "/task/classes/1", "0 to 9, given 10"),
+        ({"group": "model"}, "/task/group", "prediction"),
+        ({"side": 1}, "/task/side", "2"),
+        ({"side": 29}, "/task/side", "28 x 28"),
+        ({"n_examples": 0}, "/task/n_examples", "1"),
+    ],
+)
+def test_strategies(ready: House, change: dict[str, Any], pointer: str, said: str) -> None:
+    task = {"task": "strategies"}
+    assert submitted(ready, task=task).status_code == 202
+    errors = submitted(ready, task=task | change).json()["errors"]
+    assert any(error["pointer"].startswith(pointer) and said in error["detail"] for error in errors), errors
+
+
+@pytest.mark.parametrize(("maps", "is_refused"), [(None, False), ("lrp", True), ("input_x_gradient", False)])
+def test_maps_that_do_not_apply(
+    house: House, monkeypatch: pytest.MonkeyPatch, maps: str | None, is_refused: bool
+) -> None:
+    methods = {"lrp": MethodApplies(applies=False, reason="no rule"), "input_x_gradient": MethodApplies(applies=True)}
+    monkeypatch.setattr(houses, "report_of", lambda classes: report_of(classes).model_copy(update={"methods": methods}))
+    house.add_model()
+    add_dataset(house, "seven", "one")
+    answer = submitted(house, task={"task": "strategies", "maps": maps})
+    assert (answer.status_code == 422) == is_refused, answer.text
+    assert not is_refused or "lrp: no rule" in answer.text
