@@ -33,6 +33,11 @@ class VisualizedUnit(Wire):
     """Null where no images were compared with."""
 
     @property
+    def is_raised(self) -> bool:
+        """Whether its picture excites it more than the noise it started from: otherwise the picture is that noise."""
+        return self.activation > self.curve[0] if self.curve else True
+
+    @property
     def said(self) -> str:
         """Which it is, in words."""
         return f"channel {self.channel}" if self.name is None else self.name
@@ -51,6 +56,12 @@ class Visualized(Wire):
         """How far the pictures excite their units, in words."""
         what = "the mean of the map" if self.at is None else f"the neuron in row {self.at[0]}, column {self.at[1]}"
         told = f"{len(self.units)} units of {self.layer}" + ("" if self.layer == "output" else f", {what} of each")
+        noise = [unit.said for unit in self.units if not unit.is_raised]
+        if noise:
+            told += (
+                f" (those of {in_words(noise[:8])} stayed silent: their pictures are noise and show nothing; take the "
+                "layer in front of the rectifier)"
+            )
         compared = [(unit, unit.natural) for unit in self.units if unit.natural is not None]
         if not compared:
             return (

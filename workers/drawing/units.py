@@ -37,6 +37,8 @@ def _sheet(model: ExplainedModel, found: Visualized) -> RenderedFile:
 
 
 def _caption(unit: VisualizedUnit) -> str:
+    if not unit.is_raised:
+        return f"{unit.said}\n{amount(unit.activation)}: silent, this is noise"
     if unit.natural is None:
         return f"{unit.said}\n{amount(unit.activation)}"
     return f"{unit.said}\n{amount(unit.activation)}; images to {amount(unit.natural.highest)}"

@@ -22,8 +22,8 @@ from cli.demo.training import Examples, Recipe, accuracy, fit, save
 from workers.images.decoding import decode
 from workers.images.preprocessing import preprocess
 
-LAYER = "features.29"
-"""Behind the last convolution, rectified."""
+LAYER, BEFORE = "features.29", "features.28"
+"""The last convolution, rectified and not: behind the rectifier nothing leads a silent neuron's picture upwards."""
 CONVOLUTION, STEPS = 28, 24
 SHOWN = ("zebra", "flamingo", "jaguar", "koala", "steam_locomotive", "manhole_cover")
 FACES = PREPROCESSING.model_copy(update={"size": (96, 96), "resize": 96})
@@ -102,7 +102,7 @@ def _learned(asked: Asked, backbone: nn.Module, channels: list[int], folder: Pat
     """What each of these neurons has learnt to answer to, as pictures that excite it."""
     exhibit = small_vgg16(backbone, folder)
     asked.register(exhibit)
-    looking = {"method": "feature_visualization", "layer": LAYER, "channels": channels, "n_steps": STEPS}
+    looking = {"method": "feature_visualization", "layer": BEFORE, "channels": channels, "n_steps": STEPS}
     result, seconds = asked.explained(exhibit, "learned features", explanation=looking)
     [sheet] = [file for file in result.artifacts if file.quantity == "visualizations"]
     yield {

@@ -125,3 +125,14 @@ def test_the_chart_of_the_ascent_has_every_unit_and_cuts_nothing(count, top):
     require_nothing_cut(figure)
     assert len(figure.axes[0].lines) == count + (top is not None)
     assert ("top 1 % of the images" in texts(figure)) == (top is not None)
+
+
+def test_a_unit_that_stayed_silent_is_named_and_its_picture_called_noise():
+    silent = VisualizedUnit(channel=3, activation=0.0, curve=[0.0, 0.0], redrawn=2)
+    raised = VisualizedUnit(channel=4, activation=2.0, curve=[0.0, 1.0])
+    told = Visualized(layer="features.29", units=[silent, raised]).sentence
+    assert "those of channel 3 stayed silent" in told
+    assert "in front of the rectifier" in told
+    assert "silent" not in Visualized(layer="features.29", units=[raised]).sentence
+    assert units._caption(silent).endswith("silent, this is noise")
+    assert "noise" not in units._caption(raised)
