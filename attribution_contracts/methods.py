@@ -1,6 +1,6 @@
 """Every method, discriminated by `method`, and what the catalogue says of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Annotated, get_args
 
 from pydantic import Field
@@ -69,10 +69,15 @@ CAN_BE_DISABLED: tuple[str, ...] = tuple(name for name, params in METHODS.items(
 
 def disabled_in(explanation: Explanation, disabled: Collection[str]) -> str | None:
     """What is said of an explanation by a method that the operator has disabled; nothing where it may be made."""
-    found = next((name for name in (explanation.method, *explanation.also_uses) if name in disabled), None)
+    return disabled_among(explanation.method, (explanation.method, *explanation.also_uses), disabled)
+
+
+def disabled_among(asked: str, used: Iterable[str], disabled: Collection[str]) -> str | None:
+    """The same of a method or task that follows the rules of some methods."""
+    found = next((name for name in used if name in disabled), None)
     if found is None:
         return None
-    how = "" if found == explanation.method else f", whose rules {explanation.method} would follow as asked for"
+    how = "" if found == asked else f", whose rules {asked} would follow as asked for"
     return (
         f"the operator of this service has disabled {found}{how} (ATTRIBUTION_DISABLED_METHODS): GET /v1/methods lists "
         "what there is"

@@ -25,6 +25,11 @@ class DataTask(Wire):
     version: ClassVar[int] = 1
     """Of the procedure: what another one computed is not taken for its result."""
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Ids of the methods whose rules it follows as asked for."""
+        return (self.method,)
+
     shard_images: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 500
     """Images of one part of the job; smaller parts spread better over workers, larger ones cost less."""
     order: ClassOrder | None = None

@@ -15,6 +15,11 @@ class EvaluateTask(PassTask):
     fit: Sha256 | None = None
     """A fitted decomposition of the model."""
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Decomposition alone, where there is a fit."""
+        return () if self.fit is None else (self.method,)
+
 
 class ClassCounts(Wire):
     """Images a class, and how many of them are right."""

@@ -33,6 +33,11 @@ class MaximalPatchesTask(DataTask):
     """What leads the unit back to the image beside each patch; unless told lrp where it applies to the model, else
     deconvolution, else nothing."""
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """What leads units back, where it is named."""
+        return () if self.beside in {None, "none"} else (str(self.beside),)
+
     @model_validator(mode="after")
     def _require_one_choice(self) -> "MaximalPatchesTask":
         if self.channels is None:

@@ -29,6 +29,11 @@ class StrategiesTask(DataTask):
     n_examples: Annotated[int, Field(ge=1, le=12, strict=True)] = 6
     """Images of each strategy on its sheet."""
 
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """What maps are made by, where it is named."""
+        return () if self.maps is None else (self.maps,)
+
     @field_validator("classes")
     @classmethod
     def _require_each_once(cls, classes: list[int] | None) -> list[int] | None:

@@ -7,6 +7,7 @@ from attribution_contracts.datasets import DatasetVersion
 from attribution_contracts.digests import canonical_digest
 from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
+from attribution_contracts.methods import disabled_among
 from attribution_contracts.problems import ErrorCode, FieldError
 from attribution_contracts.states import JobKind, ModelState
 from attribution_contracts.tasks.decomposition import FitTask, RetrainTask, SweepTask
@@ -34,6 +35,8 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
     model = gateway.models.ready(tenant, request.model)
+    if (detail := disabled_among(task.task, task.uses, gateway.settings.disabled_methods)) is not None:
+        raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_DISABLED)
     detail = _obstacle(task, model, request.model)
     if detail is not None:
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_NOT_APPLICABLE)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from attribution_contracts.methods import disabled_among
 from attribution_contracts.problems import ErrorCode, problem
 from attribution_contracts.results import Counts, Result
 from attribution_contracts.states import Priority
@@ -17,6 +18,7 @@ from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
 from workers.models.inputs import load_model
+from workers.problems import DisabledMethod
 from workers.tasks.counting import ablate_part, counts_merge, evaluate_part
 from workers.tasks.fit import fit_merge, fit_part
 from workers.tasks.maximal_patches import patches_merge, patches_part
@@ -44,6 +46,8 @@ TASKS = {
 def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome:
     """Splits a task, computes a part of it, or puts the parts together."""
     job = _job(context, claimed)
+    if (detail := disabled_among(job.task.task, job.task.uses, context.settings.disabled_methods)) is not None:
+        raise DisabledMethod(detail)
     part = TASKS[job.task.task].part
     if part is not None and job.shard is None and claimed.phase != "merge":
         return FannedOut([_child(claimed, job, shard) for shard in _shards(job)])

@@ -163,7 +163,11 @@ class _Seen:
         if asked == "none":
             return None
         reasons: list[str] = []
+        disabled = self._work.context.settings.disabled_methods
         for rule in (asked,) if asked is not None else _UNLESS_TOLD:
+            if rule in disabled:
+                reasons.append(f"{rule}: the operator has disabled it")
+                continue
             try:
                 unit_maps(self._network, example, self.layer.name, torch.tensor([0]), rule=rule)
             except NetworkError as error:

@@ -130,7 +130,9 @@ def map_method(work: Work) -> MapMethod:
     """
     if (asked := _task(work).maps) is not None:
         return asked
+    disabled = work.context.settings.disabled_methods
     reasons = attribution.applicable_methods(work.loaded.network)
+    reasons |= {method: "the operator has disabled it" for method in MAP_METHODS if method in disabled}
     for method in MAP_METHODS:
         if reasons[method] is None:
             return method

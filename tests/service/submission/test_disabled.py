@@ -7,6 +7,7 @@ import pytest
 from attribution_contracts.models import MethodApplies
 from storage.settings import Settings
 from tests.service.house import House, picture, refused, report_of, running, sent
+from tests.service.submission.test_tasks import add_dataset, submitted
 
 WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "the method": ({"method": "lrp"}, "has disabled lrp (ATTRIBUTION_DISABLED_METHODS)"),
@@ -51,3 +52,22 @@ def test_catalogue_and_reports_do_not_have_it_and_the_others_work(without: House
     assert list(report["methods"]) == ["saliency"]
     for explanation in ({"method": "saliency"}, {"method": "layer_shapley"}):
         assert without.submit(model="digits", inputs=[sent(picture())], explanation=explanation).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("task", "is_refused"),
+    [
+        ({"task": "strategies", "maps": "lrp"}, True),
+        ({"task": "strategies"}, False),
+        ({"task": "maximal_patches", "beside": "lrp"}, True),
+        ({"task": "maximal_patches"}, False),
+        ({"task": "evaluate"}, False),
+    ],
+)
+def test_rules_that_a_task_would_follow(without: House, task: dict[str, Any], is_refused: bool) -> None:
+    add_dataset(without, "seven", "one")
+    answer = submitted(without, task=task)
+    if is_refused:
+        assert list(refused(answer, 422, "method_disabled")) == ["/task"]
+    else:
+        assert answer.status_code == 202, answer.text

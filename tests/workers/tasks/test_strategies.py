@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,3 +84,14 @@ def test_parts_in_any_order_give_the_same_bytes(over):
     over.work()
     second = over.result(job_id)
     assert [file.sha256 for file in first.artifacts] == [file.sha256 for file in second.artifacts]
+
+
+def test_rules_that_the_operator_has_disabled_are_not_followed(over, monkeypatch):
+    limited = over.context.settings.model_copy(update={"disabled_methods": ("lrp",)})
+    monkeypatch.setattr(over, "context", replace(over.context, settings=limited))
+    assert over.run(TASK).details["report"]["maps"] == "input_x_gradient"
+    job_id = over.enter(TASK | {"maps": "lrp"})
+    over.work()
+    assert "disabled lrp, whose rules strategies would follow" in over.job(job_id).error.detail
+    patches = over.run({"task": "maximal_patches", "n_channels": 1, "n_images": 1}).details["report"]
+    assert patches["beside"] != "lrp"
