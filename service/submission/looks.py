@@ -39,6 +39,15 @@ def wrong_looks(task: Task, model: ReadyModel) -> Iterator[FieldError]:
         yield from _wrong_width(task, layers.get(name))
 
 
+def settled(task: Task, model: ReadyModel) -> Task:
+    """The same with the rule by which maps are made, where it was left to the service: the first that applies."""
+    if not isinstance(task, StrategiesTask) or task.maps is not None:
+        return task
+    methods = model.report.methods
+    applying = [name for name in MAP_METHODS if name in methods and methods[name].applies]
+    return task.model_copy(update={"maps": applying[0]}) if applying else task
+
+
 def _wrong_patches(task: MaximalPatchesTask, layer: LayerInfo | None, model: ReadyModel) -> Iterator[FieldError]:
     # Where the channels of other layers lie is the worker's to say.
     is_known = layer is not None and layer.kind in ("conv", "linear") and layer.shape

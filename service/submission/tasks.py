@@ -18,7 +18,7 @@ from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.classes import classes_of
 from service.submission.fits import wrong_fit
-from service.submission.looks import wrong_looks
+from service.submission.looks import settled, wrong_looks
 from storage.artifacts.owned import owned_among
 from storage.ledger.records import NewJob, StoredArtifact
 from storage.registry.datasets import find_dataset, near
@@ -53,6 +53,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     ]
     if wrong:
         raise wrong_fields(wrong, ErrorCode.INVALID_OPTION)
+    task = settled(task, model)
     job = DataJob(model=model.identity, task=task, **pinned)
     return NewJob(
         kind=JobKind(task.task),

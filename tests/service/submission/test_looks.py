@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from attribution_contracts.models import LayerInfo, MethodApplies
+from storage.ledger.claims import claim
 from tests.service import house as houses
 from tests.service.house import House, refused, report_of
 from tests.service.submission.test_tasks import add_dataset, submitted
@@ -150,3 +151,6 @@ def test_maps_that_do_not_apply(
     answer = submitted(house, task={"task": "strategies", "maps": maps})
     assert (answer.status_code == 422) == is_refused, answer.text
     assert not is_refused or "lrp: no rule" in answer.text
+    if not is_refused:
+        [claimed] = claim(house.engine, "a worker", limit=1, lease_s=60)
+        assert claimed.resolved["task"]["maps"] == "input_x_gradient"
