@@ -22,6 +22,8 @@ class DataTask(Wire):
     """The method that a task belongs to, and whose obstacles are its own where it is one that explains."""
     needs_layers: ClassVar[bool] = False
     """Whether it looks at a layer, which only a network with a graph has."""
+    fewest: ClassVar[int] = 1
+    """Images that it needs."""
     version: ClassVar[int] = 1
     """Of the procedure: what another one computed is not taken for its result."""
 

@@ -18,6 +18,7 @@ class RepresentationPcaTask(DataTask):
     """The directions in which a layer's representations of images differ most, and where each image lies."""
 
     method = "representation_pca"
+    fewest = 2
     needs_layers = True
 
     task: Literal["representation_pca"]

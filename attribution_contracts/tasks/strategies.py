@@ -16,6 +16,7 @@ class StrategiesTask(DataTask):
     """The strategies of each class, as clusters of the maps of its images, and how far each image is from them."""
 
     method = "strategies"
+    fewest = 2
 
     task: Literal["strategies"]
     maps: MapMethod | None = None

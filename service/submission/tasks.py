@@ -49,6 +49,7 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
         *_wrong_artifacts(request, model, stored),
         *_wrong_sizes(task, model),
         *wrong_looks(task, model),
+        *_too_few(task, pinned["dataset"]),
         *_wrong_shards(task, pinned),
     ]
     if wrong:
@@ -130,6 +131,14 @@ def _wrong_sizes(task: Task, model: ReadyModel) -> Iterator[FieldError]:
                 pointer = f"/task/{name}" if place is None else f"/task/{name}/{place}"
                 detail = f"{name} is {size}, the final layer of the model has {width} features"
                 yield FieldError(pointer=pointer, detail=detail)
+
+
+def _too_few(task: Task, pinned: PinnedDataset) -> Iterator[FieldError]:
+    if pinned.images < task.fewest:
+        detail = (
+            f"{pinned.name} has {pinned.images} image, {task.task} compares images and needs {task.fewest} at least"
+        )
+        yield FieldError(pointer="/dataset", detail=detail)
 
 
 def _wrong_shards(task: Task, pinned: dict[str, PinnedDataset]) -> Iterator[FieldError]:

@@ -154,3 +154,12 @@ def test_maps_that_do_not_apply(
     if not is_refused:
         [claimed] = claim(house.engine, "a worker", limit=1, lease_s=60)
         assert claimed.resolved["task"]["maps"] == "input_x_gradient"
+
+
+@pytest.mark.parametrize("name", ["representation_pca", "strategies"])
+def test_a_single_image_is_not_compared(ready: House, name: str) -> None:
+    add_dataset(ready, "seven", name="lonely", images=1)
+    errors = submitted(ready, dataset="lonely", task={"task": name}).json()["errors"]
+    assert [error["pointer"] for error in errors] == ["/dataset"]
+    assert "needs 2 at least" in errors[0]["detail"]
+    assert submitted(ready, dataset="lonely", task={"task": "evaluate"}).status_code == 202
