@@ -53,8 +53,8 @@ def demo(out: Path, url: str | None) -> None:
         starting = progress.add_task("starting the service" if url is None else f"using {url}", total=None)
         with _service(settings, url) as address:
             progress.update(starting, total=1, completed=1)
-            sections = run(address, out, settings.resolved_data_dir / "demo", progress)
-    page = write_page(sections, out / "index.html", url or SERVED_AT)
+            sections, looks = run(address, out, settings.resolved_data_dir / "demo", progress)
+    page = write_page(sections, out / "index.html", url or SERVED_AT, looks)
     for section in sections:
         if section.method != SIDE_BY_SIDE:  # sheets have no scores
             console.print(table(section))

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from cli.demo.engines import RENDER, SHOWN, Engine, Shown
+from cli.demo.looks import Looked
 from cli.demo.run import Explained, Section
 from cli.demo.scores import EvidenceScore
 from workers.drawing.pages import address, gradient, template
@@ -26,10 +28,11 @@ class Legend(NamedTuple):
     ends: tuple[float, float]
 
 
-def write_page(sections: list[Section], path: Path, service: str) -> Path:
-    """Writes the page for the sections; `service` is the address in the commands that it shows."""
+def write_page(sections: list[Section], path: Path, service: str, looks: Sequence[Looked] = ()) -> Path:
+    """Writes the page for the sections and looks; `service` is the address in the commands that it shows."""
     rendered = template("cli.demo", "page.html").render(
         sections=sections,
+        looks=looks,
         engines=SHOWN,
         facts=_facts(sections),
         command=lambda section: _command(section, path.parent, service),

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from attribution_contracts.methods import METHODS
 from attribution_contracts.results import ArtifactRef, ImageResult, Result
 from cli.demo.engines import PARTS, RENDER, SHOWN, SIDE_BY_SIDE, explanation_of
 from cli.demo.exhibits import Exhibit, Picture, digits_exhibit, mistakes_exhibit, planted_exhibit
+from cli.demo.looks import Looked, asked_looks, looked
 from cli.demo.scores import EvidenceScore, evidence_score
 
 CHECK_TIMEOUT_S = 120.0
@@ -64,8 +66,15 @@ class Section(NamedTuple):
     """The `explanation` of the request, or its `explanations`."""
 
 
-def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section]:
-    """Registers the classifiers, explains every exhibit by every method, and writes all files to the folder."""
+class Demonstration(NamedTuple):
+    """All that is shown."""
+
+    sections: list[Section]
+    looks: list[Looked]
+
+
+def run(url: str, folder: Path, cache: Path, progress: Progress) -> Demonstration:
+    """Registers the classifiers, explains every exhibit by every method, looks inside one, and writes all files."""
     learning = progress.add_task("learning digits", total=None)
     of_digits = digits_exhibit(cache, _told(progress, learning))
     exhibits = [one for one in (of_digits, mistakes_exhibit(of_digits), planted_exhibit()) if one is not None]
@@ -93,9 +102,15 @@ def run(url: str, folder: Path, cache: Path, progress: Progress) -> list[Section
 
         # What can wait in the queue is put there at once, so that no worker idles while results are fetched.
         asked = submitted(False, {})
+        looks = asked_looks(client, of_digits, has_data_set=False, progress=progress)
         fitting = {name: _submitted_fit(client, exhibit, progress) for name, exhibit in fitted.items()}
+        if of_digits.name in fitted:  # its data set is there
+            looks += asked_looks(client, of_digits, has_data_set=True, progress=progress)
         asked |= submitted(True, {name: _finished_fit(client, *job, progress) for name, job in fitting.items()})
-        return [_section(client, asked[exhibit.name, key], folder, progress) for exhibit, key in shown]
+        sections = [_section(client, asked[exhibit.name, key], folder, progress) for exhibit, key in shown]
+        return Demonstration(
+            sections, [looked(client, of_digits, one, folder, partial(_show, progress)) for one in looks]
+        )
 
 
 def _needs_fit(key: str) -> bool:

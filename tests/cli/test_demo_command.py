@@ -15,6 +15,7 @@ from attribution_contracts.methods import METHODS
 from attribution_contracts.results import Result
 from attribution_contracts.version import VERSION
 from cli.demo.engines import PARTS, SIDE_BY_SIDE
+from cli.demo.looks import LOOKS
 from cli.demo.run import TOGETHER
 from cli.demo.training import save
 
@@ -119,3 +120,14 @@ def test_what_it_started_is_stopped(outcome):
         except OSError:
             continue
     assert living == []
+
+
+def test_what_lies_inside_the_classifier_is_shown_by_four_looks(outcome):
+    _, folder = outcome
+    page = (folder / "demo" / "index.html").read_text()
+    for key, look in LOOKS.items():
+        result = Result.model_validate_json((folder / "demo" / "digits" / key / "result.json").read_text())
+        [first, *_] = [file for file in result.artifacts if file.quantity == look.quantity]
+        assert min(size(folder / "demo" / "digits" / key / first.name)) > 100
+        assert f"<h3>{look.title}</h3>" in page
+    assert len(LOOKS) == 4
