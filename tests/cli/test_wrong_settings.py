@@ -195,7 +195,7 @@ def test_a_list_reaches_the_processes_of_the_tree(tmp_path: Path, monkeypatch: p
 def test_the_help_of_explain_names_the_methods_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTRIBUTION_DISABLED_METHODS", "lrp,deeplift")
     shown = " ".join(CliRunner().invoke(explain, ["--help"], terminal_width=200).output.split())
-    assert "cam, decomposition, deconvolution, guided_backprop, input_x_gradient" in shown
+    assert "cam, decomposition, deconvolution, feature_visualization, first_layer_filters, guided_backprop" in shown
     assert "lrp" not in shown
 
 
