@@ -45,7 +45,7 @@ LOOKS: dict[str, Look] = {
         "they see, and which pixels does that come from?",
         "docs/methods/maximal_patches.md",
         "patches",
-        {"task": {"task": "maximal_patches", "n_channels": 6}},
+        {"task": {"task": "maximal_patches", "n_channels": 6, "n_images": 6}},
     ),
     "representation_pca": Look(
         "Principal components of representations",
@@ -53,7 +53,7 @@ LOOKS: dict[str, Look] = {
         "is pointed at.",
         "docs/methods/representation_pca.md",
         "scatter",
-        {"task": {"task": "representation_pca"}},
+        {"task": {"task": "representation_pca", "n_pictures": 100}},
     ),
     "strategies": Look(
         "Strategies",
@@ -61,7 +61,7 @@ LOOKS: dict[str, Look] = {
         "images closest to its centre with their maps.",
         "docs/methods/strategies.md",
         "class_strategies",
-        {"task": {"task": "strategies"}},
+        {"task": {"task": "strategies", "classes": [0, 1, 2], "n_examples": 5}},
     ),
 }
 
