@@ -72,6 +72,8 @@ class Found(NamedTuple):
     clustered: int
     known: Strategies
     near: Nearest
+    members: list[Tensor]
+    """The positions of each strategy's images, the closest to its centre first."""
 
 
 def strategies_part(work: Work, shard: Shard) -> Part:
@@ -164,7 +166,10 @@ def _found(task: StrategiesTask, decisions: Decisions, seed: int) -> Iterator[Fo
         near = known.nearest(whole)
         strategies = near.strategies.clone()
         strategies[::step] = clusters.labels  # what was clustered keeps its cluster
-        yield Found(index, positions, clusters, len(some), known, near._replace(strategies=strategies))
+        order = near.distances.argsort(stable=True)
+        members = [positions[order[strategies[order] == number]] for number in range(clusters.n_clusters)]
+        near = near._replace(strategies=strategies)
+        yield Found(index, positions, clusters, len(some), known, near, members)
 
 
 def _told(found: Found, decisions: Decisions, names: Sequence[str], labels: Sequence[str]) -> ClassStrategies:
@@ -184,25 +189,17 @@ def _told(found: Found, decisions: Decisions, names: Sequence[str], labels: Sequ
                 right=float((decisions.predicted[own] == decisions.labels[own]).double().mean()),
                 nearest=[names[at] for at in own[:_NAMED].tolist()],
             )
-            for own in _members(found)
+            for own in found.members
         ],
         farthest=[names[at] for at in found.positions[far].tolist()],
     )
-
-
-def _members(found: Found) -> list[Tensor]:
-    """The positions of each strategy's images, the closest to its centre first."""
-    order = found.near.distances.argsort(stable=True)
-    return [
-        found.positions[order[found.near.strategies[order] == number]] for number in range(found.clusters.n_clusters)
-    ]
 
 
 def _sheet(work: Work, reader: DatasetReader, found: Found, decisions: Decisions, method: MapMethod) -> RenderedFile:
     task, labels = _task(work), work.loaded.spec.labels
     network = work.loaded.network.explaining("logit")
     shown = []
-    for own in _members(found):
+    for own in found.members:
         examples = []
         for position in own[: task.n_examples].tolist():
             [image] = reader.images(work.loaded.spec, [position])
