@@ -1,4 +1,4 @@
-"""One explanation's work as it goes on: what the procedures of images and of the model alone share."""
+"""One explanation's work as it goes on: of a job's images, of a part of a data set, or of the model alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from attribution.errors import AttributionError
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
-from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
+from attribution_contracts.quality import QualityOptions
 from attribution_contracts.results import Provenance
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.errors import problem_of
+from workers.explaining.done import Done
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
-from workers.kinds.answers import Done
 from workers.methods.baselines import Row
 from workers.models.inputs import Loaded, Photographs, Refused
 from workers.problems import WorkProblem
@@ -30,8 +30,11 @@ class Running:
     context: WorkerContext
     claimed: Claim
     tracker: Tracker
-    request: JobRequest
     params: Explanation
+    quality: QualityOptions
+    """What is measured of the maps."""
+    images: int
+    """How many it is over; one where it is over the model alone."""
     loaded: Loaded
     clock: Stopwatch
     photographs: Photographs
@@ -50,7 +53,7 @@ class Running:
         No stage takes back what an earlier one has shown.
         """
         self.shown = max(self.shown, int(_EXPLAINING * images) + int(_DRAWING * drawn))
-        self.tracker.report(self.shown, steps_of(self.request), stage)
+        self.tracker.report(self.shown, steps_of(self.images), stage)
 
     def decoding(self, _images: float) -> None:
         """Shows that the job is alive: an image that is read is not explained yet."""
@@ -64,15 +67,10 @@ class Running:
         """Notes why an image has no maps."""
         self.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
 
-    @property
-    def images(self) -> int:
-        """How many the job is over; one where it is over the model alone."""
-        return max(1, len(self.request.inputs))
 
-
-def steps_of(request: JobRequest) -> int:
-    """What the progress of a job counts up to; one over the model alone counts as much as one of an image."""
-    return (_EXPLAINING + _DRAWING) * max(1, len(request.inputs))
+def steps_of(images: int) -> int:
+    """What the progress of a job counts up to."""
+    return (_EXPLAINING + _DRAWING) * images
 
 
 def progress_of(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
