@@ -46,6 +46,8 @@ class Running:
     """Why figures that were asked for are not there."""
     shown: int = 0
     """Steps that were reported."""
+    handed: int = 0
+    """Images that have ended and are no longer held."""
 
     def report(self, images: float, stage: str, drawn: float = 0.0) -> None:
         """Shows how many images are explained and drawn, and raises once the job must stop.
@@ -57,7 +59,7 @@ class Running:
 
     def decoding(self, _images: float) -> None:
         """Shows that the job is alive: an image that is read is not explained yet."""
-        self.report(len(self.done) + len(self.refused), "decoding")
+        self.report(self.ended, "decoding")
 
     def drawing(self, done: int, total: int) -> None:
         """Shows how many files are drawn, once all images are explained."""
@@ -67,6 +69,18 @@ class Running:
         """Notes why an image has no maps."""
         self.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
 
+    @property
+    def ended(self) -> int:
+        """How many images are explained or refused."""
+        return self.handed + len(self.done) + len(self.refused)
+
+    def hand_over(self) -> tuple[list[Done], list[Refused]]:
+        """What has ended since the last time, which is then no longer held."""
+        self.handed = self.ended
+        found = self.done, self.refused
+        self.done, self.refused = [], []
+        return found
+
 
 def steps_of(images: int) -> int:
     """What the progress of a job counts up to."""
@@ -75,7 +89,7 @@ def steps_of(images: int) -> int:
 
 def progress_of(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
     """What shows how far some images are, or the model, in steps of a method."""
-    before = len(job.done) + len(job.refused)
+    before = job.ended
 
     def progress(done: int, total: int) -> None:
         job.report(before + max(1, images) * done / max(total, 1), stage)
