@@ -121,10 +121,8 @@ class JobRequest(Wire):
         if self.task is not None and (self.model is None or self.inputs):
             raise ValueError("a task takes one model and a data set, no inputs")
         if self.task is not None and (needless := self.model_fields_set & {"quality", "render"}):
-            raise ValueError(
-                f"{' and '.join(sorted(needless))} belong to explanations of inputs: leave them out; the task explain "
-                "has a quality of its own"
-            )
+            named = " and ".join(sorted(needless))
+            raise ValueError(f"a task takes no {named} beside it: leave {named} out; explain has a quality within it")
         return self
 
     @model_validator(mode="after")

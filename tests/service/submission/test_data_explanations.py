@@ -93,4 +93,4 @@ def test_what_is_refused(ready: House, change: dict[str, Any], pointer: str, sai
 
 def test_quality_and_render_beside_a_task_are_refused(ready: House) -> None:
     answer = submitted(ready, task=TASK, quality={"deletions": {}})
-    assert "the task explain has a quality of its own" in answer.text
+    assert "explain has a quality within it" in answer.text
