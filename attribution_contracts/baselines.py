@@ -129,3 +129,15 @@ Baseline = Annotated[
     | SetBaseline,
     Field(discriminator="kind"),
 ]
+
+
+class NoisyLinearBaseline(Wire):
+    """The weighted mean of a pixel's eight neighbours, known or gone alike, and a little Gaussian noise (ROAD)."""
+
+    kind: Literal["noisy_linear"] = "noisy_linear"
+    noise: Annotated[float, Field(ge=0, le=1, strict=True)] = 0.01
+    """Standard deviation of the noise, where black to white is 1; from the job's seed and the image's digest."""
+
+
+Fill = Annotated[Baseline | NoisyLinearBaseline, Field(discriminator="kind")]
+"""What takes the place of pixels: a fixed image, or what the pixels that remain make likely."""

@@ -6,7 +6,14 @@ from typing import Annotated
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from attribution_contracts.base import Wire
-from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBaseline, UniformBaseline, ZeroBaseline
+from attribution_contracts.baselines import (
+    BackgroundBaseline,
+    Baseline,
+    Fill,
+    SetBaseline,
+    UniformBaseline,
+    ZeroBaseline,
+)
 from attribution_contracts.methods import Explanation
 from attribution_contracts.patterns import QUANTITY
 
@@ -22,8 +29,8 @@ class OcclusionOptions(Wire):
     """Of all pixels, replaced at the last step."""
     positive_only: bool = False
     """Leave pixels that the map has at 0 or below as they are, so that the curve is level from there."""
-    baseline: Baseline = ZeroBaseline()
-    """What takes a pixel's place."""
+    baseline: Fill = ZeroBaseline()
+    """What takes a pixel's place: an image, or the mean of its neighbours (`noisy_linear`)."""
     insertion: bool = True
     """Besides taking pixels away, start without any and bring them back."""
     references: bool = True
@@ -105,7 +112,7 @@ def wrong_quality(quality: QualityOptions, explanations: Sequence[Explanation]) 
     return None
 
 
-def _require_one_image(given: Baseline) -> None:
+def _require_one_image(given: Fill) -> None:
     if isinstance(given, BackgroundBaseline | SetBaseline) or (
         isinstance(given, UniformBaseline) and given.n_samples > 1
     ):

@@ -11,7 +11,17 @@ from cli.costs import tell_cost
 from cli.explained import COLUMNS, explained, table, tell_of_model
 from cli.following import wait_with_bar
 from cli.image_files import given_images
-from cli.options import AUTO, BASELINES, method_option, out_option, param_option, parameters, seed_option, url_option
+from cli.options import (
+    AUTO,
+    BASELINES,
+    FILLS,
+    method_option,
+    out_option,
+    param_option,
+    parameters,
+    seed_option,
+    url_option,
+)
 from cli.saving import save
 from cli.sentences import class_name, missing, sentences
 from cli.tables import show_table
@@ -67,7 +77,7 @@ if TYPE_CHECKING:
 @click.option("--occlusion", is_flag=True, help="Follow the prediction as pixels go and come back.")
 @click.option(
     "--occlusion-baseline",
-    type=click.Choice(BASELINES),
+    type=click.Choice(FILLS),
     help="The same with pixels replaced by this. [default: zero, the mean colour]",
 )
 @click.option("--deletions", is_flag=True, help="See how far maps say what replacing single patches does.")

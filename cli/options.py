@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _NO_SETTING = "no setting and does nothing"
 BASELINES = ("black", "blur", "mean", "uniform", "white", "zero")
 """Kinds that need nothing but their name."""
+FILLS = (*BASELINES, "noisy_linear")
+"""What may take a pixel's place in occlusion curves."""
 AUTO = "auto"
 """The method of an explanation that names none: the default of the model."""
 

@@ -17,6 +17,7 @@ from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients, laid_out
 from attribution.paths.straight import stacked_baselines
+from attribution.quality.imputation import Fill
 from attribution.quality.maps import require_maps
 from attribution.targets import require_classes, targets_of
 
@@ -54,13 +55,33 @@ class _Steps(NamedTuple):
     n_removed: torch.Tensor
 
 
+class _Points(NamedTuple):
+    """The images at all steps, by number: the steps of the first image, then those of the next."""
+
+    steps: _Steps
+    inputs: torch.Tensor
+    fill: Fill
+    insert: bool
+
+    def images(self, points: torch.Tensor) -> torch.Tensor:
+        """Returns the number of the image that points are of."""
+        return points // self.steps.n_removed.shape[1]
+
+    def at(self, points: torch.Tensor) -> torch.Tensor:
+        """Returns points by number, ``(n, channels, height, width)``."""
+        rows, limits = self.images(points), self.steps.n_removed.flatten()[points]
+        moved = (self.steps.ranks[rows] < limits.unsqueeze(1)).view(-1, *self.inputs.shape[2:])
+        gone = ~moved if self.insert else moved
+        return torch.where(gone.unsqueeze(1), self.fill(rows, gone), self.inputs[rows])
+
+
 def occlusion_curves(
     network: Network,
     inputs: torch.Tensor,
     maps: torch.Tensor,
     target: torch.Tensor,
     *,
-    baseline: torch.Tensor | None = None,
+    baseline: torch.Tensor | Fill | None = None,
     insert: bool = False,
     n_steps: int = 20,
     share: float = 1.0,
@@ -80,8 +101,9 @@ def occlusion_curves(
         maps: ``(batch, channels or 1, height, width)``, any unit; higher goes first.
         target: Class of each image, int64 ``(batch,)``.
         baseline: What takes a pixel's place, ``(1 | batch, channels, height, width)``; zero (in normalised space)
-            unless told.
-        insert: Start from the baseline and bring the image's pixels back instead.
+            unless told. Or a function of which pixels are gone, as
+            :func:`~attribution.quality.imputation.noisy_linear_fill` returns it.
+        insert: Start without any pixel and bring the image's back instead.
         n_steps: Steps after the first, from 1.
         share: Of all pixels, replaced at the last step; above 0, at most 1.
         positive_only: Leave pixels that the map has at 0 or below as they are; the curve is level from there.
@@ -100,7 +122,8 @@ def occlusion_curves(
         OutOfMemory: A single point does not fit into memory.
 
     Cost:
-        ``n_steps + 1`` forward passes an image, and one more for the choice of classes.
+        ``n_steps + 1`` forward passes an image, and one more for the choice of classes; what a function fills with
+        takes its own time.
 
     Guarantee:
         Exact, about images that no camera took: a replaced pixel is evidence too.
@@ -120,8 +143,7 @@ def occlusion_curves(
     if not isinstance(target, torch.Tensor) or target.dim() != 1:
         raise InvalidTarget("target: expected one class an image, int64 (batch,)")
     targets = targets_of(target, None, len(inputs), inputs.device)
-    start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
-    start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
+    fill = _fill(network, inputs, baseline)
     require_count(n_steps, "n_steps")
     require_number(share, "share", 1e-6, 1.0)
     with torch.inference_mode(False), torch.no_grad():
@@ -131,9 +153,9 @@ def occlusion_curves(
         steps = _steps(maps, n_steps, share, positive_only=positive_only)
         size = default_chunk(network, inputs) if chunk_size is None else chunk_size
         chunks = Chunks(size, len(inputs) * (n_steps + 2), progress)
-        ends = (start, inputs) if insert else (inputs, start)
+        points = _Points(steps, inputs, fill, insert)
         sets = _sets(network, inputs, classes, chunks)
-        prediction, entropy, deviation = _curves(network, ends, steps, sets, targets.classes, chunks)
+        prediction, entropy, deviation = _curves(network, points, sets, targets.classes, chunks)
         require_finite("predictions", prediction)
         shares = torch.linspace(0, share, n_steps + 1, dtype=torch.float64, device=inputs.device)
         return OcclusionCurves(
@@ -183,27 +205,28 @@ def _sets(network: Network, inputs: torch.Tensor, classes: Classes, chunks: Chun
     return class_sets(classes, torch.cat(outputs), network.likelihoods)
 
 
+def _fill(network: Network, inputs: torch.Tensor, baseline: torch.Tensor | Fill | None) -> Fill:
+    if callable(baseline):
+        return baseline
+    start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
+    start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
+    return lambda images, _: start[images]
+
+
 def _curves(
-    network: Network,
-    ends: tuple[torch.Tensor, torch.Tensor],
-    steps: _Steps,
-    sets: ClassSets,
-    table: torch.Tensor,
-    chunks: Chunks,
+    network: Network, points: _Points, sets: ClassSets, table: torch.Tensor, chunks: Chunks
 ) -> list[torch.Tensor]:
     """Returns prediction, entropy and standard deviation, each ``(batch, n_steps + 1)``."""
-    batch, length = steps.n_removed.shape
-    images = torch.arange(batch, device=table.device).repeat_interleave(length)
-    limits = steps.n_removed.flatten().unsqueeze(1)
+    batch, length = points.steps.n_removed.shape
+    numbers = torch.arange(batch * length, device=table.device)
     parts: list[torch.Tensor] = []
 
     def work(start: int, stop: int) -> None:
-        chosen = images[start:stop]
-        replaced = (steps.ranks[chosen] < limits[start:stop]).view(len(chosen), 1, *ends[0].shape[2:])
-        outputs = network.logits(laid_out(torch.where(replaced, ends[1][chosen], ends[0][chosen]))).double()
-        parts.append(_figures(network, outputs, ClassSets(sets.table[chosen], sets.mask[chosen]), table[chosen]))
+        rows = points.images(numbers[start:stop])
+        outputs = network.logits(laid_out(points.at(numbers[start:stop]))).double()
+        parts.append(_figures(network, outputs, ClassSets(sets.table[rows], sets.mask[rows]), table[rows]))
 
-    chunks.run(len(images), work)
+    chunks.run(batch * length, work)
     return [curve.view(batch, length) for curve in torch.cat(parts).unbind(1)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from attribution_contracts.baselines import BackgroundBaseline, Baseline, ImageBaseline
+from attribution_contracts.baselines import BackgroundBaseline, Fill, ImageBaseline
 from attribution_contracts.images import ImageRef
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.problems import ErrorCode, FieldError
@@ -88,7 +88,7 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
             yield from _of_baseline(f"{pointer}/{where}", chosen)
 
 
-def _of_baseline(pointer: str, baseline: Baseline) -> Iterator[tuple[str, ImageRef]]:
+def _of_baseline(pointer: str, baseline: Fill) -> Iterator[tuple[str, ImageRef]]:
     if isinstance(baseline, ImageBaseline):
         yield f"{pointer}/image", baseline.image
     elif isinstance(baseline, BackgroundBaseline):

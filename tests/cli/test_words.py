@@ -250,6 +250,16 @@ def test_what_takes_the_place_of_pixels(house: House, run: Run, image: Path, fig
     assert other not in claimed.resolved["quality"]
 
 
+def test_neighbours_take_the_place_of_pixels_in_curves_alone(house: House, run: Run, image: Path) -> None:
+    house.add_model()
+    words = ("explain", str(image), "--model", "digits", "--method", "saliency")
+    _, claimed = failed(house, run, *words, "--occlusion-baseline", "noisy_linear")
+    assert claimed.resolved["quality"]["occlusion"]["baseline"] == {"kind": "noisy_linear", "noise": 0.01}
+    refused = run(*words, "--deletions-baseline", "noisy_linear")
+    assert refused.exit_code == 2
+    assert "'noisy_linear' is not one of" in refused.output
+
+
 def test_single_deletions_are_asked_for(house: House, run: Run, image: Path) -> None:
     house.add_model()
     _, claimed = failed(house, run, "explain", str(image), "--model", "digits", "--method", "saliency", "--deletions")

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from attribution.class_sets import Classes
+from attribution.quality import imputation
 from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
+from attribution_contracts.baselines import Fill, NoisyLinearBaseline
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.quality import OcclusionOptions
 from workers.methods.baselines import tensors_of
@@ -42,7 +44,7 @@ def occlusion_of(
         options: How pixels are replaced.
     """
     found: list[list[OcclusionCurve]] = [[] for _ in call.rows]
-    [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
+    baseline = replacement(call, options.baseline)
     for output, is_last in _with_last(outputs):
         target = predicted if output.targets is None else torch.tensor(output.targets, device=predicted.device)
         for order, layer, drawn in _orders(call, output, target, options, with_references=is_last):
@@ -53,7 +55,7 @@ def occlusion_of(
                         call.inputs,
                         maps,
                         target,
-                        baseline=start,
+                        baseline=baseline,
                         insert=direction == "insertion",
                         n_steps=options.n_steps,
                         share=options.share,
@@ -66,6 +68,18 @@ def occlusion_of(
                 for row, mine in enumerate(found):
                     mine.append(_curve(curves, row, int(target[row]), _Judged(order, output.field, layer, direction)))
     return found
+
+
+def replacement(call: Call, given: Fill) -> Tensor | imputation.Fill:
+    """What takes a pixel's place, in units of the network's input."""
+    if not isinstance(given, NoisyLinearBaseline):
+        return tensors_of(given, call.inputs, call.rows)[0]
+    std = call.rows[0].preprocessing.std
+    return imputation.noisy_linear_fill(
+        call.inputs,
+        noise=[given.noise / one for one in (std * call.inputs.shape[1] if len(std) == 1 else std)],
+        generator=[row.generator("noisy linear fill") for row in call.rows],
+    )
 
 
 def _with_last(outputs: list[MethodOutput]) -> Iterator[tuple[MethodOutput, bool]]:

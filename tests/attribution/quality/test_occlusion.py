@@ -103,6 +103,28 @@ def test_ends_are_the_image_and_the_baseline():
     assert torch.allclose(back.prediction[:, 0], of_fill.prediction[:, 0])
 
 
+@pytest.mark.parametrize("insert", [False, True])
+def test_a_fill_is_told_which_pixels_of_which_image_are_gone(insert):
+    """Here the fill is what is left of the image, summed, and its number."""
+    inputs, order_map, module = images(), images(seed=7), tiny_model("plain").eval()
+
+    def fill(rows, gone):
+        left = inputs[rows].masked_fill(gone.unsqueeze(1), 0).sum((1, 2, 3)) / 100 + rows
+        return left.view(-1, 1, 1, 1).expand(-1, *inputs.shape[1:])
+
+    found = follow(baseline=fill, insert=insert, n_steps=4, positive_only=False, chunk_size=4)
+    for row in range(3):
+        order = order_map[row].sum(0).flatten().argsort(descending=True).tolist()
+        for step in range(5):
+            moved = set(order[: 9 * step])
+            current = inputs[row].flatten(1).clone()
+            away = [pixel for pixel in range(36) if (pixel in moved) != insert]
+            current[:, away] = 0
+            current[:, away] = float(current.sum() / 100 + row)
+            expected = module(current.view(1, *inputs.shape[1:]))[0].softmax(0)[TARGET[row]].detach()
+            assert float(found.prediction[row, step]) == pytest.approx(float(expected), rel=1e-9)
+
+
 def test_a_map_without_positive_values_removes_nothing():
     found = follow(maps=-images(seed=7).abs(), n_steps=4)
     assert not bool(found.n_removed.any())

@@ -10,6 +10,7 @@ from attribution_contracts.states import JobKind
 from tests.service.house import IG, LABELS, SELF_TEST, House, picture, refused, sent
 
 IMAGE = sent(picture())
+ROAD = {"kind": "noisy_linear"}
 IMPORTANCE = {"method": "multiclass_importance"}
 GOOD = {"model": "digits", "inputs": [IMAGE], "explanation": IMPORTANCE}
 
@@ -91,6 +92,8 @@ def test_one_method_and_one_model_are_named_on_the_job(house: House) -> None:
             "several images",
         ),
         ({"quality": {"deletions": {"quantity": "attributions"}}}, "", "quality.deletions.quantity is 'attributions'"),
+        ({"quality": {"deletions": {"baseline": ROAD}}}, "/quality/deletions/baseline", "noisy_linear"),
+        ({"explanation": IG | {"baselines": [ROAD]}}, "/explanation/baselines/0", "noisy_linear"),
         ({"quality": {"deletions": {"grid": 1}}}, "/quality/deletions/grid", "given: 1"),
         ({"quality": {"deletions": {"grid": [7, 17]}}}, "/quality/deletions/grid/1", "given: 17"),
         (

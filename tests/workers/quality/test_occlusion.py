@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import attribution
+from attribution_contracts.baselines import NoisyLinearBaseline
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.quality import OcclusionOptions
@@ -16,7 +17,7 @@ from tests.workers.rows import row
 from workers.drawing.words import of_class
 from workers.methods.calls import Call, Figures
 from workers.methods.table import METHODS
-from workers.quality.occlusion import occlusion_of
+from workers.quality.occlusion import occlusion_of, replacement
 from workers.quality.warnings import warnings_of
 
 ASKED = {
@@ -32,6 +33,7 @@ OPTIONS = {
     "all": OcclusionOptions(n_steps=3),
     "no references": OcclusionOptions(n_steps=3, references=False),
     "deletion": OcclusionOptions(n_steps=5, insertion=False),
+    "filled by neighbours": OcclusionOptions(n_steps=3, baseline=NoisyLinearBaseline()),
 }
 
 
@@ -43,14 +45,18 @@ def network():
     )
 
 
+def call_of(found, inputs, params=None, target=None, seen=SEEN):
+    rows = [row(position, one, seen) for position, one in enumerate(inputs)]
+    return Call(found, rows, inputs, target, params, lambda done, total: None, 2**30, lambda _: b"")
+
+
 def followed_of(found, explanation, options, k=2, count=2):
     """The parameters, and the curves of some images and their k most probable classes."""
     params = PARAMS[explanation["method"]].model_validate(explanation)
     inputs = torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     logits = found.logits(inputs).detach()
     target = logits.topk(k if params.class_field() == "target" else 0, 1).indices
-    rows = [row(position, one, SEEN) for position, one in enumerate(inputs)]
-    call = Call(found, rows, inputs, target, params, lambda done, total: None, 2**30, lambda _: b"")
+    call = call_of(found, inputs, params, target)
     explained = METHODS[params.method].run(call)
     judged = [output for output in explained.outputs if output.field == params.quantities[0]]
     with counted() as passes:
@@ -77,6 +83,19 @@ def test_curves_name_their_layers_and_references_come_once_a_class():
         for direction in ("deletion", "insertion"):
             assert [tuple(one[2:]) for one in told if one[:2] == (target, direction)] == orders
     assert len(told) == len(set(told)) == 2 * 2 * 5
+
+
+@pytest.mark.parametrize("std", [[1.0], [0.2, 0.5]])
+def test_the_noise_of_a_fill_is_in_units_of_pixels_and_of_the_image_alone(std):
+    inputs = torch.rand(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen = SEEN.model_copy(update={"std": std})
+    everything = torch.ones(1, 64, 64, dtype=torch.bool)
+    fill = replacement(call_of(network(), inputs, seen=seen), NoisyLinearBaseline(noise=0.03))
+    alone = replacement(call_of(network(), inputs[1:], seen=seen), NoisyLinearBaseline(noise=0.03))
+    [filled] = fill(torch.tensor([1]), everything)
+    assert torch.equal(filled, alone(torch.tensor([0]), everything)[0])
+    for channel, deviation in zip(filled, std if len(std) == 2 else std * 2, strict=True):
+        assert float(channel.std()) == pytest.approx(0.03 / deviation, rel=5 / (2 * 64**2) ** 0.5)
 
 
 def test_maps_of_the_image_are_of_no_layer():
