@@ -83,6 +83,50 @@ class DeletionOptions(Wire):
         return self
 
 
+class SensitivityOptions(Wire):
+    """Explain noisy copies of the image, and see how far the maps move."""
+
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
+    """The map that is judged; the first of the method's quantities unless told."""
+    n_samples: Annotated[int, Field(ge=2, le=100, strict=True)] = 8
+    """Noisy copies."""
+    radius: Annotated[float, Field(gt=0, le=0.5, strict=True)] = 0.02
+    """Largest change of a pixel, as a share of the distance from black to white."""
+    references: bool = True
+    """Judge input x gradient and random maps beside the map."""
+
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are judged."""
+        return quantities[:1] if self.quantity is None else [self.quantity]
+
+
+class RandomizationOptions(Wire):
+    """Draw the network's weights anew, and see what becomes of the maps."""
+
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
+    """The map that is judged; the first of the method's quantities unless told."""
+    n_draws: Annotated[int, Field(ge=1, le=10, strict=True)] = 1
+    """Networks whose weights are all random."""
+    cascade: Annotated[int, Field(ge=0, le=20, strict=True)] = 0
+    """Steps in which the first of them becomes random, from the output on; none unless told."""
+    bins: Annotated[int, Field(ge=2, le=1000, strict=True)] = 100
+    """Of the histogram whose entropy is taken."""
+    references: bool = True
+    """Judge input x gradient and random maps beside the map."""
+
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are judged."""
+        return quantities[:1] if self.quantity is None else [self.quantity]
+
+    @property
+    def explanations(self) -> int:
+        """Times that an image is explained again."""
+        return self.n_draws + max(0, self.cascade - 1)
+
+
+FigureOptions = OcclusionOptions | DeletionOptions | SensitivityOptions | RandomizationOptions
+
+
 class QualityOptions(Wire):
     """What is to be measured of the maps."""
 
@@ -90,12 +134,21 @@ class QualityOptions(Wire):
     """Occlusion curves."""
     deletions: DeletionOptions | None = None
     """Single deletions."""
+    sensitivity: SensitivityOptions | None = None
+    """How far maps move as the image moves a little."""
+    randomization: RandomizationOptions | None = None
+    """What becomes of maps as the network's weights are drawn anew."""
 
     @property
-    def asked(self) -> dict[str, OcclusionOptions | DeletionOptions]:
+    def asked(self) -> dict[str, FigureOptions]:
         """The figures that are asked for, by their fields."""
-        given = {"occlusion": self.occlusion, "deletions": self.deletions}
+        given = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: options for name, options in given.items() if options is not None}
+
+    @property
+    def fills(self) -> dict[str, Fill]:
+        """What takes the place of pixels, by the figures that replace some."""
+        return {name: fill for name, one in self.asked.items() if (fill := getattr(one, "baseline", None)) is not None}
 
 
 def wrong_quality(quality: QualityOptions, explanations: Sequence[Explanation]) -> str | None:

@@ -7,7 +7,7 @@ from attribution_contracts.base import Sha256, Wire
 from attribution_contracts.figures.activation_maps import ActivationFigures
 from attribution_contracts.figures.completeness import CompletenessFigures
 from attribution_contracts.figures.decomposition import DecompositionFigures
-from attribution_contracts.figures.deletions import DeletionFigures
+from attribution_contracts.figures.deletions import DeletionFigures, PatchDeletions
 from attribution_contracts.figures.feature_visualization import VisualizationFigures
 from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
@@ -15,10 +15,12 @@ from attribution_contracts.figures.inversion import InversionFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
+from attribution_contracts.figures.randomization import MapRandomization, RandomizationFigures
 from attribution_contracts.figures.regions import RegionFigures
 from attribution_contracts.figures.relevance import ConservationFigures
 from attribution_contracts.figures.sampling import SamplingFigures
 from attribution_contracts.figures.segments import SegmentFigures
+from attribution_contracts.figures.sensitivity import MapSensitivity, SensitivityFigures
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
@@ -139,6 +141,8 @@ class ImageHead(Wire):
 
 class ImageResult(
     # In the reverse of the order in which they come in a result.
+    RandomizationFigures,
+    SensitivityFigures,
     DeletionFigures,
     OcclusionFigures,
     HiddenPartsFigures,
@@ -157,6 +161,11 @@ class ImageResult(
     """What is known of one image."""
 
     artifacts: list[ArtifactRef] = []
+
+    @property
+    def judged(self) -> tuple[PatchDeletions | MapSensitivity | MapRandomization, ...]:
+        """The figures that have a sentence of each explained class."""
+        return (*self.deletions, *self.sensitivity, *self.randomization)
 
     def units_of(self, file: ArtifactRef) -> UnitPlaces | None:
         """Where the values of one of its maps lie in the image as the network saw it; nothing where that is unknown.
@@ -200,10 +209,8 @@ class Quality(Wire):
     """Rows that went through the network together."""
     peak_bytes: int | None = None
     """Most memory in use while a method ran, where it says so: of the accelerator, or of the worker's process."""
-    occlusion_missing: str | None = None
-    """Why there are no occlusion curves, although they were asked for."""
-    deletions_missing: str | None = None
-    """Why there are no single deletions, although they were asked for."""
+    missing: dict[str, str] = {}
+    """Why figures of quality that were asked for are not there, by their fields."""
 
 
 class Provenance(Wire):

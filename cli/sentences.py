@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from attribution_contracts.results import ImageResult, Result
 
+_NAMED = {"occlusion": "occlusion curves", "deletions": "single deletions"}
+"""What figures are called where their field says less."""
+
 
 def sentences(image: "ImageResult") -> Iterator[str]:
     """What segments and regions add, what hiding parts does, and how far maps say what single patches do."""
@@ -21,17 +24,15 @@ def sentences(image: "ImageResult") -> Iterator[str]:
             yield number.sentence(own, image.hidden_parts.fill)
         for rise in image.hidden_parts.rises:
             yield rise.sentence(image.hidden_parts.fill)
-    for deleted in image.deletions:
-        yield deleted.sentence(class_name(image, deleted.target))
+    for judged in image.judged:
+        yield judged.sentence(class_name(image, judged.target))
 
 
 def missing(result: "Result") -> Iterator[str]:
     """Why figures that were asked for are not there."""
     for quality in [result.quality, *(cell.quality for cell in result.cells)]:
-        if quality is not None and quality.occlusion_missing is not None:
-            yield f"no occlusion curves: {quality.occlusion_missing}"
-        if quality is not None and quality.deletions_missing is not None:
-            yield f"no single deletions: {quality.deletions_missing}"
+        for figure, reason in ({} if quality is None else quality.missing).items():
+            yield f"no {_NAMED.get(figure, figure)}: {reason}"
 
 
 def class_name(image: "ImageResult", index: int) -> str:

@@ -81,8 +81,8 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
         yield to_pointer(("inputs", index)), image
         if image.baseline is not None:
             yield to_pointer(("inputs", index, "baseline")), image.baseline
-    for name, options in request.quality.asked.items():
-        yield from _of_baseline(f"/quality/{name}/baseline", options.baseline)
+    for name, fill in request.quality.fills.items():
+        yield from _of_baseline(f"/quality/{name}/baseline", fill)
     for pointer, explanation in request.asked_explanations().items():
         for where, chosen in images_named(explanation):
             yield from _of_baseline(f"{pointer}/{where}", chosen)

@@ -8,12 +8,15 @@ from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBas
 from attribution_contracts.jobs import Cost, JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Scale
-from attribution_contracts.quality import DeletionOptions, OcclusionOptions
+from attribution_contracts.quality import DeletionOptions, OcclusionOptions, QualityOptions, SensitivityOptions
 from attribution_contracts.targets import against_of
 from service.gateway.ready_models import ReadyModel
 from service.submission.backgrounds import images_named
 from service.submission.layers import INPUT, chosen_layers
 from service.submission.targets import count_targets
+
+_TRIED = 12
+"""Passes of one image that show that a copy of a network computes what it should."""
 
 
 class Asked(NamedTuple):
@@ -86,7 +89,8 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
     for image, targets in zip(request.inputs, count_targets(request, explanation, model), strict=True):
         is_difference = against_of(image.target or getattr(explanation, "target", None)) is not None
         scale = Scale(targets, model.report.classes, n_layers, max(baselines, 1), (height, width), is_difference)
-        passes += 1 + an_image(scale)
+        own = an_image(scale)
+        passes += 1 + own + explained_again(request.quality, own, max(targets, 1), model)
         if request.quality.occlusion is not None:
             passes += max(targets, 1) * followed(request.quality.occlusion, explanation, model)
         if request.quality.deletions is not None:
@@ -125,6 +129,23 @@ def followed(options: OcclusionOptions, explanation: Explanation, model: ReadyMo
         orders += options.random_orders + has_gradients
         reference = 2 * has_gradients
     return orders * (2 if options.insertion else 1) * (options.n_steps + 2) + reference
+
+
+def explained_again(quality: QualityOptions, passes: int, classes: int, model: ReadyModel) -> int:
+    """Passes of one image that noisy copies and random networks take.
+
+    Each is explained as the image was, and beside it input x gradient takes two passes a class; a random network is
+    tried on some ten passes before it is believed.
+    """
+    found = 0
+    for options in (quality.sensitivity, quality.randomization):
+        if options is None:
+            continue
+        times = options.n_samples if isinstance(options, SensitivityOptions) else options.explanations
+        beside = 2 * classes * (options.references and _has_gradients(model))
+        found += times * (passes + beside) + beside
+        found += _TRIED * times if options is quality.randomization else 0
+    return found
 
 
 def deleted(options: DeletionOptions, classes: int, model: ReadyModel) -> int:

@@ -67,7 +67,7 @@ def warned(
     followed = (
         [[] for _ in rows]
         if curves is None
-        else occlusion_of(call, judged, logits.argmax(1), explained.compared, curves)
+        else occlusion_of(call, judged, logits.argmax(1), curves, classes=explained.compared)
     )
     changes, checks = changes_of(network, given, rows, logits, call), network.report().checks
     return [

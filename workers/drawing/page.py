@@ -198,7 +198,7 @@ def _groups(
     """What is of all classes, then each explained class, then others that there are files of."""
     targets = {target.index: target for target in image.targets}
     method = "" if answer.provenance is None else answer.provenance.method
-    classes = [*(file.target for file in image.artifacts), *(deleted.target for deleted in image.deletions)]
+    classes = [*(file.target for file in image.artifacts), *(one.target for one in image.judged)]
     for index in dict.fromkeys([None, *targets, *classes]):
         target = None if index is None else targets.get(index)
         sentences = list(of_image(image) if index is None else of_class(image, index))

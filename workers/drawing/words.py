@@ -208,9 +208,9 @@ def _varies(found: ClassVariation) -> Iterator[str]:
 
 
 def _deleted(image: ImageResult, target: int) -> Iterator[str]:
-    """How far maps say what single patches do."""
+    """How far maps say what single patches do, and what noise and random weights do to them."""
     name = next((score.said for score in image.targets if score.index == target), "the predicted class")
-    return (f"{_capital(one.sentence(name))}." for one in _of(target, image.deletions))
+    return (f"{_capital(one.sentence(name))}." for one in image.judged if one.target == target)
 
 
 def _occluded(image: ImageResult, target: int) -> Iterator[str]:

@@ -93,7 +93,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
         checks = network.report().checks
         warnings = [
             warnings_of(job.params, figures, own, curves, checks)
-            for figures, own, curves in zip(explained.figures, changes, judged.occlusion, strict=True)
+            for figures, own, curves in zip(explained.figures, changes, judged.of("occlusion", len(rows)), strict=True)
         ]
     job.chunk_size = min(explained.chunk_size, job.chunk_size or explained.chunk_size)
     job.peak_bytes = max(filter(None, (explained.peak_bytes, job.peak_bytes)), default=None)
@@ -111,8 +111,7 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
                 list(_maps(job, kept, row, position, targets, explained.figures[position])),
-                judged.occlusion[position],
-                judged.deletions[position],
+                {field: of_images[position] for field, of_images in judged.figures.items()},
             )
         )
 

@@ -1,8 +1,8 @@
 """What is known of an image once it is explained."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from attribution_contracts.figures.deletions import PatchDeletions
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.results import ClassScore, TargetScore
 from workers.drawing.files import Map
@@ -19,5 +19,10 @@ class Done(NamedTuple):
     targets: list[TargetScore]
     figures: Figures
     maps: list[Map]
-    occlusion: list[OcclusionCurve]
-    deletions: list[PatchDeletions]
+    measured: Mapping[str, list[Any]]
+    """What was measured of its maps, by field of the image's result."""
+
+    @property
+    def occlusion(self) -> list[OcclusionCurve]:
+        """The curves among it."""
+        return self.measured.get("occlusion", [])

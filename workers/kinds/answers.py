@@ -22,8 +22,7 @@ def image_result(done: Done, drawn: Drawn) -> ImageResult:
         targets=done.targets,
         warnings=list(done.figures.warnings),
         **done.figures.wire,
-        occlusion=done.occlusion,
-        deletions=done.deletions,
+        **done.measured,
         artifacts=drawn.of_image(done.row.position),
     )
 

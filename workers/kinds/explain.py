@@ -108,8 +108,7 @@ def _result(job: Running, drawn: Drawn) -> Result:
             max_relative_gap=max(gaps, default=None),
             chunk_size=job.chunk_size,
             peak_bytes=job.peak_bytes,
-            occlusion_missing=job.missing.get("occlusion"),
-            deletions_missing=job.missing.get("deletions"),
+            missing=job.missing,
         ),
         provenance=provenance_of(job),
     )

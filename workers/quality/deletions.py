@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,15 +13,13 @@ from attribution_contracts.figures.deletions import DeletionScore, PatchDeletion
 from attribution_contracts.quality import DeletionOptions
 from workers.methods.baselines import tensors_of
 from workers.methods.calls import Call, MethodOutput
-from workers.quality.judged import against_of, at_input
+from workers.quality.judged import Reference, against_of, at_input, defined, of_target, reference_of
 
 
 class _Judged(NamedTuple):
-    """What maps say of the patches of each image, in the fields of the result."""
+    """What maps say of the patches of each image."""
 
-    judged: Literal["map", "random", "input_x_gradient"]
-    quantity: str | None
-    layer: str | None
+    of: Reference
     sums: list[Tensor]
     """Of each map `(batch, rows, columns)`."""
 
@@ -77,14 +75,14 @@ def _judged(
 ) -> Iterator[_Judged]:
     """The maps of a class of each image, and what they are compared with."""
     for output in outputs:
-        if output.targets is None or output.targets == target.tolist():
+        if of_target(output, target):
             sums = patch_sums(at_input(output, call.inputs), call.inputs, options.patches)
-            yield _Judged("map", output.field, output.layer, [sums])
+            yield _Judged(reference_of(output), [sums])
     if options.references:
         if call.network.no_gradients is None:
             beside = input_x_gradient_maps(call.network, call.inputs, target, against_of(call, target))
-            yield _Judged("input_x_gradient", None, None, [patch_sums(beside, call.inputs, options.patches)])
-        yield _Judged("random", None, None, random)
+            yield _Judged(Reference("input_x_gradient"), [patch_sums(beside, call.inputs, options.patches)])
+        yield _Judged(Reference("random"), random)
 
 
 def _scores(judged: _Judged, falls: Tensor) -> list[DeletionScore]:
@@ -93,18 +91,12 @@ def _scores(judged: _Judged, falls: Tensor) -> list[DeletionScore]:
     pairs = torch.stack([saco(sums, falls) for sums in judged.sums]).unbind(1)
     return [
         DeletionScore(
-            judged=judged.judged,
-            quantity=judged.quantity,
-            layer=judged.layer,
-            rank_correlation=_defined(rank.mean()),
-            saco=_defined(pair.mean()),
+            **judged.of._asdict(),
+            rank_correlation=defined(rank.mean()),
+            saco=defined(pair.mean()),
             maps=len(judged.sums),
-            rank_correlation_spread=_defined(rank.std()) if len(judged.sums) > 1 else None,
-            saco_spread=_defined(pair.std()) if len(judged.sums) > 1 else None,
+            rank_correlation_spread=defined(rank.std()) if len(judged.sums) > 1 else None,
+            saco_spread=defined(pair.std()) if len(judged.sums) > 1 else None,
         )
         for rank, pair in zip(ranks, pairs, strict=True)
     ]
-
-
-def _defined(value: Tensor) -> float | None:
-    return None if value.isnan() else float(value)

@@ -1,10 +1,37 @@
 """The maps that figures judge, and what they are of."""
 
+from typing import Literal, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workers.methods.calls import Call, MethodOutput
+
+Standard = Literal["random", "input_x_gradient"]
+
+
+class Reference(NamedTuple):
+    """Which map a figure is of, in the fields of the result."""
+
+    judged: Literal["map", "random", "input_x_gradient"]
+    quantity: str | None = None
+    layer: str | None = None
+
+
+def reference_of(output: MethodOutput) -> Reference:
+    """Of one of the method's own."""
+    return Reference("map", output.field, output.layer)
+
+
+def of_target(output: MethodOutput, target: Tensor) -> bool:
+    """Whether maps are of a class of each image, or of none."""
+    return output.targets is None or output.targets == target.tolist()
+
+
+def defined(value: Tensor) -> float | None:
+    """A figure; nothing where there is nothing to tell."""
+    return float(value) if bool(value.isfinite()) else None
 
 
 def against_of(call: Call, target: Tensor) -> Tensor | None:

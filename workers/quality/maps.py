@@ -1,32 +1,47 @@
 """The figures that a request asks of its maps."""
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from attribution_contracts.figures.deletions import PatchDeletions
-from attribution_contracts.figures.occlusion import OcclusionCurve
+from attribution.errors import NetworkError
 from attribution_contracts.hints import in_words
-from attribution_contracts.quality import DeletionOptions, OcclusionOptions, QualityOptions
+from attribution_contracts.quality import QualityOptions
 from workers.jobs.provenance import Stopwatch
-from workers.methods.calls import Call, Explained, MethodOutput
+from workers.methods.calls import Call, Explained
 from workers.quality.deletions import deletions_of
 from workers.quality.occlusion import occlusion_of
+from workers.quality.randomization import randomization_of
+from workers.quality.sensitivity import sensitivity_of
 
-OptionsT = TypeVar("OptionsT", OcclusionOptions, DeletionOptions)
-FigureT = TypeVar("FigureT", OcclusionCurve, PatchDeletions)
-_STAGES = {"occlusion": "occluding", "deletions": "deleting"}
+_JUDGES: dict[str, Callable[..., list[list[Any]]]] = {
+    "occlusion": occlusion_of,
+    "deletions": deletions_of,
+    "sensitivity": sensitivity_of,
+    "randomization": randomization_of,
+}
+"""What takes a figure of the maps of some images, by the field of the request and of each image's result."""
+_STAGES = {
+    "occlusion": "occluding",
+    "deletions": "deleting",
+    "sensitivity": "explaining noisy copies",
+    "randomization": "explaining random networks",
+}
 """What the progress calls the time that a figure takes."""
 
 
 class MapFigures(NamedTuple):
     """The figures of each image."""
 
-    occlusion: list[list[OcclusionCurve]]
-    deletions: list[list[PatchDeletions]]
+    figures: Mapping[str, list[list[Any]]]
+    """Of each image, by field of its result."""
     missing: dict[str, str]
     """Why a figure that was asked for is not there."""
+
+    def of(self, field: str, images: int) -> list[list[Any]]:
+        """One of them, of so many images."""
+        return self.figures.get(field, [[] for _ in range(images)])
 
 
 def figures_of_maps(
@@ -47,28 +62,20 @@ def figures_of_maps(
         clock: Takes the time of each figure.
         progress: What a figure calls between chunks, by the stage of the job.
     """
-    missing = dict[str, str]()
-
-    def of_maps(
-        name: str, options: OptionsT | None, judge: Callable[[Call, list[MethodOutput], OptionsT], list[list[FigureT]]]
-    ) -> list[list[FigureT]]:
-        if options is None:
-            return [[] for _ in call.rows]
+    found, missing = dict[str, list[list[Any]]](), dict[str, str]()
+    for name, options in asked.asked.items():
+        judge = _JUDGES[name]
+        more = {"classes": explained.compared} if name == "occlusion" else {}
         fields = options.judged(call.params.quantities)
         judged = [given for given in explained.outputs if given.field in fields]
         if not judged:
-            what = in_words(fields, "or")
-            missing[name] = f"{call.params.method} found no map {what} of this model whose pixels could go"
-            return [[] for _ in call.rows]
-        with clock(name):
-            return judge(call._replace(progress=progress(_STAGES[name])), judged, options)
-
-    return MapFigures(
-        of_maps(
-            "occlusion",
-            asked.occlusion,
-            lambda call, maps, options: occlusion_of(call, maps, predicted, explained.compared, options),
-        ),
-        of_maps("deletions", asked.deletions, lambda call, maps, options: deletions_of(call, maps, predicted, options)),
-        missing,
-    )
+            missing[name] = (
+                f"{call.params.method} found no map {in_words(fields, 'or')} of this model whose pixels could go"
+            )
+            continue
+        try:
+            with clock(name):
+                found[name] = judge(call._replace(progress=progress(_STAGES[name])), judged, predicted, options, **more)
+        except NetworkError as error:  # the maps are right all the same
+            missing[name] = str(error)
+    return MapFigures(found, missing)

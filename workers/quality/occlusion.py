@@ -32,7 +32,7 @@ class _Judged(NamedTuple):
 
 
 def occlusion_of(
-    call: Call, outputs: list[MethodOutput], predicted: Tensor, classes: Classes, options: OcclusionOptions
+    call: Call, outputs: list[MethodOutput], predicted: Tensor, options: OcclusionOptions, *, classes: Classes
 ) -> list[list[OcclusionCurve]]:
     """The curves of each image for one quantity, of every class that its maps are of; references once a class.
 

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import torch
 
 from attribution.data_sets.strategies import map_vectors
-from attribution_contracts.figures.deletions import PatchDeletions
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from workers.drawing.files import Map
 from workers.drawing.rendering import RenderedFile
@@ -151,19 +150,24 @@ def _figures(done: Done) -> Iterator[tuple[str, float | None]]:
     for completeness in done.figures.wire.get("completeness", [])[:1]:
         relative = completeness.relative
         yield "completeness_error", None if relative is None else abs(relative)
-    for deletions in done.deletions[:1]:
-        yield from _of_deletions(deletions)
+    for deletions in done.measured.get("deletions", [])[:1]:
+        yield from _of_scores(deletions.scores, "deletion", ("rank_correlation", "saco"))
+    for sensitivity in done.measured.get("sensitivity", [])[:1]:
+        yield from _of_scores(sensitivity.scores, "sensitivity", ("maximum", "mean"))
+    for randomization in done.measured.get("randomization", [])[:1]:
+        yield from _of_scores(randomization.scores, "randomization", ("entropy_rise", "correlation"))
     yield from _of_curves(done.occlusion)
 
 
-def _of_deletions(found: PatchDeletions) -> Iterator[tuple[str, float | None]]:
+def _of_scores(scores: Sequence[Any], figure: str, fields: Sequence[str]) -> Iterator[tuple[str, float | None]]:
+    """Of the first map, and of each reference."""
     seen = set[str]()
-    for score in found.scores:
+    for score in scores:
         if score.judged not in seen:
             seen.add(score.judged)
             suffix = "" if score.judged == "map" else f"_{score.judged}"
-            yield f"deletion_rank_correlation{suffix}", score.rank_correlation
-            yield f"deletion_saco{suffix}", score.saco
+            for field in fields:
+                yield f"{figure}_{field}{suffix}", getattr(score, field)
 
 
 def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[tuple[str, float | None]]:

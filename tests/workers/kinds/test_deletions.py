@@ -25,7 +25,7 @@ def test_every_class_has_its_own_falls_and_every_image_its_own_figures(images, e
             for line, same in zip(own.falls, other.falls, strict=True):
                 assert line == pytest.approx(same, abs=1e-4)
             assert [score.maps for score in own.scores] == [score.maps for score in other.scores] == [1, 1, 4]
-    assert result.quality.deletions_missing is None
+    assert result.quality.missing == {}
     assert "deletions" in result.provenance.seconds
 
 

@@ -60,7 +60,7 @@ def followed_of(found, explanation, options, k=2, count=2):
     explained = METHODS[params.method].run(call)
     judged = [output for output in explained.outputs if output.field == params.quantities[0]]
     with counted() as passes:
-        curves = occlusion_of(call, judged, logits.argmax(1), explained.compared, options)
+        curves = occlusion_of(call, judged, logits.argmax(1), options, classes=explained.compared)
     return params, curves, passes.total()
 
 

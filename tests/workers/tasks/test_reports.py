@@ -294,10 +294,10 @@ class TestExplanation:
         wanted = {"occlusion": {"n_steps": 2, "references": False}, "deletions": {"grid": 2, "references": False}}
         _, result = explained(fit["fit"], list(over.files.values())[:1], quality=wanted)
         assert bool(result.images[0].occlusion) is has_maps
-        said = result.quality.occlusion_missing
+        said = result.quality.missing.get("occlusion")
         assert (said is None) if has_maps else said.startswith("decomposition found no map influential of this model")
         assert bool(result.images[0].deletions) is has_maps
-        said = result.quality.deletions_missing
+        said = result.quality.missing.get("deletions")
         named = "influential, others or everything"
         assert (said is None) if has_maps else said.startswith(f"decomposition found no map {named} of this model")
 
