@@ -11,7 +11,7 @@ from attribution_contracts.images import ImageRef
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Takes
 from attribution_contracts.problems import Problem
-from attribution_contracts.quality import QualityOptions
+from attribution_contracts.quality import QualityOptions, wrong_quality
 from attribution_contracts.render import RenderOptions
 from attribution_contracts.states import JobKind, JobStatus, Priority
 from attribution_contracts.targets import Target
@@ -121,7 +121,8 @@ class JobRequest(Wire):
         if self.task is not None and (self.model is None or self.inputs):
             raise ValueError("a task takes one model and a data set, no inputs")
         if self.task is not None and (needless := self.model_fields_set & {"quality", "render"}):
-            raise ValueError(f"a task makes no maps: leave {' and '.join(sorted(needless))} out")
+            named = " and ".join(sorted(needless))
+            raise ValueError(f"a task takes no {named} beside it: leave {named} out; explain has a quality within it")
         return self
 
     @model_validator(mode="after")
@@ -154,24 +155,14 @@ class JobRequest(Wire):
 
     @model_validator(mode="after")
     def _require_maps(self) -> "JobRequest":
-        without = [one.method for one in self.asked_explanations().values() if not one.makes_maps]
-        if without and (asked := sorted(self.quality.asked)):
-            raise ValueError(f"{without[0]} makes no maps of images to measure: leave quality.{asked[0]} out")
+        explanations = list(self.asked_explanations().values())
+        if (wrong := wrong_quality(self.quality, explanations)) is not None:
+            raise ValueError(wrong)
+        without = [one.method for one in explanations if not one.makes_maps]
         if without and self.is_comparison:
             raise ValueError(
                 f"{without[0]} makes no maps to show beside others: ask for one model and one explanation a job"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _require_quantity(self) -> "JobRequest":
-        for name, options in self.quality.asked.items():
-            for explanation in self.asked_explanations().values():
-                if options.quantity is not None and options.quantity not in explanation.quantities:
-                    raise ValueError(
-                        f"quality.{name}.quantity is {options.quantity!r}; {explanation.method} as asked for gives "
-                        f"{', '.join(explanation.quantities) or 'no maps'}"
-                    )
         return self
 
 

@@ -14,6 +14,7 @@ from attribution_contracts.baselines import (
     UniformBaseline,
     ZeroBaseline,
 )
+from attribution_contracts.methods import Explanation
 from attribution_contracts.patterns import QUANTITY
 
 _Patches = Annotated[int, Field(ge=2, le=16, strict=True)]
@@ -115,6 +116,20 @@ class QualityOptions(Wire):
         """The figures that are asked for, by their fields."""
         given = {"occlusion": self.occlusion, "deletions": self.deletions}
         return {name: options for name, options in given.items() if options is not None}
+
+
+def wrong_quality(quality: QualityOptions, explanations: Sequence[Explanation]) -> str | None:
+    """Why figures that are asked for cannot be taken of the maps of some explanations; nothing where they can."""
+    for name, options in quality.asked.items():
+        for explanation in explanations:
+            if not explanation.makes_maps:
+                return f"{explanation.method} makes no maps of images to measure: leave quality.{name} out"
+            if options.quantity is not None and options.quantity not in explanation.quantities:
+                return (
+                    f"quality.{name}.quantity is {options.quantity!r}; {explanation.method} as asked for gives "
+                    f"{', '.join(explanation.quantities) or 'no maps'}"
+                )
+    return None
 
 
 def _require_one_image(given: Fill) -> None:

@@ -264,6 +264,7 @@ class Result(Wire):
         "representation_pca",
         "part_shape_texture",
         "strategies",
+        "explain_data_set",
         "self_test",
     ]
     counts: Counts

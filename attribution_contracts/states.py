@@ -46,6 +46,7 @@ class JobKind(StrEnum):
     REPRESENTATION_PCA = "representation_pca"
     PART_SHAPE_TEXTURE = "part_shape_texture"
     STRATEGIES = "strategies"
+    EXPLAIN_DATA_SET = "explain_data_set"
     SELF_TEST = "self_test"
 
 
@@ -59,6 +60,7 @@ DATA_KINDS = (
     JobKind.REPRESENTATION_PCA,
     JobKind.PART_SHAPE_TEXTURE,
     JobKind.STRATEGIES,
+    JobKind.EXPLAIN_DATA_SET,
 )
 """Tasks over a data set."""
 

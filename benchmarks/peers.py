@@ -1,14 +1,18 @@
 """The engine's values against libraries that a test process does not load. Prints one JSON line a claim.
 
 ``cam``: raw maps (before any rectifier or scaling) of pytorch-grad-cam on a small residual network in float64.
-``segment_shapley``: exact values of nine segments by shap's enumeration. Both libraries have to be installed beside the
-project (`pip install grad-cam shap`). With ``--print`` the peers' own values are printed, as the tests hold them.
+``segment_shapley``: exact values of nine segments by shap's enumeration. Libraries that are not installed beside the
+project (`pip install grad-cam shap`) are left out, and named. With ``--print`` the peers' own values are printed, as
+the tests hold them.
 """
 
 import argparse
 import copy
 import json
+import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +21,8 @@ from support.measure import reporter
 
 import attribution
 from attribution import Network, segments
+
+sys.path.append(str(Path(__file__).parents[1]))  # the networks are those of the tests
 from tests.attribution.tiny_models import SHAPE, images, tiny_model
 
 report = reporter("peers")
@@ -53,7 +59,7 @@ def cams() -> Iterator[tuple[str, NDArray[np.float64], torch.Tensor]]:
         yield f"cam: {variant}", np.asarray(theirs), ours[variant][LAYER]
 
 
-def shapley() -> tuple[NDArray[np.float64], torch.Tensor]:
+def shapley() -> Iterator[tuple[str, NDArray[np.float64], torch.Tensor]]:
     """The values of nine segments of each image, theirs and ours."""
     import shap
 
@@ -76,7 +82,11 @@ def shapley() -> tuple[NDArray[np.float64], torch.Tensor]:
 
         explainer = shap.Explainer(worth, np.zeros((1, 9)), algorithm="exact")
         theirs.append(explainer(np.ones((1, 9))).values[0])
-    return np.stack(theirs), found.values
+    yield "segment_shapley: nine segments", np.stack(theirs), found.values
+
+
+PEERS = {"pytorch_grad_cam": cams, "shap": shapley}
+"""By the package that they need."""
 
 
 def main() -> None:
@@ -84,7 +94,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--print", action="store_true", dest="is_told")
     is_told = parser.parse_args().is_told
-    for claim, theirs, ours in (*cams(), ("segment_shapley: nine segments", *shapley())):
+    there = {package: compared for package, compared in PEERS.items() if find_spec(package) is not None}
+    for package in PEERS.keys() - there.keys():
+        print(json.dumps({"benchmark": "peers", "skipped": f"{package} is not installed"}))
+    for claim, theirs, ours in (one for compared in there.values() for one in compared()):
         if is_told:
             print(json.dumps({claim: theirs.tolist()}))
             continue

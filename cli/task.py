@@ -22,6 +22,7 @@ TASKS = (
     "representation_pca",
     "part_shape_texture",
     "strategies",
+    "explain",
 )
 WIDTH = 18
 SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
@@ -33,32 +34,43 @@ SHOWN, _PAIRS, _MISTAKES = 12, 5, 5
 @click.option("--model", required=True, help="NAME or NAME@VERSION.")
 @click.option("--dataset", required=True, help="NAME or NAME@VERSION.")
 @click.option("--fit", help="Digest of a fitted decomposition, as the task fit prints it.")
+@click.option("--method", help="Of the task explain: integrated_gradients, lrp, ... as `attribution methods` lists.")
 @param_option
 @seed_option
-@out_option("task", "charts, weights")
+@out_option("task", "charts, weights, tables, maps")
 @url_option
-def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Path, **given: Any) -> None:
+def task(
+    name: str, model: str, dataset: str, fit: str | None, method: str | None, url: str, out: Path, **given: Any
+) -> None:
     """Do something with a whole data set.
 
-    TASK is evaluate, fit, sweep, ablate, retrain, maximal_patches, representation_pca, part_shape_texture or
+    TASK is evaluate, explain, fit, sweep, ablate, retrain, maximal_patches, representation_pca, part_shape_texture or
     strategies.
 
     evaluate alone says how well a classifier does: accuracy, which classes are taken for which, whether it is right as
-    often as it is sure, which images are wrong. fit decomposes its final layer; with the fit, evaluate, sweep, ablate
-    and retrain say how good the decomposition is. maximal_patches shows the images that excite feature maps of a layer
-    most, and the patch of each that they see. representation_pca shows where a layer puts the images, with a page to
-    point at. part_shape_texture says how much of the accuracy is left with parts, shape, texture or edges alone.
-    strategies shows which images of a class are decided in the same way, by clusters of their maps.
+    often as it is sure, which images are wrong. explain makes a map of every image by any --method, with a row of
+    figures each (rows.parquet), mean maps of the classes and the worst and best cases. fit decomposes the final layer;
+    with the fit, evaluate, sweep, ablate and retrain say how good the decomposition is. maximal_patches shows the
+    images that excite feature maps of a layer most, and the patch of each that they see. representation_pca shows where
+    a layer puts the images, with a page to point at. part_shape_texture says how much of the accuracy is left with
+    parts, shape, texture or edges alone. strategies shows which images of a class are decided in the same way, by
+    clusters of their maps.
 
     \b
     attribution task evaluate --model cifar --dataset cifar-test
     attribution task fit --model cifar --dataset cifar-train
     attribution task evaluate --model cifar --dataset cifar-test --fit DIGEST
+    attribution task explain --model cifar --dataset cifar-test --method integrated_gradients
+    attribution task explain --model cifar --dataset cifar-test --method lrp --param explanation.target=all
     attribution task maximal_patches --model cifar --dataset cifar-test --param layer=layer2.2.relu
     """  # noqa: D301 - the backspace keeps click from wrapping the example
     from attribution_client import Client
 
-    asked = {"task": name, **parameters(given["params"])} | ({"fit": fit} if fit else {})
+    asked = {"task": name, **_nested(parameters(given["params"]))} | ({"fit": fit} if fit else {})
+    if method is not None:
+        if name != "explain":
+            raise click.UsageError(f"--method is for the task explain: {name} takes none")
+        asked["explanation"] = {"method": method} | asked.get("explanation", {})
     with Client(url) as client:
         with told_in_options(_option):
             job = client.submit(model=model, dataset=dataset, task=asked, seed=given["seed"])
@@ -80,13 +92,29 @@ def task(name: str, model: str, dataset: str, fit: str | None, url: str, out: Pa
     click.echo(f"{result.counts.images} images; files in {out}")
 
 
+def _nested(given: dict[str, Any]) -> dict[str, Any]:
+    """The same with `explanation.target=all` as a field of `explanation`."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        *outer, last = key.split(".")
+        place = found
+        for step in outer:
+            place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise click.UsageError(f"--param {key}: {step} is given a value of its own as well; give one of them")
+        place[last] = value
+    return found
+
+
 def _option(steps: Sequence[str]) -> str | None:
     """The option that said a field of the request."""
     if steps[:1] != ["task"]:
         return by_first({"model": "--model", "dataset": "--dataset", "seed": "--seed"})(steps)
     if steps[1:2] == ["fit"]:
         return "--fit"
-    return f"--param {steps[1]}" if len(steps) > 1 else "TASK"
+    if steps[1:] in (["explanation"], ["explanation", "method"]):
+        return "--method"
+    return f"--param {'.'.join(steps[1:])}" if len(steps) > 1 else "TASK"
 
 
 def _calibration(found: dict[str, Any]) -> str:
@@ -146,6 +174,15 @@ def _separation(found: dict[str, float]) -> str:
     return f"of the variance along the first two components {', '.join(shares)}; see points.html"
 
 
+def _classes(classes: list[dict[str, Any]]) -> str:
+    """Of the tasks whose report has some: the strategies of each, or how many images are right."""
+    if classes and "strategies" in classes[0]:
+        return _strategies(classes)
+    lines = [f"{one['name'] or one['index']}: {one['images']} images, {one['right']:.1%} right" for one in classes]
+    more = [f"and {len(lines) - SHOWN} more in result.json"] if len(lines) > SHOWN else []
+    return f"\n{'':<{WIDTH}}".join([*lines[:SHOWN], *more])
+
+
 def _strategies(classes: list[dict[str, Any]]) -> str:
     several = [one for one in classes if len(one["strategies"]) > 1]
     if not several:
@@ -159,6 +196,19 @@ def _strategies(classes: list[dict[str, Any]]) -> str:
     return f"\n{'':<{WIDTH}}".join([*lines, *more, *rest])
 
 
+def _cases(found: list[dict[str, Any]]) -> str:
+    lines = [f"{one['image']}: {one['value']:.4g}" for one in found[:_MISTAKES]]
+    return f"\n{'':<{WIDTH}}".join(lines) or "none"
+
+
+def _figures(found: list[dict[str, Any]]) -> str:
+    lines = [
+        f"{one['name']}: {one['mean']:.4g}" + ("" if one["std"] is None else f" ± {one['std']:.2g} between images")
+        for one in found
+    ]
+    return f"\n{'':<{WIDTH}}".join(lines) or "none was asked for"
+
+
 _OF_A_FIT = {"full_accuracy", "ratio", "agreement"}
 """Figures that compare a decomposition with the network, and say nothing of one alone."""
 _TOLD: dict[str, Callable[[Any], str]] = {
@@ -168,7 +218,10 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "channels": _patches,
     "separation": _separation,
     "cues": _cues,
-    "by_class": _strategies,
+    "by_class": _classes,
+    "worst": _cases,
+    "best": _cases,
+    "figures": _figures,
 }
 """What is said of figures that are too large to print."""
 

@@ -6,6 +6,7 @@ WorkProblem
     InvalidDataset  a source that makes no usable data set
     DisabledMethod  a method that the operator has disabled
     MissingArtifact a fit, weights or the state of a part that is not in the store
+    NothingExplained    a data set of which no image has a map
     TooLittleMemory     too large for this machine
 """
 
@@ -55,6 +56,12 @@ class MissingArtifact(WorkProblem):
     """An artefact that the work refers to is not in the store any more."""
 
     code = ErrorCode.STORE_UNAVAILABLE
+
+
+class NothingExplained(WorkProblem):
+    """No image of a data set could be explained."""
+
+    code = ErrorCode.NO_IMAGE_EXPLAINED
 
 
 class TooLittleMemory(WorkProblem):

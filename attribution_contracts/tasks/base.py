@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from attribution_contracts.base import ModelRef, Wire
+from attribution_contracts.states import JobKind
 
 Size = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 
@@ -18,14 +19,32 @@ ClassOrder = Literal["value", "text"]
 class DataTask(Wire):
     """What all tasks have."""
 
-    method: ClassVar[str] = "decomposition"
-    """The method that a task belongs to, and whose obstacles are its own where it is one that explains."""
+    task: str
+    kind: ClassVar[JobKind | None] = None
+    """Of its jobs; the one that is called as the task is, unless told."""
+    belongs_to: ClassVar[str] = "decomposition"
+    """The method whose task it is."""
     needs_layers: ClassVar[bool] = False
     """Whether it looks at a layer, which only a network with a graph has."""
     fewest: ClassVar[int] = 1
     """Images that it needs."""
     version: ClassVar[int] = 1
     """Of the procedure: what another one computed is not taken for its result."""
+
+    @property
+    def job_kind(self) -> JobKind:
+        """Of its jobs."""
+        return self.kind or JobKind(self.task)
+
+    @property
+    def method(self) -> str:
+        """The method that it belongs to, whose obstacles are its own where it is one that explains."""
+        return self.belongs_to
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """Of all procedures that its result depends on."""
+        return (self.version,)
 
     @property
     def uses(self) -> tuple[str, ...]:

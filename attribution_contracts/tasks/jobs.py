@@ -8,6 +8,7 @@ from attribution_contracts.base import Sha256, Wire
 from attribution_contracts.identity import ModelIdentity
 from attribution_contracts.tasks.decomposition import AblateTask, FitTask, RetrainTask, SweepTask
 from attribution_contracts.tasks.evaluation import EvaluateTask
+from attribution_contracts.tasks.explain import ExplainTask
 from attribution_contracts.tasks.maximal_patches import MaximalPatchesTask
 from attribution_contracts.tasks.part_shape_texture import PartShapeTextureTask
 from attribution_contracts.tasks.representation_pca import RepresentationPcaTask
@@ -22,7 +23,8 @@ Task = Annotated[
     | MaximalPatchesTask
     | RepresentationPcaTask
     | PartShapeTextureTask
-    | StrategiesTask,
+    | StrategiesTask
+    | ExplainTask,
     Field(discriminator="task"),
 ]
 

@@ -14,7 +14,7 @@ Beside = Literal["deconvolution", "guided_backprop", "lrp"]
 class MaximalPatchesTask(DataTask):
     """The images that excite feature maps of a layer most and least, and the patch of each that they see."""
 
-    method = "maximal_patches"
+    belongs_to = "maximal_patches"
     needs_layers = True
 
     task: Literal["maximal_patches"]

@@ -14,7 +14,7 @@ CUES: tuple[Cue, ...] = ("shuffled", "occluded", "silhouette", "texture", "blurr
 class PartShapeTextureTask(DataTask):
     """The answers to images of which one cue alone is left, and how much of the accuracy each cue carries."""
 
-    method = "part_shape_texture"
+    belongs_to = "part_shape_texture"
 
     task: Literal["part_shape_texture"]
     cues: Annotated[list[Cue], Field(min_length=1, max_length=6)] = list(CUES)

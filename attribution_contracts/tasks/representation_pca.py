@@ -17,7 +17,7 @@ MOST_NUMBERS = 2**27
 class RepresentationPcaTask(DataTask):
     """The directions in which a layer's representations of images differ most, and where each image lies."""
 
-    method = "representation_pca"
+    belongs_to = "representation_pca"
     fewest = 2
     needs_layers = True
 

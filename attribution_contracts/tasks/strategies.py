@@ -15,7 +15,7 @@ MAP_METHODS: tuple[MapMethod, ...] = ("lrp", "input_x_gradient")
 class StrategiesTask(DataTask):
     """The strategies of each class, as clusters of the maps of its images, and how far each image is from them."""
 
-    method = "strategies"
+    belongs_to = "strategies"
     fewest = 2
 
     task: Literal["strategies"]

@@ -4,7 +4,6 @@ import copy
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 from attribution_contracts.comparisons import Cell, Comparison
@@ -19,23 +18,12 @@ from service.gateway.ready_models import ReadyModel
 from service.http.bodies import Body, parse
 from service.http.pointers import at
 from service.http.problems import ProblemError, wrong_fields
-from service.submission.backgrounds import wrong_sets
 from service.submission.fits import named_fits, wrong_fits
 from service.submission.images import Staged, check_images, received, references
-from service.submission.layers import wrong_layers
-from service.submission.settled import settled, twice_settled
-from service.submission.targets import (
-    class_index,
-    count_maps,
-    labels_of,
-    targets_of,
-    with_indices,
-    wrong_pixels,
-    wrong_targets,
-)
+from service.submission.options import wrong_options
+from service.submission.settled import pinned, settled
+from service.submission.targets import count_maps, wrong_targets
 from service.submission.tasks import data_job
-from service.submission.units import named_units, wrong_units
-from service.submission.windows import wrong_patches, wrong_windows
 from service.submission.work import Asked, all_asked, asked_of, too_much
 from storage.artifacts.owned import owned_among
 from storage.artifacts.store import StoreUnavailableError
@@ -182,18 +170,9 @@ def _check_against(
         if found[-1].work > settings.max_work:
             detail = too_much(request, explanation, model, found[-1].work, settings.max_work)
             staged.blame(ErrorCode.INVALID_OPTION, where, detail)
-    options = chain(
-        wrong_pixels(request, model),
-        wrong_layers(request, model),
-        wrong_units(request, model),
-        wrong_sets(request, model),
-        twice_settled(request, model),
-        wrong_windows(request, model),
-        wrong_patches(request, model),
-    )
     for code, errors in (
         (ErrorCode.INVALID_TARGET, wrong_targets(request, model)),
-        (ErrorCode.INVALID_OPTION, options),
+        (ErrorCode.INVALID_OPTION, wrong_options(request, model)),
     ):
         ours = (error for error in errors if not any(f"{error.pointer}/".startswith(f"{one}/") for one in without))
         staged.blame_each(code, (_of(name, error) if request.models else error for error in ours))
@@ -257,7 +236,7 @@ def _asked_for(
 
 def _single(staged: Staged, settled_for: _Settled) -> NewJob:
     request, model = settled_for
-    cell = Cell(request=_pinned(request, _resolved(request, staged), model), model=model.identity)
+    cell = Cell(request=pinned(request, _resolved(request, staged), model), model=model.identity)
     return NewJob(kind=JobKind.EXPLAIN, request={}, resolved=cell.request, model=cell.model, cache_key=cell.cache_key())
 
 
@@ -283,7 +262,7 @@ def _cells(request: JobRequest, resolved: dict[str, Any], model: ReadyModel, wit
         one = copy.deepcopy(shared | {"explanation": at(resolved, pointer)})
         found = without.get(pointer)
         error = None if found is None else problem(ErrorCode.METHOD_NOT_APPLICABLE, found)
-        yield Cell(request=_pinned(asked, one, model), model=model.identity, explanation=index, refused=error)
+        yield Cell(request=pinned(asked, one, model), model=model.identity, explanation=index, refused=error)
 
 
 def _resolved(request: JobRequest, staged: Staged) -> dict[str, Any]:
@@ -298,19 +277,3 @@ def _name_by_digest(document: dict[str, Any], staged: Staged) -> None:
         for source in ("data", "part"):
             reference.pop(source, None)
         reference["image"] = digest
-
-
-def _pinned(request: JobRequest, resolved: dict[str, Any], model: ReadyModel) -> dict[str, Any]:
-    """The request of one explanation with the model's version and with classes by index."""
-    resolved["model"] = f"{model.identity.name}@{model.identity.version}"
-    for pointer, target in targets_of(request):
-        owner, _, name = pointer.rpartition("/")
-        indexed = with_indices(target, model)
-        at(resolved, owner)[name] = (
-            indexed if isinstance(indexed, str) else indexed.model_dump(mode="json", exclude_none=True)
-        )
-    for pointer, channels in named_units(request, model):
-        at(resolved, pointer.removesuffix("/channels"))["channels"] = channels
-    for pointer, label in labels_of(request):
-        at(resolved, pointer.removesuffix("/label"))["label"] = class_index(label, model)
-    return resolved

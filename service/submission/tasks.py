@@ -9,14 +9,16 @@ from attribution_contracts.hints import closest
 from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import disabled_among
 from attribution_contracts.problems import ErrorCode, FieldError
-from attribution_contracts.states import JobKind, ModelState
+from attribution_contracts.states import ModelState
 from attribution_contracts.tasks.decomposition import FitTask, RetrainTask, SweepTask
 from attribution_contracts.tasks.evaluation import EvaluateTask
+from attribution_contracts.tasks.explain import ExplainTask
 from attribution_contracts.tasks.jobs import DataJob, PinnedDataset, Task
 from service.gateway.gateway import Gateway
 from service.gateway.ready_models import ReadyModel
 from service.http.problems import ProblemError, wrong_fields
 from service.submission.classes import classes_of
+from service.submission.data_explanations import cost_of, settled_explanation, wrong_classes, wrong_explanation
 from service.submission.fits import wrong_fit
 from service.submission.looks import settled, wrong_looks
 from storage.artifacts.owned import owned_among
@@ -35,6 +37,8 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     task = request.task
     assert task is not None and request.model is not None and request.dataset is not None  # noqa: S101, PT018 - validated
     model = gateway.models.ready(tenant, request.model)
+    if isinstance(task, ExplainTask):
+        task = settled_explanation(task, request, model)
     if (detail := disabled_among(task.task, task.uses, gateway.settings.disabled_methods)) is not None:
         raise wrong_fields([FieldError(pointer="/task", detail=detail)], ErrorCode.METHOD_DISABLED)
     detail = _obstacle(task, model, request.model)
@@ -43,12 +47,14 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     pinned = {"dataset": _pinned(gateway, tenant, request.dataset, "/dataset", model, task)}
     if (validation := getattr(task, "validation", None)) is not None:
         pinned["validation"] = _pinned(gateway, tenant, validation, "/task/validation", model, task)
-    named = {digest for name in ("fit", "weights") if (digest := getattr(task, name, None)) is not None}
+    asked = task.explanation if isinstance(task, ExplainTask) else task
+    named = {digest for name in ("fit", "weights") if (digest := getattr(asked, name, None)) is not None}
     stored = owned_among(gateway.engine, tenant, named | {found.sha256 for found in pinned.values()})
     wrong = [
-        *_wrong_artifacts(request, model, stored),
+        *_wrong_artifacts(task, model, stored),
         *_wrong_sizes(task, model),
         *wrong_looks(task, model),
+        *_wrong_explanation(gateway, task, request, model, pinned["dataset"]),
         *_too_few(task, pinned["dataset"]),
         *_wrong_shards(task, pinned),
     ]
@@ -57,14 +63,25 @@ def data_job(gateway: Gateway, tenant: str, request: JobRequest) -> NewJob:
     task = settled(task, model)
     job = DataJob(model=model.identity, task=task, **pinned)
     return NewJob(
-        kind=JobKind(task.task),
+        kind=task.job_kind,
         method=task.method,
         request={},
         resolved=job.model_dump(mode="json"),
         model=model.identity,
         inputs=tuple(stored.values()),
-        cache_key=canonical_digest([_answered_by(job), task.version, request.seed]),
+        cost=cost_of(task, request, model, job.dataset.images) if isinstance(task, ExplainTask) else None,
+        cache_key=canonical_digest([_answered_by(job), *task.versions, request.seed]),
     )
+
+
+def _wrong_explanation(
+    gateway: Gateway, task: Task, request: JobRequest, model: ReadyModel, pinned: PinnedDataset
+) -> Iterator[FieldError]:
+    if not isinstance(task, ExplainTask):
+        return
+    if errors := list(wrong_classes(task, request, model)):
+        raise wrong_fields(errors, ErrorCode.INVALID_TARGET)
+    yield from wrong_explanation(task, request, model, pinned.images, gateway.settings)
 
 
 def _obstacle(task: Task, model: ReadyModel, name: str) -> str | None:
@@ -112,8 +129,10 @@ def _not_ready(found: DatasetVersion, pointer: str) -> ProblemError:
     return ProblemError(ErrorCode.DATASET_NOT_READY, detail, errors=errors, retryable=is_coming)
 
 
-def _wrong_artifacts(request: JobRequest, model: ReadyModel, stored: dict[str, StoredArtifact]) -> Iterator[FieldError]:
-    fit, weights = (getattr(request.task, name, None) for name in ("fit", "weights"))
+def _wrong_artifacts(task: Task, model: ReadyModel, stored: dict[str, StoredArtifact]) -> Iterator[FieldError]:
+    if isinstance(task, ExplainTask) and (fit := getattr(task.explanation, "fit", None)) is not None:
+        yield from wrong_fit("/task/explanation/fit", fit, stored, model)
+    fit, weights = (getattr(task, name, None) for name in ("fit", "weights"))
     if fit is not None:
         yield from wrong_fit("/task/fit", fit, stored, model)
     if weights is not None and weights not in stored:

@@ -1,4 +1,4 @@
-"""A worker is killed twice while a data set is fitted over HTTP: the histogram is that of an undisturbed run."""
+"""A worker is killed twice while a data set is fitted or explained over HTTP: nothing differs from a quiet run."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow.parquet as parquet
 import pytest
 from sqlalchemy import Engine, select
 
@@ -46,10 +47,10 @@ def test_a_fit_counts_every_image_once_though_workers_are_killed(tmp_path, ledge
     with served(tmp_path / "data", **SETTINGS) as tree, Client(tree.url) as client:
         register(client, images)
         begun = time.monotonic()
-        undisturbed = fitted(client, ledger, task, lambda _job_id: None)
+        undisturbed = finished(client, ledger, task, lambda _job_id: None)
         between = time.monotonic()
         kills: list[str] = []
-        disturbed = fitted(client, ledger, task, lambda job_id: kills.extend(killed_twice(tree, ledger, job_id)))
+        disturbed = finished(client, ledger, task, lambda job_id: kills.extend(killed_twice(tree, ledger, job_id)))
         ended = time.monotonic()
         stored = [client.artifact(file) for file in disturbed.artifacts if file.quantity == "fit"]
     again = repeated(ledger, disturbed.job)
@@ -66,6 +67,33 @@ def test_a_fit_counts_every_image_once_though_workers_are_killed(tmp_path, ledge
     assert found.histogram.sum(1).tolist() == [5 * images // 10] * 10
 
 
+def test_a_data_set_is_explained_once_an_image_though_workers_are_killed(tmp_path, ledger, size, capsys):
+    images, part = size(240, 10_000), size(6, 100)
+    task = {"task": "explain", "explanation": {"method": "integrated_gradients"}, "shard_images": part}
+    kills: list[str] = []
+    with served(tmp_path / "data", **SETTINGS) as tree, Client(tree.url) as client:
+        register(client, images)
+        undisturbed = finished(client, ledger, task, lambda _job_id: None)
+        disturbed = finished(client, ledger, task, lambda job_id: kills.extend(killed_twice(tree, ledger, job_id)))
+        [rows] = [client.artifact(file) for file in disturbed.artifacts if file.quantity == "rows"]
+    again = repeated(ledger, disturbed.job)
+    with capsys.disabled():
+        print("\n" + json.dumps({"test": "explained data set", "images": images, "repeated": len(again)}))
+    assert len(set(kills)) == 2
+    assert set(kills) <= again
+    assert digests(disturbed) == digests(undisturbed)
+    assert disturbed.details == undisturbed.details
+    assert disturbed.job != undisturbed.job
+    table = parquet.read_table(io.BytesIO(rows))
+    assert table["position"].to_pylist() == list(range(images))
+    assert table["error"].null_count == table["maps_file"].null_count + images == images
+
+
+def digests(result: Any) -> dict[str, str]:
+    """What identifies the bytes of each file of a result."""
+    return {file.name: file.sha256 for file in result.artifacts}
+
+
 def register(client: Client, images: int) -> None:
     register_net(client)
     archive = io.BytesIO()
@@ -76,8 +104,8 @@ def register(client: Client, images: int) -> None:
     assert version.report.images == images
 
 
-def fitted(client: Client, ledger: Engine, task: dict[str, Any], disturb: Callable[[str], None]) -> Any:
-    """The result of a fit that is computed afresh, and disturbed on the way."""
+def finished(client: Client, ledger: Engine, task: dict[str, Any], disturb: Callable[[str], None]) -> Any:
+    """The result of a task that is computed afresh, and disturbed on the way."""
     job = client.submit(model="net", dataset="noise", task=task, is_fresh=True)
     disturb(job.id)
     job = client.wait(job.id, timeout=FULL_S)
@@ -102,7 +130,7 @@ def killed_twice(tree: Served, ledger: Engine, job_id: str) -> list[str]:
 def kill_one(tree: Served, ledger: Engine, job_id: str, *, share: float, whole: bool, spared: list[str]) -> str | None:
     """Kills a worker that is at a part of the job, once a share of the images is done; that part, if it came to it."""
     parent, parts = look(ledger, job_id, spared)
-    assert parent["status"] in {"queued", "running"}, "the fit ended before the kill"
+    assert parent["status"] in {"queued", "running"}, "the task ended before the kill"
     if not parts or parent["progress_done"] < share * parent["progress_total"]:
         return None
     pid = pid_of(parts[0]["worker"])

@@ -10,7 +10,6 @@ from PIL import Image
 
 from attribution_contracts.jobs import Job
 from attribution_contracts.results import Result
-from attribution_contracts.states import JobKind
 from attribution_contracts.tasks.jobs import DataJob, PinnedDataset
 from storage.ledger.claims import claim
 from storage.ledger.jobs import find, result_of, submit
@@ -80,7 +79,7 @@ class Over:
         )
         resolved = job.model_dump(mode="json")
         options = {"max_attempts": 1, "request": {"priority": "high"}} | options
-        new = NewJob(kind=JobKind(task["task"]), method=job.task.method, resolved=resolved, model=identity, **options)
+        new = NewJob(kind=job.task.job_kind, method=job.task.method, resolved=resolved, model=identity, **options)
         return submit(self.context.engine, new).job.id
 
     def run(self, task: dict[str, Any], **options: Any) -> Result:

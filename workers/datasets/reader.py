@@ -39,6 +39,14 @@ class Batch(NamedTuple):
     """In the data set."""
 
 
+class Decoded(NamedTuple):
+    """An image, or why there is none."""
+
+    position: int
+    """In the data set."""
+    found: Prepared | InvalidImage
+
+
 class DatasetReader:
     """A data set of a tenant, by its digest."""
 
@@ -104,6 +112,25 @@ class DatasetReader:
         """The same one by one, with the picture of each as the model sees it; raises like `batches`."""
         for position, content in self._files(positions):
             yield self._image(spec, position, content)
+
+    def each(self, spec: ModelSpec, positions: Sequence[int], *, batch_size: int) -> Iterator[list[Decoded]]:
+        """The same in batches, prepared ahead, with what is wrong with an image in the place of its picture.
+
+        Raises:
+            InvalidDataset: The pack is gone from the store.
+        """
+
+        def decoded(positions: list[int]) -> list[Decoded]:
+            return [Decoded(position, self._tried(spec, position, file)) for position, file in self._files(positions)]
+
+        runs = (list(positions[start : start + batch_size]) for start in range(0, len(positions), batch_size))
+        yield from ahead(decoded, runs)
+
+    def _tried(self, spec: ModelSpec, position: int, content: bytes) -> Prepared | InvalidImage:
+        try:
+            return self._image(spec, position, content)
+        except InvalidImage as error:
+            return error
 
     def _prepared(self, spec: ModelSpec, positions: list[int], *, pin: bool) -> Batch:
         inputs = torch.stack([image.tensor for image in self.images(spec, positions)])

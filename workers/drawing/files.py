@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from hashlib import sha256
 from typing import NamedTuple
@@ -94,6 +94,13 @@ class Drawn:
         if len(self._waiting) >= _TOGETHER or sum(len(content) for _, content in self._waiting) >= _TOGETHER_BYTES:
             self.stored()
         return self._reference(subject, file, digest)
+
+    def refer(self, files: Sequence[ArtifactRef]) -> None:
+        """Adds files of parts, which are stored already, to the result."""
+        theirs = [StoredArtifact(file.sha256, file.media_type, file.size) for file in files]
+        self._outputs.enter(theirs)
+        self._stored += theirs
+        self.references += [file.model_copy(update={"name": self._names.own(file.name)}) for file in files]
 
     def stored(self) -> list[StoredArtifact]:
         """All files that were added, now that each of them is stored."""

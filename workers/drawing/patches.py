@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from attribution.networks.receptive_fields import Window
-from workers.drawing.colormaps import levels, palette
+from workers.drawing.pairs import signed
 from workers.drawing.rendering import RenderedFile
 from workers.drawing.sheets import Tile, sheet
 
@@ -127,9 +127,7 @@ def _corner(one: Patched, shown: Image.Image) -> tuple[int, int]:
 
 def _coloured(values: NDArray[np.float32]) -> Image.Image:
     """Three channels as colours around grey, as they change the image; of one, what is positive in red."""
-    limit = float(np.abs(values).max()) or 1.0
     if len(values) == 3:
+        limit = float(np.abs(values).max()) or 1.0
         return Image.fromarray(np.rint(255 * (0.5 + 0.5 * values / limit)).astype(np.uint8).transpose(1, 2, 0))
-    plane = values.sum(0)
-    limit = float(np.abs(plane).max()) or 1.0
-    return Image.fromarray(palette("red_blue")[levels(0.5 + 0.5 * plane / limit)])
+    return signed(values.sum(0))

@@ -1,29 +1,12 @@
 """What a result says of each image."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from attribution_contracts.figures.deletions import PatchDeletions
-from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.problems import ErrorCode, Problem, problem
-from attribution_contracts.results import ClassScore, ImageResult, TargetScore
-from workers.drawing.files import Drawn, Map
-from workers.methods.baselines import Row
-from workers.methods.calls import Figures
+from attribution_contracts.results import ImageResult
+from workers.drawing.files import Drawn
+from workers.explaining.done import Done
 from workers.models.inputs import Refused
-
-
-class Done(NamedTuple):
-    """One image that was explained."""
-
-    row: Row
-    prediction: list[ClassScore]
-    label: ClassScore | None
-    targets: list[TargetScore]
-    figures: Figures
-    maps: list[Map]
-    occlusion: list[OcclusionCurve]
-    deletions: list[PatchDeletions]
 
 
 def image_result(done: Done, drawn: Drawn) -> ImageResult:

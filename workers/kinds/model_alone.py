@@ -4,27 +4,28 @@ from functools import partial
 
 import torch
 
+from attribution_contracts.render import RenderOptions
 from attribution_contracts.results import Counts, ModelResult, Quality, Result
 from storage.ledger.claims import Outcome, Succeeded
 from workers.drawing.explained import ExplainedModel
 from workers.drawing.figures import draw_figures_of_model
 from workers.drawing.files import Drawn, Map, Subject, draw
 from workers.drawing.page import Answer, page
+from workers.explaining.running import Running, progress_of, provenance_of
 from workers.jobs.outputs import Outputs
-from workers.kinds.running import Running, progress_of, provenance_of
 from workers.methods.calls import Alone, Call, Explained
 from workers.methods.table import METHODS
 from workers.models.inputs import Fetched, artifact
 
 
-def explain_model(job: Running) -> Outcome:
+def explain_model(job: Running, render: RenderOptions) -> Outcome:
     """Says what the method says of the model."""
     with job.clock("explain"):
         explained = METHODS[job.params.method].run(_call(job))
     job.chunk_size, job.peak_bytes = explained.chunk_size, explained.peak_bytes
     drawn = Drawn(Outputs(job.context, job.claimed), job.tracker.look)
     with job.clock("draw"):
-        _draw(job, explained, drawn)
+        _draw(job, render, explained, drawn)
     result = _result(job, explained, drawn)
     with job.clock("draw"):
         shown = drawn.beside(
@@ -52,11 +53,11 @@ def _call(job: Running) -> Call:
         job.context.settings.kept_gradient_bytes,
         partial(artifact, job.context),
         spec.labels,
-        alone=Alone(job.request.seed, spec.preprocessing, spec.backgrounds, Fetched(job.context, spec)),
+        alone=Alone(job.claimed.seed, spec.preprocessing, spec.backgrounds, Fetched(job.context, spec)),
     )
 
 
-def _draw(job: Running, explained: Explained, drawn: Drawn) -> None:
+def _draw(job: Running, render: RenderOptions, explained: Explained, drawn: Drawn) -> None:
     kinds = METHODS[job.params.method].outputs
     maps = [
         Map(
@@ -69,7 +70,7 @@ def _draw(job: Running, explained: Explained, drawn: Drawn) -> None:
         for given in explained.outputs
         for values in given.values.detach().to("cpu", torch.float32)
     ]
-    draw(drawn, maps, job.request.render, partial(job.drawing, total=len(maps) + 1))
+    draw(drawn, maps, render, partial(job.drawing, total=len(maps) + 1))
     [figures] = explained.figures
     draw_figures_of_model(drawn, ExplainedModel(_name(job), maps, figures, job.params, job.loaded.spec.labels))
     job.drawing(len(maps) + 1, len(maps) + 1)

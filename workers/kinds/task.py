@@ -20,6 +20,7 @@ from workers.jobs.tracking import Tracker
 from workers.models.inputs import load_model
 from workers.problems import DisabledMethod
 from workers.tasks.counting import ablate_part, counts_merge, evaluate_part
+from workers.tasks.explain import explain_merge, explain_part
 from workers.tasks.fit import fit_merge, fit_part
 from workers.tasks.maximal_patches import patches_merge, patches_part
 from workers.tasks.part_shape_texture import cues_merge, cues_part
@@ -39,6 +40,7 @@ TASKS = {
     "representation_pca": Procedures(pca_part, pca_merge),
     "part_shape_texture": Procedures(cues_part, cues_merge),
     "strategies": Procedures(strategies_part, strategies_merge),
+    "explain": Procedures(explain_part, explain_merge),
 }
 """Every task by its id on the wire."""
 
@@ -64,8 +66,8 @@ def data_job(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcom
         work = Work(context, claimed, tracker, job, load_model(context, claimed))
     drawn = Drawn(Outputs(context, claimed), tracker.look)
     with clock(job.task.task):
-        details = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
-    return Succeeded(_result(work, drawn, details, clock).model_dump(mode="json"), drawn.stored())
+        details, without = _whole(work, children, drawn) if job.shard is None else _part(work, job.shard, drawn)
+    return Succeeded(_result(work, drawn, details, without, clock).model_dump(mode="json"), drawn.stored())
 
 
 def _job(context: WorkerContext, claimed: Claim) -> DataJob:
@@ -78,23 +80,25 @@ def _images(job: DataJob) -> int:
     return job.dataset.images + (job.validation.images if job.validation else 0)
 
 
-def _part(work: Work, shard: Shard, drawn: Drawn) -> dict[str, Any]:
+def _part(work: Work, shard: Shard, drawn: Drawn) -> tuple[dict[str, Any], int]:
     compute = TASKS[work.job.task.task].part
     assert compute is not None  # noqa: S101 - only tasks that have parts are split
     part = compute(work, shard)
     if part.state is not None:
         drawn.keep(Subject(None), RenderedFile(STATE, STATE, BINARY, part.state, [len(part.state)]))
-    return dict(part.details)
+    drawn.keep(Subject(None), *part.files)
+    return dict(part.details), part.failed
 
 
-def _whole(work: Work, children: Sequence[EndedChild], drawn: Drawn) -> dict[str, Any]:
+def _whole(work: Work, children: Sequence[EndedChild], drawn: Drawn) -> tuple[dict[str, Any], int]:
     parts = [
         Ended(shard, Result.model_validate(child.body))
         for shard, child in zip(_shards(work.job), children, strict=False)
     ]
     whole = TASKS[work.job.task.task].merge(work, parts)
     drawn.keep(Subject(None), *whole.files)
-    return {"report": whole.report.model_dump(mode="json")}
+    drawn.refer(whole.parts)
+    return {"report": whole.report.model_dump(mode="json")}, whole.failed
 
 
 def _shards(job: DataJob) -> Iterator[Shard]:
@@ -126,20 +130,20 @@ def _reason(child: EndedChild) -> str:
     return f"part {child.job_id}: {why}"
 
 
-def _result(work: Work, drawn: Drawn, details: dict[str, Any], clock: Stopwatch) -> Result:
+def _result(work: Work, drawn: Drawn, details: dict[str, Any], failed: int, clock: Stopwatch) -> Result:
     job, shard = work.job, work.job.shard
     images = job.dataset.images if shard is None else shard.stop - shard.start
     return Result(
         job=work.claimed.job_id,
         kind=work.claimed.kind.value,
-        counts=Counts(images=images, succeeded=images, failed=0),
+        counts=Counts(images=images, succeeded=images - failed, failed=failed),
         artifacts=drawn.references,
         details=details,
         provenance=provenance(
             work.context,
             work.claimed,
             method=job.task.method,
-            version=job.task.version,
+            version=job.task.versions[-1],
             parameters={"task": job.task.model_dump(mode="json"), "dataset": job.dataset.sha256},
             checks_sha256=work.loaded.checks_sha256,
             seconds=clock.seconds,

@@ -68,6 +68,10 @@ class Part(NamedTuple):
 
     details: dict[str, object]
     state: bytes | None = None
+    files: Sequence[RenderedFile] = ()
+    """Of the result, made part by part."""
+    failed: int = 0
+    """Images that nothing could be made of."""
 
 
 class Ended(NamedTuple):
@@ -87,6 +91,10 @@ class Whole(NamedTuple):
 
     report: Wire
     files: list[RenderedFile]
+    parts: Sequence[ArtifactRef] = ()
+    """Files of parts that are the result's as they are."""
+    failed: int = 0
+    """Images that nothing could be made of."""
 
 
 class Procedures(NamedTuple):

@@ -12,9 +12,9 @@ import attribution
 from attribution_contracts.problems import ErrorCode
 from attribution_contracts.states import JobStatus
 from tests.workers.pictures import SIDE, png, raw
+from workers.explaining import batches
 from workers.images.preprocessing import preprocess
 from workers.jobs.tracking import JobCancelled
-from workers.kinds import explain
 from workers.models import inputs
 
 
@@ -189,15 +189,15 @@ def test_a_job_without_any_good_image_fails_with_every_reason(context, explained
 
 def test_an_engine_error_of_one_image_is_that_image_s_error(images, explained, monkeypatch):
     digests = images(3)
-    whole = explain.METHODS["integrated_gradients"]
+    whole = batches.METHODS["integrated_gradients"]
 
     def refusing(call):
         if any(row.sha256 == digests[1] for row in call.rows):
             raise attribution.errors.InvalidInput("this one does not fit")
         return whole.run(call)
 
-    changed = explain.METHODS | {"integrated_gradients": whole._replace(run=refusing)}
-    monkeypatch.setattr(explain, "METHODS", changed)
+    changed = batches.METHODS | {"integrated_gradients": whole._replace(run=refusing)}
+    monkeypatch.setattr(batches, "METHODS", changed)
     job, result = explained(digests)
     assert job.status == JobStatus.SUCCEEDED
     assert [image.error is None for image in result.images] == [True, False, True]

@@ -1,4 +1,4 @@
-"""One explanation's work as it goes on: what the procedures of images and of the model alone share."""
+"""One explanation's work as it goes on: of a job's images, of a part of a data set, or of the model alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from attribution.errors import AttributionError
 from attribution_contracts.baselines import SetBaseline
 from attribution_contracts.digests import canonical_digest
-from attribution_contracts.jobs import JobRequest
 from attribution_contracts.methods import Explanation
+from attribution_contracts.quality import QualityOptions
 from attribution_contracts.results import Provenance
 from storage.ledger.records import Claim
 from workers.context import WorkerContext
 from workers.errors import problem_of
+from workers.explaining.done import Done
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
-from workers.kinds.answers import Done
 from workers.methods.baselines import Row
 from workers.models.inputs import Loaded, Photographs, Refused
 from workers.problems import WorkProblem
@@ -30,8 +30,11 @@ class Running:
     context: WorkerContext
     claimed: Claim
     tracker: Tracker
-    request: JobRequest
     params: Explanation
+    quality: QualityOptions
+    """What is measured of the maps."""
+    images: int
+    """How many it is over; one where it is over the model alone."""
     loaded: Loaded
     clock: Stopwatch
     photographs: Photographs
@@ -43,6 +46,8 @@ class Running:
     """Why figures that were asked for are not there."""
     shown: int = 0
     """Steps that were reported."""
+    handed: int = 0
+    """Images that have ended and are no longer held."""
 
     def report(self, images: float, stage: str, drawn: float = 0.0) -> None:
         """Shows how many images are explained and drawn, and raises once the job must stop.
@@ -50,11 +55,11 @@ class Running:
         No stage takes back what an earlier one has shown.
         """
         self.shown = max(self.shown, int(_EXPLAINING * images) + int(_DRAWING * drawn))
-        self.tracker.report(self.shown, steps_of(self.request), stage)
+        self.tracker.report(self.shown, steps_of(self.images), stage)
 
     def decoding(self, _images: float) -> None:
         """Shows that the job is alive: an image that is read is not explained yet."""
-        self.report(len(self.done) + len(self.refused), "decoding")
+        self.report(self.ended, "decoding")
 
     def drawing(self, done: int, total: int) -> None:
         """Shows how many files are drawn, once all images are explained."""
@@ -65,19 +70,26 @@ class Running:
         self.refused.append(Refused(row.position, row.given, row.sha256, problem_of(error, row.sha256)))
 
     @property
-    def images(self) -> int:
-        """How many the job is over; one where it is over the model alone."""
-        return max(1, len(self.request.inputs))
+    def ended(self) -> int:
+        """How many images are explained or refused."""
+        return self.handed + len(self.done) + len(self.refused)
+
+    def hand_over(self) -> tuple[list[Done], list[Refused]]:
+        """What has ended since the last time, which is then no longer held."""
+        self.handed = self.ended
+        found = self.done, self.refused
+        self.done, self.refused = [], []
+        return found
 
 
-def steps_of(request: JobRequest) -> int:
-    """What the progress of a job counts up to; one over the model alone counts as much as one of an image."""
-    return (_EXPLAINING + _DRAWING) * max(1, len(request.inputs))
+def steps_of(images: int) -> int:
+    """What the progress of a job counts up to."""
+    return (_EXPLAINING + _DRAWING) * images
 
 
 def progress_of(job: Running, images: int, stage: str) -> Callable[[int, int], None]:
     """What shows how far some images are, or the model, in steps of a method."""
-    before = len(job.done) + len(job.refused)
+    before = job.ended
 
     def progress(done: int, total: int) -> None:
         job.report(before + max(1, images) * done / max(total, 1), stage)
