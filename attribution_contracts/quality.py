@@ -17,6 +17,13 @@ from attribution_contracts.baselines import (
 from attribution_contracts.methods import Explanation
 from attribution_contracts.patterns import QUANTITY
 
+_Patches = Annotated[int, Field(ge=2, le=16, strict=True)]
+_Grid = Annotated[list[_Patches], Field(min_length=2, max_length=2)]
+
+
+def _form(value: object) -> str:
+    return "flag" if isinstance(value, bool) else "list" if isinstance(value, list) else "side"
+
 
 class OcclusionOptions(Wire):
     """Replace pixels in falling order of a map, step by step, and follow what the network says."""
@@ -37,6 +44,22 @@ class OcclusionOptions(Wire):
     """Follow random orders and the order of input x gradient beside the map's."""
     random_orders: Annotated[int, Field(ge=2, le=100, strict=True)] = 5
     """Random orders in each direction: their mean is shown, and what they differ by is what a map has to exceed."""
+    best_order: Annotated[
+        Annotated[bool, Tag("flag")] | Annotated[_Patches, Tag("side")] | Annotated[_Grid, Tag("list")],
+        Discriminator(_form),
+    ] = False
+    """Search for the order of patches that is best for the class, greedily in each direction, and follow it as well:
+    `true` for a grid of 7 x 7, or the patches along each side, or down and across."""
+
+    @property
+    def best_patches(self) -> tuple[int, int] | None:
+        """Down and across, of those whose best order is searched for."""
+        match self.best_order:
+            case bool():
+                return (7, 7) if self.best_order else None
+            case int():
+                return (self.best_order, self.best_order)
+        return (self.best_order[0], self.best_order[1])
 
     def judged(self, quantities: Sequence[str]) -> Sequence[str]:
         """Those of a method's quantities that are followed."""
@@ -48,16 +71,13 @@ class OcclusionOptions(Wire):
         return self
 
 
-_Patches = Annotated[int, Field(ge=2, le=16, strict=True)]
-
-
 class DeletionOptions(Wire):
     """Replace each patch of a grid alone, and see how far the maps say what the explained output falls by."""
 
     quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
     """The map that is judged; all of the method's quantities unless told, from the same passes."""
     grid: Annotated[
-        Annotated[_Patches, Tag("side")] | Annotated[list[_Patches], Field(min_length=2, max_length=2), Tag("list")],
+        Annotated[_Patches, Tag("side")] | Annotated[_Grid, Tag("list")],
         Discriminator(lambda value: "list" if isinstance(value, list) else "side"),
     ] = 7
     """Patches along each side, or down and across."""

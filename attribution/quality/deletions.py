@@ -4,23 +4,19 @@ from typing import NamedTuple
 
 import torch
 
-from attribution.checks import require_count, require_finite
-from attribution.errors import InvalidInput, InvalidOption
+from attribution.checks import require_finite
+from attribution.errors import InvalidInput
 from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, laid_out
 from attribution.paths.straight import stacked_baselines
 from attribution.quality.maps import require_maps
+from attribution.quality.patches import Grid, patch_labels
 from attribution.targets import Targets, require_classes, targets_of
 
 _ROUNDING = 64
 """Units in the last place of the largest output that sums in another order may be apart."""
-MOST_PATCHES = 64
-"""Down, and across: pairs of patches are compared."""
-
-Grid = tuple[int, int]
-"""Patches down and across."""
 
 
 class PatchFalls(NamedTuple):
@@ -60,15 +56,14 @@ def patch_falls(
     .. math:: d_g = f(x) - f(x_g)
 
     where :math:`x_g` is the image with the baseline in patch g of a grid. One set of passes serves all explained
-    outputs, and any number of maps of them. Sides that the grid does not divide make patches that differ by a pixel:
-    patch i of n goes from ``i * side // n`` to ``(i + 1) * side // n``.
+    outputs, and any number of maps of them. Sides that the grid does not divide make patches that differ by a pixel.
 
     Args:
         network: Whose outputs are followed; its ``output`` says in which unit.
         inputs: Normalised images, float ``(batch, channels, height, width)``.
         target: Classes, int64 ``(batch,)`` or ``(batch, k)``.
         against: What each class is held against: a class, int64 like ``target``, or weights over the classes.
-        grid: Patches down and across.
+        grid: Patches down and across; see :func:`~attribution.quality.patches.patch_labels`.
         baseline: What takes a patch's place, ``(1 | batch, channels, height, width)``; zero (in normalised space)
             unless told.
         chunk_size: Points at once; fitted to memory unless told, halved when it runs out.
@@ -103,7 +98,7 @@ def patch_falls(
     """  # noqa: DOC502 - the checks and chunks that it calls raise them
     inputs = require_network(network).require_images(inputs)
     targets = targets_of(target, against, len(inputs), inputs.device)
-    labels = _labels(inputs, grid)
+    labels = patch_labels(inputs, grid)
     start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
     start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
     with torch.inference_mode(False), torch.no_grad():
@@ -145,7 +140,7 @@ def patch_sums(maps: torch.Tensor, inputs: torch.Tensor, grid: Grid) -> torch.Te
     [[[1.0, 5.0]]]
     """  # noqa: DOC502 - the checks that it calls raise them
     plane = require_maps(maps, inputs).sum(1, dtype=torch.float64).flatten(1)
-    labels = _labels(inputs, grid).flatten().expand_as(plane)
+    labels = patch_labels(inputs, grid).flatten().expand_as(plane)
     sums = plane.new_zeros(len(plane), grid[0] * grid[1]).scatter_add_(1, labels, plane)
     return sums.view(-1, *grid)
 
@@ -223,20 +218,6 @@ def saco(sums: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
     signs = torch.where(fallen.unsqueeze(-1) >= fallen.unsqueeze(-2), 1.0, -1.0).to(apart)
     found = (apart * signs).sum((-2, -1)) / apart.sum((-2, -1))
     return found.masked_fill(fallen.amax(-1) == fallen.amin(-1), torch.nan)
-
-
-def _labels(inputs: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Returns the number of the patch that each pixel lies in, int64 ``(height, width)``."""
-    rows, columns = (_numbers(count, side) for count, side in zip(grid, inputs.shape[2:], strict=True))
-    return (rows.unsqueeze(1) * grid[1] + columns).to(inputs.device)
-
-
-def _numbers(count: int, side: int) -> torch.Tensor:
-    require_count(count, "grid", 1, MOST_PATCHES)
-    if count > side:
-        raise InvalidOption(f"grid has {count} patches along a side of {side} pixels, expected at most {side}")
-    edges = torch.arange(1, count) * side // count
-    return torch.bucketize(torch.arange(side), edges, right=True)
 
 
 def _items(batch: int, patches: int, device: torch.device) -> _Items:

@@ -1,6 +1,6 @@
 """Noisy linear imputation: pixels that are gone become the weighted mean of their neighbours, and a little noise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -10,10 +10,7 @@ from torch.nn import functional
 from attribution.checks import require_images, require_number
 from attribution.errors import InvalidInput
 from attribution.noise import Generators, row_noise
-
-Fill = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""What takes the place of pixels: of images by number, int64 ``(n,)``, and of which pixels of each are gone, bool
-``(n, height, width)``; returns ``(n, channels, height, width)``, of which the pixels that are gone are read."""
+from attribution.quality.fills import Fill
 
 TOLERANCE = 1e-5
 """Of the range of what remains: no pixel is further from the mean of its neighbours than that, before the noise."""

@@ -16,8 +16,7 @@ from attribution.networks.network import Network, require_network
 from attribution.noise import Generators, row_noise
 from attribution.passes.chunks import Chunks, Progress
 from attribution.passes.gradients import default_chunk, input_gradients, laid_out
-from attribution.paths.straight import stacked_baselines
-from attribution.quality.imputation import Fill
+from attribution.quality.fills import Fill, fill_of, without
 from attribution.quality.maps import require_maps
 from attribution.targets import require_classes, targets_of
 
@@ -72,7 +71,7 @@ class _Points(NamedTuple):
         rows, limits = self.images(points), self.steps.n_removed.flatten()[points]
         moved = (self.steps.ranks[rows] < limits.unsqueeze(1)).view(-1, *self.inputs.shape[2:])
         gone = ~moved if self.insert else moved
-        return torch.where(gone.unsqueeze(1), self.fill(rows, gone), self.inputs[rows])
+        return without(self.inputs, rows, gone, self.fill)
 
 
 def occlusion_curves(
@@ -143,7 +142,7 @@ def occlusion_curves(
     if not isinstance(target, torch.Tensor) or target.dim() != 1:
         raise InvalidTarget("target: expected one class an image, int64 (batch,)")
     targets = targets_of(target, None, len(inputs), inputs.device)
-    fill = _fill(network, inputs, baseline)
+    fill = fill_of(network, inputs, baseline)
     require_count(n_steps, "n_steps")
     require_number(share, "share", 1e-6, 1.0)
     with torch.inference_mode(False), torch.no_grad():
@@ -203,14 +202,6 @@ def _sets(network: Network, inputs: torch.Tensor, classes: Classes, chunks: Chun
     outputs: list[torch.Tensor] = []
     chunks.run(len(inputs), lambda start, stop: outputs.append(network(laid_out(inputs[start:stop]))))
     return class_sets(classes, torch.cat(outputs), network.likelihoods)
-
-
-def _fill(network: Network, inputs: torch.Tensor, baseline: torch.Tensor | Fill | None) -> Fill:
-    if callable(baseline):
-        return baseline
-    start = torch.zeros_like(inputs[:1]) if baseline is None else baseline
-    start = stacked_baselines(network, inputs, start, None)[0].expand_as(inputs)
-    return lambda images, _: start[images]
 
 
 def _curves(

@@ -10,8 +10,8 @@ class OcclusionCurve(Wire):
 
     target: int
     """The class whose probability is followed."""
-    order: Literal["map", "random", "input_x_gradient"]
-    """What says which pixels go first."""
+    order: Literal["map", "random", "input_x_gradient", "best"]
+    """What says which pixels go first; `best` is the best order of patches that a greedy search finds."""
     quantity: str
     """The map that is judged."""
     layer: str | None = None

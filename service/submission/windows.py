@@ -23,16 +23,19 @@ def wrong_windows(request: JobRequest, model: ReadyModel) -> Iterator[FieldError
 
 
 def wrong_patches(request: JobRequest, model: ReadyModel) -> Iterator[FieldError]:
-    """A grid of single deletions that is finer than the model's images."""
+    """Grids of single deletions and of the best order that are finer than the model's images."""
     _, height, width = model.report.input_shape
-    if request.quality.deletions is not None:
-        rows, columns = request.quality.deletions.patches
-        if rows > height or columns > width:
+    deletions, occlusion = request.quality.deletions, request.quality.occlusion
+    grids = {
+        "deletions/grid": None if deletions is None else deletions.patches,
+        "occlusion/best_order": None if occlusion is None else occlusion.best_patches,
+    }
+    for field, grid in grids.items():
+        if grid is not None and (grid[0] > height or grid[1] > width):
             detail = (
-                f"the grid is {_by((rows, columns))}, finer than the model's images, {_by((height, width))}: give at "
-                "most that"
+                f"the grid is {_by(grid)}, finer than the model's images, {_by((height, width))}: give at most that"
             )
-            yield FieldError(pointer="/quality/deletions/grid", detail=detail)
+            yield FieldError(pointer=f"/quality/{field}", detail=detail)
 
 
 def _wrong(pointer: str, asked: OcclusionParams, model: ReadyModel) -> Iterator[FieldError]:

@@ -120,15 +120,22 @@ def followed(options: OcclusionOptions, explanation: Explanation, model: ReadyMo
     """Passes of one image and class that occlusion curves take.
 
     Each map of the class is followed, and once the random orders and input x gradient, which is two passes more; in
-    each direction a curve takes one at each step, one at the start, and one that chooses the classes compared.
+    each direction a curve takes one at each step, one at the start, and one that chooses the classes compared. The best
+    order of patches is searched for in each direction by trying every one that is left, but the last.
     """
+    directions = 2 if options.insertion else 1
     orders = _mapped(explanation, model)
     reference = 0
     if options.references:
         has_gradients = _has_gradients(model)
         orders += options.random_orders + has_gradients
         reference = 2 * has_gradients
-    return orders * (2 if options.insertion else 1) * (options.n_steps + 2) + reference
+    if options.best_patches is not None:
+        rows, columns = options.best_patches
+        patches = rows * columns
+        orders += 1
+        reference += directions * (patches * (patches + 1) // 2 - 1)
+    return orders * directions * (options.n_steps + 2) + reference
 
 
 def explained_again(quality: QualityOptions, passes: int, classes: int, model: ReadyModel) -> int:

@@ -20,9 +20,9 @@ _PANEL_HEIGHT = {"figure": 2.3, "layer": 1.3}
 """Of the axes alone."""
 _HEAD, _FOOT, _LEFT, _RIGHT, _HEADING, _LEGEND, _LINE = 0.48, 0.28, 0.6, 0.3, 0.42, 0.45, 0.2
 """Room above, below, left and right of the axes of a panel; for a heading, the legend, and a line of a title."""
-_COLORS = {"random": "#777777", "input_x_gradient": "#2166ac", "map": "#b2182b"}
-_ORDERS = {"random": "random order", "input_x_gradient": "input x gradient"}
-_AREAS = {"map": "area", "input_x_gradient": "input x gradient", "random": "random"}
+_COLORS = {"random": "#777777", "input_x_gradient": "#2166ac", "best": "#1b7837", "map": "#b2182b"}
+_ORDERS = {"random": "random order", "input_x_gradient": "input x gradient", "best": "best order of patches"}
+_AREAS = {"map": "area", "best": "best", "input_x_gradient": "input x gradient", "random": "random"}
 _FIGURES = {
     "prediction": "probability of the class",
     "entropy": "entropy of the classes (nats)",

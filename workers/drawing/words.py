@@ -43,6 +43,8 @@ PER_PART = {
     ("segment_shapley", "standard_error"): "the standard error of a segment divided by the pixels in it",
 }
 """Quantities of methods whose values are of parts and not of pixels."""
+_AGAINST = (("random", "random order"), ("best", "the best order of patches that was found"))
+"""Orders of curves that a map's is told beside."""
 _WORTH_TELLING = 0.05
 """Of what attributions should add up to, that they may be off by without a word."""
 
@@ -217,14 +219,14 @@ def _occluded(image: ImageResult, target: int) -> Iterator[str]:
     """How the order of the map fares against chance."""
     for direction, how in (("deletion", "go"), ("insertion", "come back")):
         curves = [curve for curve in image.occlusion if (curve.target, curve.direction) == (target, direction)]
-        chance = next((curve.prediction_area for curve in curves if curve.order == "random"), None)
+        areas = {curve.order: curve.prediction_area for curve in curves}
         ordered = sorted(
             (curve for curve in curves if curve.order == "map"),
             key=lambda curve: curve.prediction_area,
             reverse=direction == "insertion",
         )
         if ordered:
-            against = "" if chance is None else f", in random order {percent(chance)}"
+            against = "".join(f", in {name} {percent(areas[order])}" for order, name in _AGAINST if order in areas)
             better = "less" if direction == "deletion" else "more"
             yield (f"As pixels {how} in the order of {_followed(ordered)}{against} ({better} is better).")
 

@@ -1,14 +1,18 @@
 """Occlusion curves of a job's maps."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from attribution.class_sets import Classes
-from attribution.quality import imputation
+from attribution.quality import fills
+from attribution.quality.best_order import best_order
+from attribution.quality.imputation import noisy_linear_fill
 from attribution.quality.occlusion import OcclusionCurves, input_x_gradient_maps, occlusion_curves, random_maps
+from attribution.quality.patches import Grid
 from attribution_contracts.baselines import Fill, NoisyLinearBaseline
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.quality import OcclusionOptions
@@ -16,10 +20,12 @@ from workers.methods.baselines import tensors_of
 from workers.methods.calls import Call, MethodOutput
 from workers.quality.judged import against_of, at_input
 
-Order = Literal["map", "input_x_gradient", "random"]
+Order = Literal["map", "input_x_gradient", "random", "best"]
 Direction = Literal["deletion", "insertion"]
-_Drawn = Callable[[], list[Tensor]]
+_Drawn = Callable[[Direction], list[Tensor]]
 """The maps whose orders are followed, drawn anew for each direction where they are random: errors of both add up."""
+_Start = Tensor | fills.Fill
+"""What takes a pixel's place."""
 
 
 class _Judged(NamedTuple):
@@ -47,7 +53,7 @@ def occlusion_of(
     baseline = replacement(call, options.baseline)
     for output, is_last in _with_last(outputs):
         target = predicted if output.targets is None else torch.tensor(output.targets, device=predicted.device)
-        for order, layer, drawn in _orders(call, output, target, options, with_references=is_last):
+        for order, layer, drawn in _orders(call, output, target, options, baseline, is_last=is_last):
             for direction in get_args(Direction) if options.insertion else ("deletion",):
                 curves = [
                     occlusion_curves(
@@ -63,19 +69,19 @@ def occlusion_of(
                         classes=classes,
                         progress=call.progress,
                     )
-                    for maps in drawn()
+                    for maps in drawn(direction)
                 ]
                 for row, mine in enumerate(found):
                     mine.append(_curve(curves, row, int(target[row]), _Judged(order, output.field, layer, direction)))
     return found
 
 
-def replacement(call: Call, given: Fill) -> Tensor | imputation.Fill:
+def replacement(call: Call, given: Fill) -> _Start:
     """What takes a pixel's place, in units of the network's input."""
     if not isinstance(given, NoisyLinearBaseline):
         return tensors_of(given, call.inputs, call.rows)[0]
     std = call.rows[0].preprocessing.std
-    return imputation.noisy_linear_fill(
+    return noisy_linear_fill(
         call.inputs,
         noise=[given.noise / one for one in (std * call.inputs.shape[1] if len(std) == 1 else std)],
         generator=[row.generator("noisy linear fill") for row in call.rows],
@@ -92,18 +98,33 @@ def _with_last(outputs: list[MethodOutput]) -> Iterator[tuple[MethodOutput, bool
 
 
 def _orders(
-    call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, *, with_references: bool
+    call: Call, output: MethodOutput, target: Tensor, options: OcclusionOptions, baseline: _Start, *, is_last: bool
 ) -> Iterator[tuple[Order, str | None, _Drawn]]:
     """What says which pixels go first: of which layer, and the maps at the size of the input."""
     judged = at_input(output, call.inputs)
-    yield "map", output.layer, lambda: [judged]
-    if options.references and with_references:
+    yield "map", output.layer, lambda _: [judged]
+    if options.references and is_last:
         if call.network.no_gradients is None:
             against = None if output.targets is None else against_of(call, target)
             beside = input_x_gradient_maps(call.network, call.inputs, target, against)
-            yield "input_x_gradient", None, lambda: [beside]
+            yield "input_x_gradient", None, lambda _: [beside]
         generators = [row.generator("random order") for row in call.rows]
-        yield "random", None, lambda: [random_maps(call.inputs, generators) for _ in range(options.random_orders)]
+        yield "random", None, lambda _: [random_maps(call.inputs, generators) for _ in range(options.random_orders)]
+    if options.best_patches is not None and is_last:
+        yield "best", None, partial(_best, call, target, options.best_patches, baseline)
+
+
+def _best(call: Call, target: Tensor, grid: Grid, baseline: _Start, direction: Direction) -> list[Tensor]:
+    found = best_order(
+        call.network,
+        call.inputs,
+        target,
+        grid=grid,
+        baseline=baseline,
+        insert=direction == "insertion",
+        progress=call.progress,
+    )
+    return [found.maps]
 
 
 def _curve(curves: list[OcclusionCurves], row: int, target: int, judged: _Judged) -> OcclusionCurve:

@@ -52,6 +52,10 @@ def test_patches_finer_than_the_images_are_refused(house: House) -> None:
     wrong = refused(house.submit(**body, quality={"deletions": {}}), 422, "invalid_option")["/quality/deletions/grid"]
     assert wrong == "the grid is 7 x 7, finer than the model's images, 6 x 12: give at most that"
     assert house.submit(**body, quality={"deletions": {"grid": [6, 12]}}).status_code == 202
+    finer = house.submit(**body, quality={"occlusion": {"best_order": [6, 13]}})
+    wrong = refused(finer, 422, "invalid_option")["/quality/occlusion/best_order"]
+    assert wrong == "the grid is 6 x 13, finer than the model's images, 6 x 12: give at most that"
+    assert house.submit(**body, quality={"occlusion": {"best_order": [6, 12]}}).status_code == 202
 
 
 def test_too_many_windows_are_refused_with_what_to_do(house: House) -> None:

@@ -92,6 +92,27 @@ def test_occlusion_and_comparisons_count(house: House) -> None:
 
 @pytest.mark.parametrize(
     ("options", "passes"),
+    [
+        ({"best_order": True}, 2 * (49 * 50 // 2 - 1)),
+        ({"best_order": [2, 5], "insertion": False}, 10 * 11 // 2 - 1),
+        ({"best_order": 3, "references": False}, 2 * (9 * 10 // 2 - 1)),
+    ],
+)
+def test_the_best_order_counts_every_patch_that_is_tried_and_its_curve(
+    house: House, options: dict[str, Any], passes: int
+) -> None:
+    house.add_model()
+    explanation = {"method": "saliency", "target": {"top_k": 3}}
+    without, with_it = (
+        house.submit(**asked(explanation, 2, quality={"occlusion": {"n_steps": 10, **options, **more}})).json()["work"]
+        for more in ({"best_order": False}, {})
+    )
+    curves = 12 * (1 if options.get("insertion") is False else 2)
+    assert with_it - without == 2 * 3 * (passes + curves) * PIXELS
+
+
+@pytest.mark.parametrize(
+    ("options", "passes"),
     [({}, 50 + 2 * 3), ({"grid": [4, 14], "random_maps": 100}, 57 + 2 * 3), ({"references": False}, 50)],
 )
 def test_single_deletions_count_once_for_all_classes(house: House, options: dict[str, Any], passes: int) -> None:

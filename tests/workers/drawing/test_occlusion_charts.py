@@ -31,10 +31,9 @@ def curve(order, direction, area, layer=None):
     )
 
 
-def of_layers(count, directions=DIRECTIONS):
+def of_layers(count, directions=DIRECTIONS, orders=("input_x_gradient", "random")):
     names = [f"features.denseblock{1 + n // 24}.denselayer{1 + n % 24 // 2}.conv{1 + n % 2}" for n in range(count)]
     maps = [curve("map", direction, 0.001 * n, name) for n, name in enumerate(names) for direction in directions]
-    orders = ("input_x_gradient", "random")
     return maps + [curve(order, direction, 0.456) for order in orders for direction in directions], names
 
 
@@ -57,6 +56,26 @@ def test_it_names_class_and_image_and_says_the_areas():
     said = {" ".join(text.split()) for text in texts(figure)}
     assert {"area 0.123; random 0.456", "area 0.789", "area 0.25; random 0.25", "area 1.5", TITLE} <= said
     assert {"order of attributions", "random order"} <= said
+
+
+def test_the_best_order_stands_between_the_map_and_the_references():
+    orders = ("random", "best", "map", "input_x_gradient")
+    found = [curve(order, direction, 0.001) for order in orders for direction in DIRECTIONS]
+    figure = figure_drawn(occlusion_charts, occlusion_charts.occlusion_chart, found, TITLE)
+    require_nothing_cut(figure)
+    require_nothing_covered(figure)
+    said = set(texts(figure))
+    assert "area 0.001; best 0.001; input x gradient 0.001; random 0.001" in said
+    assert {"order of attributions", "best order of patches", "input x gradient", "random order"} <= said
+    assert all(len(axes.lines) == 4 for axes in figure.axes)
+
+
+def test_of_several_layers_each_stands_beside_the_best_order():
+    found, _ = of_layers(5, orders=("best",))
+    figure = figure_drawn(occlusion_charts, occlusion_charts.occlusion_chart, found, TITLE)
+    require_nothing_cut(figure)
+    require_nothing_covered(figure)
+    assert "most important ones first; best order of patches: area 0.456" in " ".join(texts(figure))
 
 
 def test_one_layer_is_named():

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 import attribution
+from attribution.quality.best_order import best_order
+from attribution.quality.occlusion import occlusion_curves
 from attribution_contracts.baselines import NoisyLinearBaseline
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.methods import METHODS as PARAMS
@@ -33,6 +35,8 @@ OPTIONS = {
     "all": OcclusionOptions(n_steps=3),
     "no references": OcclusionOptions(n_steps=3, references=False),
     "deletion": OcclusionOptions(n_steps=5, insertion=False),
+    "best order": OcclusionOptions(n_steps=3, best_order=[2, 3]),
+    "best order of pixels that go alone": OcclusionOptions(n_steps=3, best_order=2, insertion=False, references=False),
     "filled by neighbours": OcclusionOptions(n_steps=3, baseline=NoisyLinearBaseline()),
 }
 
@@ -166,6 +170,23 @@ def test_random_orders_are_several_and_tell_their_spread():
     assert told == {("map", 1, False), ("input_x_gradient", 1, False), ("random", 7, True)}
 
 
+def test_the_best_order_comes_once_a_class_and_is_searched_for_in_each_direction():
+    options = OcclusionOptions(n_steps=6, references=False, best_order=[2, 3])
+    explanation = {"method": "layer_shapley", "layers": ["conv", "input"], "n_steps": 4}
+    found = network()
+    _, curves, _ = followed_of(found, explanation, options)
+    inputs = torch.rand(2, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    for own, image in zip(inputs.split(1), curves, strict=True):
+        best = [one for one in image if one.order == "best"]
+        assert {(one.layer, one.orders, one.prediction_area_spread) for one in best} == {(None, 1, None)}
+        assert len({(one.target, one.direction) for one in best}) == len(best) == 4
+        for one in best:
+            target, insert = torch.tensor([one.target]), one.direction == "insertion"
+            maps = best_order(found, own, target, grid=(2, 3), insert=insert).maps
+            expected = occlusion_curves(found, own, maps, target, n_steps=6, insert=insert)
+            assert one.prediction == pytest.approx(expected.prediction[0].tolist(), abs=1e-6)
+
+
 def test_the_page_says_how_the_best_and_the_worst_layer_fare():
     areas = {"conv1": 0.6, "conv2": 0.2, "conv3": 0.3}
     maps = [curve("map", way, area, layer) for way in ("deletion", "insertion") for layer, area in areas.items()]
@@ -173,5 +194,7 @@ def test_the_page_says_how_the_best_and_the_worst_layer_fare():
     away, back = of_class(image, 1)
     assert "20.0 % (layer conv2, the best of 3) to 60.0 % (layer conv1), in random order 50.0 %" in away
     assert "60.0 % (layer conv1, the best of 3) to 20.0 % (layer conv2) (more is better)" in back
+    best = image.model_copy(update={"occlusion": [*image.occlusion, curve("best", "deletion", 0.15)]})
+    assert "50.0 %, in the best order of patches that was found 15.0 % (less is better)" in next(of_class(best, 1))
     [alone] = of_class(image.model_copy(update={"occlusion": maps[:1]}), 1)
     assert alone.startswith("As pixels go in the order of the map of layer conv1, the class keeps")
