@@ -76,6 +76,23 @@ class DeletionOptions(Wire):
         return self
 
 
+class LocalizationOptions(Wire):
+    """Tell how far the maps lie within the mask or the boxes that images come with."""
+
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
+    """The map that is judged; all of the method's quantities unless told."""
+    tolerance: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
+    """Pixels of the map that its largest value may lie beside them and still count for the pointing game."""
+    references: bool = True
+    """Judge input x gradient, random maps and the centre of the image beside the map."""
+    random_maps: Annotated[int, Field(ge=2, le=100, strict=True)] = 20
+    """Maps of Gaussian noise: the mean and the standard deviation of their figures are shown."""
+
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are judged."""
+        return quantities if self.quantity is None else [self.quantity]
+
+
 class QualityOptions(Wire):
     """What is to be measured of the maps."""
 
@@ -83,12 +100,20 @@ class QualityOptions(Wire):
     """Occlusion curves."""
     deletions: DeletionOptions | None = None
     """Single deletions."""
+    localization: LocalizationOptions | None = None
+    """Localisation, of images that come with a `mask` or `boxes`."""
 
     @property
-    def asked(self) -> dict[str, OcclusionOptions | DeletionOptions]:
+    def asked(self) -> dict[str, OcclusionOptions | DeletionOptions | LocalizationOptions]:
         """The figures that are asked for, by their fields."""
-        given = {"occlusion": self.occlusion, "deletions": self.deletions}
+        given = {"occlusion": self.occlusion, "deletions": self.deletions, "localization": self.localization}
         return {name: options for name, options in given.items() if options is not None}
+
+    @property
+    def fills(self) -> dict[str, Baseline]:
+        """What takes the place of pixels, by the fields of those figures that replace some."""
+        given = {"occlusion": self.occlusion, "deletions": self.deletions}
+        return {name: options.baseline for name, options in given.items() if options is not None}
 
 
 def wrong_quality(quality: QualityOptions, explanations: Sequence[Explanation]) -> str | None:

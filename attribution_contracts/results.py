@@ -13,6 +13,7 @@ from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.inversion import InversionFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
+from attribution_contracts.figures.localization import LocalizationFigures
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.figures.regions import RegionFigures
@@ -139,6 +140,7 @@ class ImageHead(Wire):
 
 class ImageResult(
     # In the reverse of the order in which they come in a result.
+    LocalizationFigures,
     DeletionFigures,
     OcclusionFigures,
     HiddenPartsFigures,
@@ -204,6 +206,8 @@ class Quality(Wire):
     """Why there are no occlusion curves, although they were asked for."""
     deletions_missing: str | None = None
     """Why there are no single deletions, although they were asked for."""
+    localization_missing: str | None = None
+    """Why no image has figures of localisation, although they were asked for; an image's own says why it has none."""
 
 
 class Provenance(Wire):

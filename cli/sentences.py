@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def sentences(image: "ImageResult") -> Iterator[str]:
-    """What segments and regions add, what hiding parts does, and how far maps say what single patches do."""
+    """What segments and regions add, what hiding parts does, what single patches do, and where maps lie."""
     for segments in image.segments:
         yield segments.sentence(class_name(image, segments.target))
     for regions in image.regions:
@@ -21,8 +21,16 @@ def sentences(image: "ImageResult") -> Iterator[str]:
             yield number.sentence(own, image.hidden_parts.fill)
         for rise in image.hidden_parts.rises:
             yield rise.sentence(image.hidden_parts.fill)
+    yield from _of_quality(image)
+
+
+def _of_quality(image: "ImageResult") -> Iterator[str]:
     for deleted in image.deletions:
         yield deleted.sentence(class_name(image, deleted.target))
+    for localized in image.localization:
+        yield localized.sentence(class_name(image, localized.target))
+    if image.localization_missing is not None:
+        yield f"where its maps lie is not told: {image.localization_missing}"
 
 
 def missing(result: "Result") -> Iterator[str]:
@@ -32,6 +40,8 @@ def missing(result: "Result") -> Iterator[str]:
             yield f"no occlusion curves: {quality.occlusion_missing}"
         if quality is not None and quality.deletions_missing is not None:
             yield f"no single deletions: {quality.deletions_missing}"
+        if quality is not None and quality.localization_missing is not None:
+            yield f"no localisation: {quality.localization_missing}"
 
 
 def class_name(image: "ImageResult", index: int) -> str:

@@ -103,7 +103,7 @@ def _within(errors: Iterator[FieldError]) -> Iterator[FieldError]:
 def _own_images(task: ExplainTask) -> Iterator[FieldError]:
     """Baselines that are images of the request, which no worker of a part has."""
     named = {f"explanation/{field}": chosen for field, chosen in images_named(task.explanation)}
-    named |= {f"quality/{name}/baseline": options.baseline for name, options in task.quality.asked.items()}
+    named |= {f"quality/{name}/baseline": fill for name, fill in task.quality.fills.items()}
     for field, chosen in named.items():
         if isinstance(chosen, ImageBaseline | BackgroundBaseline):
             detail = (

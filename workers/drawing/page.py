@@ -198,8 +198,8 @@ def _groups(
     """What is of all classes, then each explained class, then others that there are files of."""
     targets = {target.index: target for target in image.targets}
     method = "" if answer.provenance is None else answer.provenance.method
-    classes = [*(file.target for file in image.artifacts), *(deleted.target for deleted in image.deletions)]
-    for index in dict.fromkeys([None, *targets, *classes]):
+    judged = [*(one.target for one in image.deletions), *(one.target for one in image.localization)]
+    for index in dict.fromkeys([None, *targets, *(file.target for file in image.artifacts), *judged]):
         target = None if index is None else targets.get(index)
         sentences = list(of_image(image) if index is None else of_class(image, index))
         warnings = [warning for warning in image.warnings if warning.target == index]

@@ -82,6 +82,7 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
         yield from _hidden(image.hidden_parts, index, scores[index].said)
     yield from _occluded(image, index)
     yield from _deleted(image, index)
+    yield from _localized(image, index)
 
 
 def _hidden(parts: HiddenParts, index: int, name: str) -> Iterator[str]:
@@ -99,6 +100,8 @@ def of_image(image: ImageResult) -> Iterator[str]:
     yield from map(_stands_out, image.activations)
     if image.inversion is not None:
         yield image.inversion.sentence
+    if image.localization_missing is not None:
+        yield f"Where the maps lie is not told: {image.localization_missing}."
     if image.hidden_parts is not None:
         fill = image.hidden_parts.fill
         yield from (f"{_capital(rise.sentence(fill))}." for rise in image.hidden_parts.rises)
@@ -209,8 +212,18 @@ def _varies(found: ClassVariation) -> Iterator[str]:
 
 def _deleted(image: ImageResult, target: int) -> Iterator[str]:
     """How far maps say what single patches do."""
-    name = next((score.said for score in image.targets if score.index == target), "the predicted class")
+    name = _name(image, target)
     return (f"{_capital(one.sentence(name))}." for one in _of(target, image.deletions))
+
+
+def _localized(image: ImageResult, target: int) -> Iterator[str]:
+    """How far maps lie where the evidence is said to be."""
+    name = _name(image, target)
+    return (f"{_capital(one.sentence(name))}." for one in _of(target, image.localization))
+
+
+def _name(image: ImageResult, target: int) -> str:
+    return next((score.said for score in image.targets if score.index == target), "the predicted class")
 
 
 def _occluded(image: ImageResult, target: int) -> Iterator[str]:

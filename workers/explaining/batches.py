@@ -113,8 +113,17 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 list(_maps(job, kept, row, position, targets, explained.figures[position])),
                 judged.occlusion[position],
                 judged.deletions[position],
+                judged.localization[position],
+                _not_localized(job, row),
             )
         )
+
+
+def _not_localized(job: Running, row: Row) -> str | None:
+    """Why an image has no figures of localisation; nothing where none were asked for."""
+    if job.quality.localization is None or row.evidence is not None:
+        return None
+    return "it came with neither mask nor boxes"
 
 
 def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> ClassScore | None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from attribution_contracts.figures.deletions import PatchDeletions
+from attribution_contracts.figures.localization import MapLocalization
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.results import ClassScore, TargetScore
 from workers.drawing.files import Map
@@ -21,3 +22,6 @@ class Done(NamedTuple):
     maps: list[Map]
     occlusion: list[OcclusionCurve]
     deletions: list[PatchDeletions]
+    localization: list[MapLocalization]
+    localization_missing: str | None
+    """Why there is none, where it was asked for."""

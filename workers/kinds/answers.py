@@ -24,6 +24,8 @@ def image_result(done: Done, drawn: Drawn) -> ImageResult:
         **done.figures.wire,
         occlusion=done.occlusion,
         deletions=done.deletions,
+        localization=done.localization,
+        localization_missing=done.localization_missing,
         artifacts=drawn.of_image(done.row.position),
     )
 

@@ -110,6 +110,7 @@ def _result(job: Running, drawn: Drawn) -> Result:
             peak_bytes=job.peak_bytes,
             occlusion_missing=job.missing.get("occlusion"),
             deletions_missing=job.missing.get("deletions"),
+            localization_missing=job.missing.get("localization"),
         ),
         provenance=provenance_of(job),
     )

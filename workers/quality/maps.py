@@ -6,17 +6,19 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from attribution_contracts.figures.deletions import PatchDeletions
+from attribution_contracts.figures.localization import MapLocalization
 from attribution_contracts.figures.occlusion import OcclusionCurve
 from attribution_contracts.hints import in_words
-from attribution_contracts.quality import DeletionOptions, OcclusionOptions, QualityOptions
+from attribution_contracts.quality import DeletionOptions, LocalizationOptions, OcclusionOptions, QualityOptions
 from workers.jobs.provenance import Stopwatch
 from workers.methods.calls import Call, Explained, MethodOutput
 from workers.quality.deletions import deletions_of
+from workers.quality.localization import localization_of
 from workers.quality.occlusion import occlusion_of
 
-OptionsT = TypeVar("OptionsT", OcclusionOptions, DeletionOptions)
-FigureT = TypeVar("FigureT", OcclusionCurve, PatchDeletions)
-_STAGES = {"occlusion": "occluding", "deletions": "deleting"}
+OptionsT = TypeVar("OptionsT", OcclusionOptions, DeletionOptions, LocalizationOptions)
+FigureT = TypeVar("FigureT", OcclusionCurve, PatchDeletions, MapLocalization)
+_STAGES = {"occlusion": "occluding", "deletions": "deleting", "localization": "localizing"}
 """What the progress calls the time that a figure takes."""
 
 
@@ -25,6 +27,7 @@ class MapFigures(NamedTuple):
 
     occlusion: list[list[OcclusionCurve]]
     deletions: list[list[PatchDeletions]]
+    localization: list[list[MapLocalization]]
     missing: dict[str, str]
     """Why a figure that was asked for is not there."""
 
@@ -58,7 +61,7 @@ def figures_of_maps(
         judged = [given for given in explained.outputs if given.field in fields]
         if not judged:
             what = in_words(fields, "or")
-            missing[name] = f"{call.params.method} found no map {what} of this model whose pixels could go"
+            missing[name] = f"{call.params.method} found no map {what} of this model that lies over the image's pixels"
             return [[] for _ in call.rows]
         with clock(name):
             return judge(call._replace(progress=progress(_STAGES[name])), judged, options)
@@ -70,5 +73,10 @@ def figures_of_maps(
             lambda call, maps, options: occlusion_of(call, maps, predicted, explained.compared, options),
         ),
         of_maps("deletions", asked.deletions, lambda call, maps, options: deletions_of(call, maps, predicted, options)),
+        of_maps(
+            "localization",
+            asked.localization,
+            lambda call, maps, options: localization_of(call, maps, predicted, options),
+        ),
         missing,
     )
