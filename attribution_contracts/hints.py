@@ -30,7 +30,7 @@ _SHAPES = {
 }
 """What pydantic misses, by its word for it."""
 _ADDRESSES = ("url", "uri", "href", "path")
-_WITH_IMAGES = {"inputs", "image", "baseline", "baselines"}
+_WITH_IMAGES = {"inputs", "image", "baseline", "baselines", "mask"}
 _NOT_FETCHED = (
     "addresses are not fetched: send the bytes themselves, in `data` or in a part of the body that `part` names, or "
     "upload them before and name their digest"

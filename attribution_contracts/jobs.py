@@ -1,7 +1,7 @@
 """The request for a job and the job as a client sees it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,6 +31,10 @@ def _require_named(labels: object) -> object:
     return labels
 
 
+_Pixel = Annotated[float, Field(ge=0, le=1_000_000, strict=True)]
+Box = Annotated[list[_Pixel], Field(min_length=4, max_length=4)]
+
+
 class InputImage(ImageRef):
     """One image to explain."""
 
@@ -38,11 +42,34 @@ class InputImage(ImageRef):
     """The classes to explain of this image, instead of `explanation.target`."""
     baseline: ImageRef | None = None
     """A baseline for this image alone, instead of `explanation.baselines`."""
+    mask: ImageRef | None = None
+    """Where the evidence is, for `quality.localization`: a PNG of the image's own height and width, upright as it is,
+    that is white within (from half on) and black elsewhere."""
+    boxes: Annotated[list[Box], Field(min_length=1, max_length=64)] | None = None
+    """The same as rectangles: left, top, right and bottom of each in pixels of the image as it is sent, upright by its
+    EXIF orientation, as the result's `box` has them."""
     custom_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """The client's own name for the image, returned with its result."""
     label: ClassIndex | ClassName | None = None
     """The class that the image truly has, by index or name: shown beside the prediction, and meant by
     `against: "label"`."""
+
+    @property
+    def evidence(self) -> Literal["mask", "boxes"] | None:
+        """What says where the evidence is."""
+        return "mask" if self.mask is not None else "boxes" if self.boxes is not None else None
+
+    @model_validator(mode="after")
+    def _require_one_place(self) -> "InputImage":
+        if self.mask is not None and self.boxes is not None:
+            raise ValueError("mask and boxes both say where the evidence is: give one of them")
+        for index, (left, top, right, bottom) in enumerate(self.boxes or []):
+            if left >= right or top >= bottom:
+                raise ValueError(
+                    f"boxes: {index} is {[left, top, right, bottom]}, expected left, top, right and bottom with left "
+                    "below right and top below bottom"
+                )
+        return self
 
 
 class JobRequest(Wire):
@@ -151,6 +178,19 @@ class JobRequest(Wire):
         if missing := [name for name, values in given.items() if not values]:
             what = "a model" if len(given) == 1 else "a model and at least one input"
             raise ValueError(f"{methods} needs {what}; missing: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _require_places(self) -> "JobRequest":
+        given = [index for index, image in enumerate(self.inputs) if image.evidence is not None]
+        if self.quality.localization is None and given:
+            what = f"inputs/{given[0]}/{self.inputs[given[0]].evidence}"
+            raise ValueError(f"{what} is held against maps by quality.localization alone: ask for it, or leave it out")
+        if self.quality.localization is not None and self.inputs and not given:
+            raise ValueError(
+                "quality.localization holds maps against where the evidence is, and no input says where: give some "
+                "inputs a mask or boxes"
+            )
         return self
 
     @model_validator(mode="after")

@@ -144,7 +144,24 @@ class RandomizationOptions(Wire):
         return self.n_draws + max(0, self.cascade - 1)
 
 
-FigureOptions = OcclusionOptions | DeletionOptions | SensitivityOptions | RandomizationOptions
+class LocalizationOptions(Wire):
+    """Tell how far the maps lie within the mask or the boxes that images come with."""
+
+    quantity: Annotated[str, Field(min_length=1, max_length=64, pattern=QUANTITY)] | None = None
+    """The map that is judged; all of the method's quantities unless told."""
+    tolerance: Annotated[int, Field(ge=0, le=64, strict=True)] = 0
+    """Pixels of the map that its largest value may lie beside them and still count for the pointing game."""
+    references: bool = True
+    """Judge input x gradient, random maps and the centre of the image beside the map."""
+    random_maps: Annotated[int, Field(ge=2, le=100, strict=True)] = 20
+    """Maps of Gaussian noise: the mean and the standard deviation of their figures are shown."""
+
+    def judged(self, quantities: Sequence[str]) -> Sequence[str]:
+        """Those of a method's quantities that are judged."""
+        return quantities if self.quantity is None else [self.quantity]
+
+
+FigureOptions = OcclusionOptions | DeletionOptions | SensitivityOptions | RandomizationOptions | LocalizationOptions
 
 
 class QualityOptions(Wire):
@@ -158,6 +175,8 @@ class QualityOptions(Wire):
     """How far maps move as the image moves a little."""
     randomization: RandomizationOptions | None = None
     """What becomes of maps as the network's weights are drawn anew."""
+    localization: LocalizationOptions | None = None
+    """Localisation, of images that come with a `mask` or `boxes`."""
 
     @property
     def asked(self) -> dict[str, FigureOptions]:

@@ -13,6 +13,7 @@ from attribution_contracts.figures.first_layer_filters import FilterFigures
 from attribution_contracts.figures.hidden_parts import HiddenPartsFigures
 from attribution_contracts.figures.inversion import InversionFigures
 from attribution_contracts.figures.layer_shapley import PIXELS, LayerFigures, UnitPlaces
+from attribution_contracts.figures.localization import LocalizationFigures, MapLocalization
 from attribution_contracts.figures.multiclass_importance import MulticlassFigures
 from attribution_contracts.figures.occlusion import OcclusionFigures
 from attribution_contracts.figures.randomization import MapRandomization, RandomizationFigures
@@ -143,6 +144,7 @@ class ImageResult(
     # In the reverse of the order in which they come in a result.
     RandomizationFigures,
     SensitivityFigures,
+    LocalizationFigures,
     DeletionFigures,
     OcclusionFigures,
     HiddenPartsFigures,
@@ -163,9 +165,9 @@ class ImageResult(
     artifacts: list[ArtifactRef] = []
 
     @property
-    def judged(self) -> tuple[PatchDeletions | MapSensitivity | MapRandomization, ...]:
+    def judged(self) -> tuple[PatchDeletions | MapLocalization | MapSensitivity | MapRandomization, ...]:
         """The figures that have a sentence of each explained class."""
-        return (*self.deletions, *self.sensitivity, *self.randomization)
+        return (*self.deletions, *self.localization, *self.sensitivity, *self.randomization)
 
     def units_of(self, file: ArtifactRef) -> UnitPlaces | None:
         """Where the values of one of its maps lie in the image as the network saw it; nothing where that is unknown.

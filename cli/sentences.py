@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from attribution_contracts.results import ImageResult, Result
 
-_NAMED = {"occlusion": "occlusion curves", "deletions": "single deletions"}
+_NAMED = {"occlusion": "occlusion curves", "deletions": "single deletions", "localization": "localisation"}
 """What figures are called where their field says less."""
 
 
 def sentences(image: "ImageResult") -> Iterator[str]:
-    """What segments and regions add, what hiding parts does, and how far maps say what single patches do."""
+    """What segments and regions add, what hiding parts does, what single patches do, and where maps lie."""
     for segments in image.segments:
         yield segments.sentence(class_name(image, segments.target))
     for regions in image.regions:
@@ -24,8 +24,14 @@ def sentences(image: "ImageResult") -> Iterator[str]:
             yield number.sentence(own, image.hidden_parts.fill)
         for rise in image.hidden_parts.rises:
             yield rise.sentence(image.hidden_parts.fill)
+    yield from _of_quality(image)
+
+
+def _of_quality(image: "ImageResult") -> Iterator[str]:
     for judged in image.judged:
         yield judged.sentence(class_name(image, judged.target))
+    if image.localization_missing is not None:
+        yield f"where its maps lie is not told: {image.localization_missing}"
 
 
 def missing(result: "Result") -> Iterator[str]:

@@ -72,6 +72,8 @@ class ExplainTask(DataTask):
                 f"explanation.method is {explanation.method}, which makes no maps of images: a data set is explained by"
                 " a method that does, as integrated_gradients or lrp"
             )
+        if self.quality.localization is not None:
+            raise ValueError("the images of a data set come with no mask or boxes: leave quality.localization out")
         if (wrong := wrong_quality(self.quality, [explanation])) is not None:
             raise ValueError(wrong)
         return self

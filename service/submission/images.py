@@ -81,6 +81,8 @@ def references(request: JobRequest) -> Iterator[tuple[str, ImageRef]]:
         yield to_pointer(("inputs", index)), image
         if image.baseline is not None:
             yield to_pointer(("inputs", index, "baseline")), image.baseline
+        if image.mask is not None:
+            yield to_pointer(("inputs", index, "mask")), image.mask
     for name, fill in request.quality.fills.items():
         yield from _of_baseline(f"/quality/{name}/baseline", fill)
     for pointer, explanation in request.asked_explanations().items():
@@ -141,6 +143,17 @@ def check_images(staged: Staged, request: JobRequest, owned: Mapping[str, Stored
         elif pointer in staged.digests:
             source = "part" if image.data is None else "data"
             _check_content(staged, f"{pointer}/{source}", staged.digests[pointer], max_pixels)
+    _check_masks(staged, request)
+
+
+def _check_masks(staged: Staged, request: JobRequest) -> None:
+    """Notes masks in a format that may blur their edges."""
+    for index, image in enumerate(request.inputs):
+        pointer = to_pointer(("inputs", index, "mask"))
+        known = staged.artifacts.get(staged.digests.get(pointer, "")) if image.mask is not None else None
+        if known is not None and known.media_type != "image/png":
+            detail = f"the mask is {known.media_type}, expected a PNG, white where the evidence is"
+            staged.blame(ErrorCode.INVALID_IMAGE, pointer, detail)
 
 
 def _receive_base64(staged: Staged, pointer: str, data: str, body: Body) -> None:

@@ -8,7 +8,13 @@ from attribution_contracts.baselines import BackgroundBaseline, Baseline, SetBas
 from attribution_contracts.jobs import Cost, JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.parameters.base import Scale
-from attribution_contracts.quality import DeletionOptions, OcclusionOptions, QualityOptions, SensitivityOptions
+from attribution_contracts.quality import (
+    DeletionOptions,
+    LocalizationOptions,
+    OcclusionOptions,
+    QualityOptions,
+    SensitivityOptions,
+)
 from attribution_contracts.targets import against_of
 from service.gateway.ready_models import ReadyModel
 from service.submission.backgrounds import images_named
@@ -95,6 +101,8 @@ def _passes(request: JobRequest, explanation: Explanation, model: ReadyModel, an
             passes += max(targets, 1) * followed(request.quality.occlusion, explanation, model)
         if request.quality.deletions is not None:
             passes += deleted(request.quality.deletions, max(targets, 1), model)
+        if request.quality.localization is not None and image.evidence is not None:
+            passes += localized(request.quality.localization, max(targets, 1), model)
     return passes
 
 
@@ -162,6 +170,11 @@ def deleted(options: DeletionOptions, classes: int, model: ReadyModel) -> int:
     """
     rows, columns = options.patches
     return rows * columns + 1 + 2 * classes * (options.references and _has_gradients(model))
+
+
+def localized(options: LocalizationOptions, classes: int, model: ReadyModel) -> int:
+    """Passes of one image that localisation takes: those of input x gradient, two a class."""
+    return 2 * classes * (options.references and _has_gradients(model))
 
 
 def _has_gradients(model: ReadyModel) -> bool:

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 import attribution
+from attribution.quality.deletions import noise_maps
+from attribution.quality.localization import centre_maps, localization
 from attribution_contracts.digests import model_digest
 from cli.demo import digits, planted
 from cli.demo.engines import ENGINES
@@ -160,6 +162,25 @@ def test_the_kept_classifier_looks_at_the_evidence():
 
     assert accuracy_where(lambda item: item.evidence) >= 0.9
     assert accuracy_where(lambda item: ~item.evidence) <= 0.65
+
+
+def test_integrated_gradients_lie_in_the_evidence_and_random_maps_do_not():
+    """Nor does the centre: discs lie anywhere."""
+    network = attribution.Network(load(planted.SPEC, planted.WEIGHTS, {}), (3, 64, 64))
+    samples = [planted.sample(PREDICTED_FROM + index) for index in range(16)]
+    seen = planted.SPEC.preprocessing
+    inputs = torch.stack([preprocess(decode(png(item.image), "rgb"), seen).tensor for item in samples])
+    masks = torch.from_numpy(np.stack([item.evidence for item in samples]))
+    target = torch.tensor([item.label for item in samples])
+    maps = attribution.integrated_gradients(network, inputs, target, baseline=torch.zeros_like(inputs)).attributions
+    found = localization(maps, inputs, masks)
+    centre = localization(centre_maps(inputs), inputs, masks)
+    generator = torch.Generator().manual_seed(0)
+    random = [localization(noise_maps(inputs, generator), inputs, masks) for _ in range(20)]
+    for own, middle, others in zip(found, centre, zip(*random, strict=True), strict=True):
+        means = torch.stack(others).mean(1)
+        assert float(own.mean()) > float(means.mean() + 5 * means.std())
+        assert float(own.mean()) > float(middle.mean())
 
 
 def test_the_kept_classifier_is_reported():

@@ -83,7 +83,7 @@ def of_class(image: ImageResult, index: int) -> Iterator[str]:
     if image.hidden_parts is not None:
         yield from _hidden(image.hidden_parts, index, scores[index].said)
     yield from _occluded(image, index)
-    yield from _deleted(image, index)
+    yield from _judged(image, index)
 
 
 def _hidden(parts: HiddenParts, index: int, name: str) -> Iterator[str]:
@@ -101,6 +101,8 @@ def of_image(image: ImageResult) -> Iterator[str]:
     yield from map(_stands_out, image.activations)
     if image.inversion is not None:
         yield image.inversion.sentence
+    if image.localization_missing is not None:
+        yield f"Where the maps lie is not told: {image.localization_missing}."
     if image.hidden_parts is not None:
         fill = image.hidden_parts.fill
         yield from (f"{_capital(rise.sentence(fill))}." for rise in image.hidden_parts.rises)
@@ -209,10 +211,14 @@ def _varies(found: ClassVariation) -> Iterator[str]:
     yield f"{sketch}: std is off by about {percent(found.relative_error)}{bound}."
 
 
-def _deleted(image: ImageResult, target: int) -> Iterator[str]:
-    """How far maps say what single patches do, and what noise and random weights do to them."""
-    name = next((score.said for score in image.targets if score.index == target), "the predicted class")
+def _judged(image: ImageResult, target: int) -> Iterator[str]:
+    """What was measured of the maps: patches, places, noise and random weights."""
+    name = _name(image, target)
     return (f"{_capital(one.sentence(name))}." for one in image.judged if one.target == target)
+
+
+def _name(image: ImageResult, target: int) -> str:
+    return next((score.said for score in image.targets if score.index == target), "the predicted class")
 
 
 def _occluded(image: ImageResult, target: int) -> Iterator[str]:

@@ -111,9 +111,17 @@ def _explain_rows(job: Running, rows: Sequence[Row], logits: Tensor, chosen: Seq
                 targets,
                 explained.figures[position]._replace(warnings=warnings[position]),
                 list(_maps(job, kept, row, position, targets, explained.figures[position])),
-                {field: of_images[position] for field, of_images in judged.figures.items()},
+                {field: of_images[position] for field, of_images in judged.figures.items()}
+                | {"localization_missing": _not_localized(job, row)},
             )
         )
+
+
+def _not_localized(job: Running, row: Row) -> str | None:
+    """Why an image has no figures of localisation; nothing where none were asked for."""
+    if job.quality.localization is None or row.evidence is not None:
+        return None
+    return "it came with neither mask nor boxes"
 
 
 def _label(row: Row, logits: Tensor, likely: Tensor, labels: list[str]) -> ClassScore | None:

@@ -19,10 +19,11 @@ class Done(NamedTuple):
     targets: list[TargetScore]
     figures: Figures
     maps: list[Map]
-    measured: Mapping[str, list[Any]]
+    measured: Mapping[str, Any]
     """What was measured of its maps, by field of the image's result."""
 
     @property
     def occlusion(self) -> list[OcclusionCurve]:
         """The curves among it."""
-        return self.measured.get("occlusion", [])
+        found: list[OcclusionCurve] = self.measured.get("occlusion", [])
+        return found

@@ -52,6 +52,8 @@ class Row(NamedTuple):
     """The model's named sets of images, as digests."""
     fetch: Callable[[ImageRef], Tensor]
     """Another image of the request, preprocessed like this one."""
+    evidence: Tensor | None = None
+    """Where the evidence is said to be, `bool (height, width)`."""
 
     @property
     def true_class(self) -> int | None:

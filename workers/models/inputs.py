@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -23,7 +23,8 @@ from storage.registry.models import report_by_digest, spec_by_digest
 from workers.context import WorkerContext
 from workers.errors import problem_of
 from workers.images.decoding import decode
-from workers.images.preprocessing import Prepared, preprocess
+from workers.images.evidence import in_boxes, in_mask
+from workers.images.preprocessing import Prepared, View, preprocess
 from workers.methods.baselines import Row
 from workers.models.loading import LoadedModule, load_module
 from workers.models.report import checks_of
@@ -91,7 +92,7 @@ class Photographs:
         digest = _digest(ref)
         if digest in self._kept:
             return self._kept[digest]
-        found = _decoded(self._context, self._spec, ref).convert("RGB")
+        found = _decoded(self._context, ref, self._spec.preprocessing.color).convert("RGB")
         size = 3 * found.width * found.height
         if size <= self._room:
             self._kept[digest] = found
@@ -236,7 +237,25 @@ def _row(context: WorkerContext, request: JobRequest, loaded: Loaded, position: 
         seed=request.seed,
         backgrounds=loaded.spec.backgrounds,
         fetch=fetch,
+        evidence=_evidence(context, loaded.spec, given, prepared.view),
     )
+
+
+def _evidence(context: WorkerContext, spec: ModelSpec, given: InputImage, view: View) -> Tensor | None:
+    """Where the evidence is said to be, in what the network sees.
+
+    Raises:
+        InvalidImage: The mask cannot be read, or it or the boxes do not fit the image.
+    """
+    if given.boxes is not None:
+        return in_boxes(given.boxes, view, spec.preprocessing.size).to(context.models.device)
+    if given.mask is None:
+        return None
+    try:
+        mask = _decoded(context, given.mask, "grey")
+    except InvalidImage as error:
+        raise InvalidImage(f"mask {_digest(given.mask)}: {error}", retryable=error.retryable) from error
+    return in_mask(mask, view, spec.preprocessing.size).to(context.models.device)
 
 
 def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: ImageRef) -> Image.Image | None:
@@ -249,17 +268,17 @@ def displayed(context: WorkerContext, tenant: str, model: ModelIdentity, given: 
 
 
 def _prepared(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Prepared:
-    return preprocess(_decoded(context, spec, ref), spec.preprocessing)
+    return preprocess(_decoded(context, ref, spec.preprocessing.color), spec.preprocessing)
 
 
-def _decoded(context: WorkerContext, spec: ModelSpec, ref: ImageRef) -> Image.Image:
+def _decoded(context: WorkerContext, ref: ImageRef, color: Literal["rgb", "grey"]) -> Image.Image:
     try:
         data = context.store.get(_digest(ref))
     except FileNotFoundError as error:
         # Where it went with another job just as this one was entered, the gateway is about to put it back.
         detail = absence(f"image {_digest(ref)} is", context.store, "upload it again")
         raise InvalidImage(detail, retryable=True) from error
-    return decode(data, spec.preprocessing.color, max_pixels=context.settings.max_image_pixels)
+    return decode(data, color, max_pixels=context.settings.max_image_pixels)
 
 
 def _digest(ref: ImageRef) -> str:

@@ -11,6 +11,7 @@ from attribution_contracts.quality import QualityOptions
 from workers.jobs.provenance import Stopwatch
 from workers.methods.calls import Call, Explained
 from workers.quality.deletions import deletions_of
+from workers.quality.localization import localization_of
 from workers.quality.occlusion import occlusion_of
 from workers.quality.randomization import randomization_of
 from workers.quality.sensitivity import sensitivity_of
@@ -18,6 +19,7 @@ from workers.quality.sensitivity import sensitivity_of
 _JUDGES: dict[str, Callable[..., list[list[Any]]]] = {
     "occlusion": occlusion_of,
     "deletions": deletions_of,
+    "localization": localization_of,
     "sensitivity": sensitivity_of,
     "randomization": randomization_of,
 }
@@ -25,6 +27,7 @@ _JUDGES: dict[str, Callable[..., list[list[Any]]]] = {
 _STAGES = {
     "occlusion": "occluding",
     "deletions": "deleting",
+    "localization": "localizing",
     "sensitivity": "explaining noisy copies",
     "randomization": "explaining random networks",
 }
@@ -69,9 +72,8 @@ def figures_of_maps(
         fields = options.judged(call.params.quantities)
         judged = [given for given in explained.outputs if given.field in fields]
         if not judged:
-            missing[name] = (
-                f"{call.params.method} found no map {in_words(fields, 'or')} of this model whose pixels could go"
-            )
+            what = in_words(fields, "or")
+            missing[name] = f"{call.params.method} found no map {what} of this model that lies over the image's pixels"
             continue
         try:
             with clock(name):

@@ -12,7 +12,7 @@ def test_an_image_has_its_own_fill_and_best_order_whatever_the_batch(context, im
     explanation = {"method": "saliency", "n_steps": None, "target": {"classes": [1, 2]}}
     job, result = explained(digests, explanation=explanation, quality=ROAD)
     assert job.status == JobStatus.SUCCEEDED, job.error
-    assert result.quality.occlusion_missing is None
+    assert result.quality.missing == {}
     for image, digest in zip(result.images, digests, strict=True):
         told = [(one.target, one.order, one.direction) for one in image.occlusion]
         orders = ("map", "input_x_gradient", "random", "best")
