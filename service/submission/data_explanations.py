@@ -5,7 +5,7 @@ from typing import cast
 
 from pydantic import TypeAdapter
 
-from attribution_contracts.baselines import BackgroundBaseline, ImageBaseline
+from attribution_contracts.baselines import BackgroundBaseline, Fill, ImageBaseline
 from attribution_contracts.jobs import Cost, InputImage, JobRequest
 from attribution_contracts.methods import Explanation
 from attribution_contracts.problems import FieldError
@@ -102,7 +102,7 @@ def _within(errors: Iterator[FieldError]) -> Iterator[FieldError]:
 
 def _own_images(task: ExplainTask) -> Iterator[FieldError]:
     """Baselines that are images of the request, which no worker of a part has."""
-    named = {f"explanation/{field}": chosen for field, chosen in images_named(task.explanation)}
+    named: dict[str, Fill] = {f"explanation/{field}": chosen for field, chosen in images_named(task.explanation)}
     named |= {f"quality/{name}/baseline": options.baseline for name, options in task.quality.asked.items()}
     for field, chosen in named.items():
         if isinstance(chosen, ImageBaseline | BackgroundBaseline):
