@@ -13,6 +13,7 @@ from attribution.passes.gradients import default_chunk, laid_out
 from attribution.paths.straight import stacked_baselines
 from attribution.quality.maps import require_maps
 from attribution.quality.patches import Grid, patch_labels
+from attribution.quality.ranks import spearman
 from attribution.targets import Targets, require_classes, targets_of
 
 _ROUNDING = 64
@@ -169,7 +170,7 @@ def rank_correlation(sums: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
         InvalidInput: Shapes differ.
 
     Cost:
-        No pass; pairs of patches are compared.
+        No pass.
 
     Source:
         Hesse, Schaub-Meyer & Roth 2024 (arXiv 2407.11910).
@@ -178,9 +179,7 @@ def rank_correlation(sums: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
     >>> rank_correlation(torch.tensor([[9.0, 2.0, 1.0]]), falls).item()
     1.0
     """  # noqa: DOC502 - the check that it calls raises it
-    ranks = [_ranks(values) for values in _flat(sums, falls)]
-    own, other = (one - one.mean(-1, keepdim=True) for one in ranks)
-    return ((own * other).sum(-1) / (own.square().sum(-1) * other.square().sum(-1)).sqrt()).clamp(-1, 1)
+    return spearman(*_flat(sums, falls))
 
 
 def saco(sums: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
@@ -238,9 +237,3 @@ def _flat(sums: torch.Tensor, falls: torch.Tensor) -> tuple[torch.Tensor, torch.
             f"sums {tuple(sums.shape)} and falls {tuple(falls.shape)}, expected the same (..., rows, columns) of both"
         )
     return sums.double().flatten(-2), falls.double().flatten(-2)
-
-
-def _ranks(values: torch.Tensor) -> torch.Tensor:
-    """Returns ranks ``(..., n)`` from 0; equal values share the mean of theirs."""
-    own, others = values.unsqueeze(-1), values.unsqueeze(-2)
-    return (own > others).sum(-1).double() + ((own == others).sum(-1) - 1) / 2

@@ -1,67 +1,10 @@
-"""Whether a map depends on what the network has learnt: the same map once its weights are drawn anew."""
-
-import copy
-from collections.abc import Sequence
+"""Whether a map depends on what the network has learnt: what becomes of it once the weights are drawn anew."""
 
 import torch
-from torch import nn
 
-from attribution.checks import require_count, require_images
-from attribution.errors import InvalidOption, NetworkError
-from attribution.networks.network import Network
-from attribution.quality.deletions import rank_correlation
-
-
-def weighted_modules(network: Network) -> tuple[str, ...]:
-    """Returns the names of the modules that have weights of their own, in the order of their registration."""
-    return tuple(name for name, module in network.module.named_modules() if _own(module))
-
-
-def randomized(network: Network, input_shape: Sequence[int], *, seed: int, share: float = 1.0) -> Network:
-    """Returns a copy of a network whose last weights, or all, are drawn anew; the network stays as it is.
-
-    A module draws them as torch does when it is made (``reset_parameters``, which also forgets what batch normalisation
-    has seen); weights of a module that cannot are drawn from a normal distribution with their mean and standard
-    deviation.
-
-    Args:
-        network: What was explained.
-        input_shape: ``(channels, height, width)`` of its inputs.
-        seed: Of the draws; torch's own random state stays as it was.
-        share: Of the modules with weights, from the last one registered: those next to the output.
-
-    Returns:
-        The copy, with the same output and link. Nothing is measured of it but that it is copied right.
-
-    Raises:
-        NetworkError: The network is known by its outputs alone, or has no weights.
-        InvalidOption: A share outside (0, 1].
-
-    Cost:
-        A copy of the weights; some 10 forward passes of one image.
-
-    Source:
-        Adebayo, Gilmer, Muelly, Goodfellow, Hardt & Kim 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292),
-        section 3.
-
-    >>> network = Network(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (1, 4, 4))
-    >>> other = randomized(network, (1, 4, 4), seed=1)
-    >>> torch.equal(other.module[0].weight, network.module[0].weight)
-    False
-    """
-    if not 0 < share <= 1:
-        raise InvalidOption(f"share is {share}, expected more than 0 and at most 1")
-    names = weighted_modules(network)
-    if not names:
-        raise NetworkError("the network has no weights to draw anew")
-    count = max(1, round(share * len(names)))
-    module = copy.deepcopy(network.module)
-    devices = [network.device] if network.device is not None and network.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
-        for name in names[len(names) - count :]:
-            _draw(module.get_submodule(name))
-    return Network(module, input_shape, output=network.output, link=network.link, checks=network.report().checks)
+from attribution.checks import require_count
+from attribution.errors import InvalidInput
+from attribution.quality.ranks import spearman
 
 
 def map_entropy(maps: torch.Tensor, *, bins: int = 100) -> torch.Tensor:
@@ -70,28 +13,28 @@ def map_entropy(maps: torch.Tensor, *, bins: int = 100) -> torch.Tensor:
     .. math:: H = -\sum_b p_b \log p_b
 
     with :math:`p_b` the share of the pixels whose sum over the channels falls into bin b of equal width between the
-    map's smallest and largest value; 0 of a flat map.
+    map's smallest and largest value; 0 of a flat map, NaN of one that is not finite.
 
     Args:
         maps: ``(batch, channels, height, width)``.
         bins: Of the histogram.
 
     Raises:
-        InvalidInput: No maps, or such as are not finite.
         InvalidOption: Fewer than 2 bins.
 
     >>> map_entropy(torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])).item()
     0.6931471805599453
     """  # noqa: DOC502 - the checks that it calls raise them
-    require_images(maps, "maps", None, None)
     require_count(bins, "bins", 2)
     planes = maps.detach().sum(1, dtype=torch.float64).flatten(1)
+    is_finite = planes.isfinite().all(1)
+    planes = planes.masked_fill(~is_finite.unsqueeze(1), 0.0)
     least, most = planes.aminmax(dim=1, keepdim=True)
     width = (most - least).masked_fill(most == least, 1.0)
     places = ((planes - least) / width * bins).long().clamp(max=bins - 1)
     counts = planes.new_zeros(len(planes), bins).scatter_add_(1, places, torch.ones_like(planes))
     entropy: torch.Tensor = torch.special.entr(counts / planes.shape[1]).sum(1)
-    return entropy
+    return entropy.masked_fill(~is_finite, torch.nan)
 
 
 def entropy_rise(maps: torch.Tensor, random: torch.Tensor, *, bins: int = 100) -> torch.Tensor:
@@ -108,7 +51,7 @@ def entropy_rise(maps: torch.Tensor, random: torch.Tensor, *, bins: int = 100) -
         bins: Of the histograms.
 
     Source:
-        Hedstroem, Weber, Bareeva, Motzkus, Samek, Lapuschkin & Hoehne 2024, "Sanity Checks Revisited" (arXiv
+        Hedstroem, Weber, Lapuschkin & Hoehne 2024, "A Fresh Look at Sanity Checks for Saliency Maps" (arXiv
         2405.02383), efficient MPRT.
 
     >>> flat, even = torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]]), torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])
@@ -123,31 +66,21 @@ def entropy_rise(maps: torch.Tensor, random: torch.Tensor, *, bins: int = 100) -
 def map_correlation(maps: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Returns Spearman's rank correlation of the pixels of maps and others, ``(batch,)``, of sums over the channels.
 
-    NaN where one of them is flat. Rank correlations of pixels are those of ranks; large maps are compared at 32 x 32
-    means, for pairs of pixels are counted.
+    NaN where one of them is flat or not finite.
+
+    Args:
+        maps: ``(batch, channels, height, width)``.
+        others: The same shape.
+
+    Raises:
+        InvalidInput: Shapes differ.
+
+    Source:
+        Adebayo, Gilmer, Muelly, Goodfellow, Hardt & Kim 2018, "Sanity Checks for Saliency Maps" (arXiv 1810.03292),
+        section 3.
     """
-    own, theirs = (_coarse(one) for one in (maps, others))
-    return rank_correlation(own, theirs)
-
-
-_SIDE = 32
-
-
-def _coarse(maps: torch.Tensor) -> torch.Tensor:
-    planes = maps.detach().sum(1, dtype=torch.float64)
-    height, width = (min(side, _SIDE) for side in planes.shape[1:])
-    return nn.functional.adaptive_avg_pool2d(planes.unsqueeze(1), (height, width))[:, 0]
-
-
-def _own(module: nn.Module) -> list[nn.Parameter]:
-    return list(module.parameters(recurse=False))
-
-
-def _draw(module: nn.Module) -> None:
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
-        reset()
-        return
-    for parameter in _own(module):
-        spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
-        parameter.normal_(float(parameter.mean()), spread or 1.0)
+    if maps.shape != others.shape:
+        raise InvalidInput(f"maps {tuple(maps.shape)} and others {tuple(others.shape)}, expected the same shape")
+    own, theirs = (one.detach().sum(1, dtype=torch.float64).flatten(1) for one in (maps, others))
+    is_finite = own.isfinite().all(1) & theirs.isfinite().all(1)
+    return spearman(own, theirs).masked_fill(~is_finite, torch.nan)

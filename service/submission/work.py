@@ -21,7 +21,7 @@ from service.submission.backgrounds import images_named
 from service.submission.layers import INPUT, chosen_layers
 from service.submission.targets import count_targets
 
-_TRIED = 12
+_TRIED = 25
 """Passes of one image that show that a copy of a network computes what it should."""
 
 
@@ -150,7 +150,7 @@ def explained_again(quality: QualityOptions, passes: int, classes: int, model: R
     """Passes of one image that noisy copies and random networks take.
 
     Each is explained as the image was, and beside it input x gradient takes two passes a class; a random network is
-    tried on some ten passes before it is believed.
+    tried on some passes before it is believed.
     """
     found = 0
     for options in (quality.sensitivity, quality.randomization):

@@ -20,18 +20,13 @@ def maps_again(
 ) -> list[Tensor]:
     """The same maps of the same classes, made again; what the method draws at random is drawn again.
 
-    Maps of single neurons are summed, for others may be shown; one that is not made any more holds not-a-numbers.
+    One that is not made any more holds not-a-numbers.
     """
     seen = call.inputs if inputs is None else inputs
     rows = [row._replace(inputs=own) for row, own in zip(call.rows, seen, strict=True)]
     other = call._replace(network=network or call.network, inputs=seen, rows=rows, progress=progress)
-    made = {_key(one): planes_of(one) for one in METHODS[call.params.method].run(other).outputs}
-    return [made.get(_key(one), torch.full_like(planes_of(one), torch.nan)) for one in outputs]
-
-
-def planes_of(output: MethodOutput) -> Tensor:
-    """A method's maps `(batch, channels, height, width)`; those of single neurons summed to one."""
-    return output.values if output.channels is None else output.values.sum(1, keepdim=True)
+    made = {_key(one): one.values for one in METHODS[call.params.method].run(other).outputs}
+    return [made.get(_key(one), torch.full_like(one.values, torch.nan)) for one in outputs]
 
 
 def _key(output: MethodOutput) -> Hashable:

@@ -24,6 +24,8 @@ _JUDGES: dict[str, Callable[..., list[list[Any]]]] = {
     "randomization": randomization_of,
 }
 """What takes a figure of the maps of some images, by the field of the request and of each image's result."""
+_MADE_AGAIN = {"sensitivity", "randomization"}
+"""Figures that compare a map with the same one made again."""
 _STAGES = {
     "occlusion": "occluding",
     "deletions": "deleting",
@@ -71,6 +73,9 @@ def figures_of_maps(
         more = {"classes": explained.compared} if name == "occlusion" else {}
         fields = options.judged(call.params.quantities)
         judged = [given for given in explained.outputs if given.field in fields]
+        if name in _MADE_AGAIN and any(given.channels is not None for given in judged):
+            missing[name] = f"{call.params.method} shows the neurons that stand out, which are others in another run"
+            continue
         if not judged:
             what = in_words(fields, "or")
             missing[name] = f"{call.params.method} found no map {what} of this model that lies over the image's pixels"

@@ -9,12 +9,13 @@ from torch import Tensor
 from attribution import Network
 from attribution.quality.deletions import noise_maps
 from attribution.quality.occlusion import input_x_gradient_maps
-from attribution.quality.randomization import entropy_rise, map_correlation, randomized
+from attribution.quality.randomization import entropy_rise, map_correlation
+from attribution.quality.redrawn import redrawn, weighted_layers
 from attribution_contracts.figures.randomization import MapRandomization, RandomizationScore
 from attribution_contracts.quality import RandomizationOptions
 from workers.methods.baselines import generator_of
 from workers.methods.calls import Call, MethodOutput
-from workers.quality.again import maps_again, part_of, planes_of
+from workers.quality.again import maps_again, part_of
 from workers.quality.judged import Reference, against_of, defined, of_target, reference_of
 
 
@@ -54,7 +55,7 @@ def randomization_of(
     told: list[list[MapRandomization]] = [[] for _ in call.rows]
     for place, target in enumerate(table.unbind(1)):
         followed = [
-            _Followed(reference_of(output), planes_of(output), random[:draws], random[draws:])
+            _Followed(reference_of(output), output.values, random[:draws], random[draws:])
             for number, output in enumerate(outputs)
             if of_target(output, target)
             for random in [[one[number] for one in again]]
@@ -81,15 +82,15 @@ def randomization_of(
 
 def _networks(call: Call, options: RandomizationOptions, shares: list[float]) -> Iterator[Network]:
     """Those whose weights are all random, then those on the way to the first of them; one at a time."""
-    shape = tuple(call.inputs.shape[1:])
+    layers = weighted_layers(call.network, call.inputs)
     for draw in range(options.n_draws):
-        yield randomized(call.network, shape, seed=_seed(call, draw))
+        yield redrawn(call.network, layers, _generator(call, draw)).network
     for share in shares:
-        yield randomized(call.network, shape, seed=_seed(call, 0), share=share)
+        yield redrawn(call.network, layers[: max(1, round(share * len(layers)))], _generator(call, 0)).network
 
 
-def _seed(call: Call, draw: int) -> int:
-    return generator_of(call.rows[0].seed, "", f"random weights {draw}").initial_seed()
+def _generator(call: Call, draw: int) -> torch.Generator:
+    return generator_of(call.rows[0].seed, "", f"random weights {draw}")
 
 
 def _input_x_gradient(call: Call, network: Network, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from attribution.quality.sensitivity import Sensitivity, map_sensitivity
 from attribution_contracts.figures.sensitivity import MapSensitivity, SensitivityScore
 from attribution_contracts.quality import SensitivityOptions
 from workers.methods.calls import Call, MethodOutput
-from workers.quality.again import maps_again, part_of, planes_of
+from workers.quality.again import maps_again, part_of
 from workers.quality.judged import Reference, Standard, against_of, defined, of_target, reference_of
 
 
@@ -45,7 +45,7 @@ def sensitivity_of(
             return noise_maps(inputs, draws)
         return input_x_gradient_maps(call.network, inputs, table[:, place], against_of(call, table[:, place]))
 
-    known = [*map(planes_of, outputs), *(beside(one, call.inputs, place) for one, place in references)]
+    known = [*(one.values for one in outputs), *(beside(one, call.inputs, place) for one, place in references)]
     std = call.rows[0].preprocessing.std
     found = map_sensitivity(
         explain,
