@@ -92,8 +92,8 @@ def centre_maps(inputs: torch.Tensor) -> torch.Tensor:
 
     .. math:: a_p = \exp\Big(-\frac{y_p^2}{2 (H / 4)^2} - \frac{x_p^2}{2 (W / 4)^2}\Big)
 
-    with y and x from the image's centre, and so without any doubt about its largest place or the order of the others:
-    what it scores is the centre bias, for photographers put what they mean in the middle.
+    with y and x from the image's centre; of an even side its two middle pixels share the largest value. What it scores
+    is the centre bias, for photographers put what they mean in the middle.
 
     Args:
         inputs: ``(batch, channels, height, width)``.

@@ -1,4 +1,4 @@
-"""Localisation against one pixel after another, and the planted evidence of the demonstration."""
+"""Localisation against one pixel after another, and what flat, random and central maps must have."""
 
 import math
 from fractions import Fraction
