@@ -209,7 +209,11 @@ def test_choices_are_listed_once() -> None:
         (JobRequest, explaining(seed=4), "'seed' belongs beside 'explanation', not in it"),
         (JobRequest, job(inputs=[IMAGE | {"priority": "high"}]), "'priority' belongs beside 'inputs', not in it"),
         (JobRequest, explaining(target={"top_k": 3, "output": "logit"}), "'output' belongs beside 'target', not in it"),
-        (JobRequest, job(n_masks=9), "'n_masks' belongs in 'explanation' or in each of 'explanations'"),
+        (
+            JobRequest,
+            job(n_masks=9),
+            "'n_masks' belongs in 'explanation', in each of 'explanations' or in 'task.explanation'",
+        ),
         (JobRequest, job(legend=True), "'legend' belongs in 'render'"),
         (JobRequest, job(label=3), "'label' belongs in each of 'inputs'; or did you mean 'labels'?"),
         (JobRequest, explaining(n_masks=9), "did you mean 'n_steps'?"),
