@@ -201,6 +201,12 @@ def _cases(found: list[dict[str, Any]]) -> str:
     return f"\n{'':<{WIDTH}}".join(lines) or "none"
 
 
+def _errors(found: list[dict[str, Any]]) -> str:
+    lines = [f"{one['image']}: {one['detail']}" for one in found[:_MISTAKES]]
+    more = [f"and {len(found) - _MISTAKES} more in result.json"] if len(found) > _MISTAKES else []
+    return f"\n{'':<{WIDTH}}".join([*lines, *more]) or "none"
+
+
 def _figures(found: list[dict[str, Any]]) -> str:
     lines = [
         f"{one['name']}: {one['mean']:.4g}" + ("" if one["std"] is None else f" ± {one['std']:.2g} between images")
@@ -219,6 +225,7 @@ _TOLD: dict[str, Callable[[Any], str]] = {
     "separation": _separation,
     "cues": _cues,
     "by_class": _classes,
+    "errors": _errors,
     "worst": _cases,
     "best": _cases,
     "figures": _figures,

@@ -99,3 +99,33 @@ def test_which_classes_have_several_strategies(house: House, run: Run, tmp_path:
 def test_classes_that_have_one_strategy_each(house: House, run: Run, tmp_path: Path) -> None:
     one = {"index": 2, "name": "two", "strategies": [{"images": 40}]}
     assert "one in each of 1 classes" in printed(house, run, tmp_path / "out", "strategies", {"by_class": [one]})
+
+
+def test_what_is_found_of_an_explained_data_set(house: House, run: Run, tmp_path: Path) -> None:
+    report = {
+        "errors": [{"image": f"{at}.png", "code": "invalid_image", "detail": "too wide"} for at in range(7)],
+        "worst": [{"image": "8.png", "value": 0.01}],
+        "figures": [{"name": "deletion_saco", "images": 3, "mean": 0.5, "std": 0.25, "least": 0.2, "most": 0.9}],
+        "by_class": [{"index": 7, "name": "seven", "images": 40, "right": 0.975}],
+    }
+    house.add_model()
+    add_dataset(house, "seven", "one")
+    task = {"task": "explain", "explanation": {"method": "lrp", "target": "all"}}
+    house.submit(model="digits", dataset="flowers", task=task)
+    claimed = house.claim()
+    body = result_of(claimed, {}).model_copy(update={"details": {"report": report}})
+    house.finish(claimed, claims.Succeeded(body.model_dump(mode="json")))
+    options = ["--method", "lrp", "--param", "explanation.target=all", "--out", str(tmp_path / "out")]
+    said = run("task", "explain", "--model", "digits", "--dataset", "flowers", *options).output
+    assert "4.png: too wide" in said
+    assert "5.png" not in said
+    assert "and 2 more in result.json" in said
+    assert "8.png: 0.01" in said
+    assert "deletion_saco: 0.5 \N{PLUS-MINUS SIGN} 0.25 between images" in said
+    assert "seven: 40 images, 97.5% right" in said
+
+
+def test_a_method_belongs_to_the_task_explain(run: Run) -> None:
+    said = run("task", "fit", "--model", "digits", "--dataset", "flowers", "--method", "lrp")
+    assert said.exit_code == 2
+    assert "--method is for the task explain" in said.output
