@@ -22,6 +22,7 @@ from attribution_contracts.figures.relevance import ConservationFigures
 from attribution_contracts.figures.sampling import SamplingFigures
 from attribution_contracts.figures.segments import SegmentFigures
 from attribution_contracts.figures.sensitivity import MapSensitivity, SensitivityFigures
+from attribution_contracts.figures.standings import MapStandings
 from attribution_contracts.file_names import FileNames
 from attribution_contracts.hints import in_words
 from attribution_contracts.identity import ModelIdentity
@@ -281,6 +282,8 @@ class Result(Wire):
     images: list[ImageResult] = []
     cells: list[CellResult] = []
     """Of a comparison: its parts, explanations within models."""
+    standings: list[MapStandings] = []
+    """Of a comparison: how the maps of each image by one model stand to each other."""
     of_model: ModelResult | None = None
     """Of a method that looks at no image: what it says of the model; its files are in `artifacts`."""
     quality: Quality | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.costs import tell_cost
-from cli.explained import COLUMNS, explained, table, tell_of_model
+from cli.explained import COLUMNS, explained, explanation_names, table, tell_of_model
 from cli.following import wait_with_bar
 from cli.image_files import given_images
 from cli.options import (
@@ -332,6 +332,9 @@ def _parts(result: "Result", names: list[str]) -> Iterator[str]:
     for label, image in explained(result):
         where = f"{names[image.index]}, {label}" if result.cells else names[image.index]
         yield from (f"{where}: {sentence}" for sentence in sentences(image))
+    for one in result.standings:
+        for sentence in one.sentences(explanation_names(result)):
+            yield f"{names[one.image]}, {one.model.name}@{one.model.version}: {sentence}"
 
 
 def _capital(text: str) -> str:

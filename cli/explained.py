@@ -91,13 +91,20 @@ def explained(result: "Result") -> list[tuple[str, "ImageResult"]]:
     return single + [(_label(result, cell), image) for cell in result.cells for image in cell.images]
 
 
-def _label(result: "Result", cell: "CellResult") -> str:
-    """The model and the method of a cell, with what tells it from others by the same method."""
+def explanation_names(result: "Result") -> list[str]:
+    """What the explanations of a comparison are called: the method, and what tells it from others by the same one."""
     from attribution_contracts.captions import captions
 
-    told = captions(result.provenance.parameters["explanations"])[cell.explanation]
-    words = told if told.startswith(cell.method) else ", ".join(filter(None, (cell.method, told)))
-    return f"{cell.model.name}@{cell.model.version}, {words}"
+    given = result.provenance.parameters["explanations"]
+    return [
+        told if told.startswith(one["method"]) else ", ".join(filter(None, (one["method"], told)))
+        for told, one in zip(captions(given), given, strict=True)
+    ]
+
+
+def _label(result: "Result", cell: "CellResult") -> str:
+    """The model of a cell, and its explanation."""
+    return f"{cell.model.name}@{cell.model.version}, {explanation_names(result)[cell.explanation]}"
 
 
 def tell_of_model(found: "ModelResult") -> None:

@@ -16,6 +16,7 @@ from workers.drawing.side_by_side import answers_of, side_by_side
 from workers.jobs.outputs import Outputs
 from workers.jobs.provenance import Stopwatch, provenance
 from workers.jobs.tracking import Tracker
+from workers.quality.standings import standings_of
 
 VERSION = 1
 _PART = 100
@@ -52,7 +53,12 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         title, sheets = "What the classifiers looked at", list(drawn.references)
         whole = page(title, names, answers, drawn.content, progress, sheets=sheets)
         shown = drawn.beside(Subject(None), whole)
-    result = _result(context, claimed, asked, cells, drawn, clock).model_copy(update={"page": shown})
+    with clock("judge"):
+        quantities = [request.explanation.quantities for request in asked if request.explanation]
+        standings = list(standings_of(cells, quantities, context.store.get))
+    result = _result(context, claimed, asked, cells, drawn, clock).model_copy(
+        update={"page": shown, "standings": standings}
+    )
     theirs = [
         StoredArtifact(file.sha256, file.media_type, file.size)
         for cell in cells

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import torch
 
 from attribution.data_sets.strategies import map_vectors
-from attribution_contracts.figures.occlusion import OcclusionCurve
 from workers.drawing.files import Map
 from workers.drawing.rendering import RenderedFile
 from workers.explaining.done import Done
 from workers.models.inputs import Refused
+from workers.quality.told import MEASURED, told
 
 PARQUET = "application/vnd.apache.parquet"
 _FIXED = pa.schema(
@@ -146,34 +146,12 @@ def _cells(table: pa.Table) -> list[str]:
 
 
 def _figures(done: Done) -> Iterator[tuple[str, float | None]]:
-    """The figures of an image: of the first explained class, and of the map that stands for the method."""
+    """The figures of an image: of the first explained class, of its first map and of what that is compared with."""
     for completeness in done.figures.wire.get("completeness", [])[:1]:
         relative = completeness.relative
         yield "completeness_error", None if relative is None else abs(relative)
-    for deletions in done.measured.get("deletions", [])[:1]:
-        yield from _of_scores(deletions.scores, "deletion", ("rank_correlation", "saco"))
-    for sensitivity in done.measured.get("sensitivity", [])[:1]:
-        yield from _of_scores(sensitivity.scores, "sensitivity", ("maximum", "mean"))
-    for randomization in done.measured.get("randomization", [])[:1]:
-        yield from _of_scores(randomization.scores, "randomization", ("entropy_rise", "correlation"))
-    yield from _of_curves(done.occlusion)
-
-
-def _of_scores(scores: Sequence[Any], figure: str, fields: Sequence[str]) -> Iterator[tuple[str, float | None]]:
-    """Of the first map, and of each reference."""
-    seen = set[str]()
-    for score in scores:
-        if score.judged not in seen:
-            seen.add(score.judged)
-            suffix = "" if score.judged == "map" else f"_{score.judged}"
-            for field in fields:
-                yield f"{figure}_{field}{suffix}", getattr(score, field)
-
-
-def _of_curves(curves: Sequence[OcclusionCurve]) -> Iterator[tuple[str, float | None]]:
     seen = set[tuple[str, str]]()
-    for curve in curves:
-        if (key := (curve.order, curve.direction)) not in seen:
-            seen.add(key)
-            suffix = "" if curve.order == "map" else f"_{curve.order}"
-            yield f"{curve.direction}_area{suffix}", curve.prediction_area
+    for one in told({field: done.measured.get(field, ()) for field in MEASURED}):
+        if (one.name, one.judged) not in seen:
+            seen.add((one.name, one.judged))
+            yield one.name + ("" if one.judged == "map" else f"_{one.judged}"), one.value
