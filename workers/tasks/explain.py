@@ -1,6 +1,5 @@
 """The explanation of a data set: maps and rows part by part, and in the end one table, mean maps and cases."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -114,8 +113,8 @@ def explain_merge(work: Work, parts: Sequence[Ended]) -> Whole:
     worst, best = _cases(task, explained)
     passing = PassingMaps(explained, {row["position"] for row in [*worst, *best]}, are_joined=task.heatmaps)
     for part in watched(parts, work.tracker.look):
-        arrays = {name: maps for file in _maps_of(part) for name, maps in loaded(work.artifact(file.sha256)).items()}
-        passing.take(part.shard.start, part.shard.stop - part.shard.start, arrays.get(names[0]) if names else None)
+        found = [loaded(work.artifact(file.sha256), names[0]) for file in _maps_of(part)]
+        passing.take(part.shard.start, part.shard.stop - part.shard.start, found[0] if found else None)
     reader = DatasetReader(work.context, work.claimed.tenant, work.job.dataset.sha256)
     classes = [work.job.dataset.classes[label] for label in reader.classes]
     return Whole(
@@ -177,11 +176,11 @@ def _cases(task: ExplainTask, explained: pa.Table) -> tuple[list[dict[str, Any]]
     column = _ORDERED_BY[task.ranking]
     if column not in explained.column_names:
         return [], []
-    rows = [row for row in explained.to_pylist() if row[column] is not None and math.isfinite(row[column])]
-    sign = -1 if task.ranking in _LARGE_IS_WORSE else 1
-    rows.sort(key=lambda row: (sign * row[column], row["position"]))
-    count = min(task.n_cases, len(rows) // 2) if len(rows) > 1 else 0
-    return rows[:count], rows[::-1][:count]
+    finite = explained.filter(pa.compute.is_finite(explained[column]))
+    rising = finite.take(pa.compute.sort_indices(finite, [(column, "ascending"), ("position", "ascending")]))
+    count = min(task.n_cases, len(rising) // 2)
+    lowest, highest = rising.slice(0, count).to_pylist(), rising.slice(len(rising) - count).to_pylist()[::-1]
+    return (highest, lowest) if task.ranking in _LARGE_IS_WORSE else (lowest, highest)
 
 
 def _report(

@@ -72,10 +72,11 @@ class KeptMaps:
         self.arrays[name][row] = values
 
 
-def loaded(content: bytes) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a part's file."""
-    with np.load(io.BytesIO(content)) as found:
-        return {name: found[name] for name in found.files if name not in ("positions", "labels")}
+def loaded(content: bytes, name: str) -> NDArray[np.float32] | None:
+    """One of the arrays of a part's file; nothing where no image of the part has such a map."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as found:
+        array: NDArray[np.float32] | None = found[name] if name in found.files else None
+        return array
 
 
 def plane(values: NDArray[np.float32]) -> NDArray[np.float32]:
