@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attribution.quality.deletions import noise_maps, patch_falls, patch_sums, rank_correlation, saco
+from attribution.quality.deletions import noise_maps, patch_sums, rank_correlation, saco
 from attribution.quality.occlusion import input_x_gradient_maps
 from attribution_contracts.figures.deletions import DeletionScore, PatchDeletions
 from attribution_contracts.quality import DeletionOptions
-from workers.methods.baselines import tensors_of
 from workers.methods.calls import Call, MethodOutput
 from workers.quality.judged import Reference, against_of, at_input, defined, of_target, reference_of
+from workers.quality.known_falls import falls_of
 
 
 class _Judged(NamedTuple):
@@ -29,6 +29,8 @@ def deletions_of(
 ) -> list[list[PatchDeletions]]:
     """The falls of each image and class, and the figures of all its maps, from one set of passes.
 
+    Another explanation of the same images and classes on the same worker is judged by the same falls, without passes.
+
     Args:
         call: The images, and the network whose outputs are followed.
         outputs: The maps to judge.
@@ -36,16 +38,7 @@ def deletions_of(
         options: How patches are replaced.
     """
     table = call.target if call.target.shape[1] else predicted[:, None]
-    [start, *_] = tensors_of(options.baseline, call.inputs, call.rows)
-    found = patch_falls(
-        call.network,
-        call.inputs,
-        table,
-        against=call.against if call.target.shape[1] else None,
-        grid=options.patches,
-        baseline=start,
-        progress=call.progress,
-    )
+    found = falls_of(call, table, options)
     random = list(_random(call, options)) if options.references else []
     told: list[list[PatchDeletions]] = [[] for _ in call.rows]
     for place, target in enumerate(table.unbind(1)):

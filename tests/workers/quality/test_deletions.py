@@ -6,6 +6,7 @@ from torch import nn
 
 import attribution
 from attribution.quality.deletions import patch_falls, patch_sums, rank_correlation, saco
+from attribution_contracts.baselines import WhiteBaseline
 from attribution_contracts.figures.deletions import DeletionScore, PatchDeletions
 from attribution_contracts.methods import METHODS as PARAMS
 from attribution_contracts.quality import DeletionOptions
@@ -68,6 +69,25 @@ def test_the_estimate_is_what_passes_through_the_network(explanation, options):
     assert 2 * deleted(OPTIONS[options], classes, model) == passes
     [told] = {one.forward_passes for of_image in deletions for one in of_image}
     assert 2 * told == passes - 2 * 2 * classes * OPTIONS[options].references
+
+
+def test_another_explanation_of_the_same_images_and_classes_takes_no_passes_again():
+    found, options = network(), OPTIONS["no references"]
+    first, second = {"method": "saliency"}, {"method": "input_x_gradient"}
+    *_, falls, passes = deleted_of(found, first, options)
+    *_, again, none = deleted_of(found, second, options)
+    assert (passes > 0, none) == (True, 0)
+    assert [[one.falls for one in own] for own in again] == [[one.falls for one in own] for own in falls]
+    for changed in (
+        {"k": 1},
+        {"inputs": pictures() + 0.1},
+        {"options": DeletionOptions(grid=[2, 4], references=False, baseline=WhiteBaseline())},
+        {"options": DeletionOptions(grid=[4, 2], references=False)},
+        {"against": lambda target: (target + 1) % 3},
+    ):
+        assert deleted_of(found, second, **{"options": options} | changed)[-1] > 0, changed
+    assert deleted_of(found.explaining("probability"), second, options)[-1] > 0
+    assert deleted_of(network(), second, options)[-1] > 0  # of another copy of the network nothing is known
 
 
 @pytest.mark.parametrize("explanation", ASKED)
