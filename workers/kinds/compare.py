@@ -55,7 +55,7 @@ def compare(context: WorkerContext, claimed: Claim, tracker: Tracker) -> Outcome
         shown = drawn.beside(Subject(None), whole)
     with clock("judge"):
         quantities = [request.explanation.quantities for request in asked if request.explanation]
-        standings = list(standings_of(cells, quantities, context.store.get))
+        standings = list(standings_of(cells, quantities, drawn.content))
     result = _result(context, claimed, asked, cells, drawn, clock).model_copy(
         update={"page": shown, "standings": standings}
     )

@@ -26,14 +26,14 @@ class _Map(NamedTuple):
 
 
 def standings_of(
-    cells: Sequence[CellResult], quantities: Sequence[Sequence[str]], content: Callable[[str], bytes]
+    cells: Sequence[CellResult], quantities: Sequence[Sequence[str]], content: Callable[[ArtifactRef], bytes]
 ) -> Iterator[MapStandings]:
     """Those of each image and model of which there are several maps.
 
     Args:
         cells: Of a comparison.
         quantities: Of each explanation, the one that stands for it first.
-        content: The bytes of a file.
+        content: The bytes of a file; raises to stop.
     """
     groups = dict[tuple[int, str], list[_Map]]()
     for cell in cells:
@@ -58,7 +58,7 @@ def standings_of(
                     )
                     for one, own in zip(maps, figures, strict=True)
                 ],
-                agreement=_agreement([content(one.file.sha256) for one in maps]),
+                agreement=_agreement([content(one.file) for one in maps]),
                 grid=GRID,
             )
 
